@@ -1,1 +1,18 @@
+//! One face for the cryptographic back end of kx: octets that are wiped, and signature verification.
+//!
+//! It is a thin layer over the `openssl` crate and builds with the system's OpenSSL 3 or, with the feature
+//! `aws-lc`, with AWS-LC. It holds no policy: which algorithms are good enough is decided by the caller.
+//!
+//! ```
+//! use kx_crypto::secret::SecretBytes;
+//!
+//! let key = SecretBytes::from(vec![1, 2, 3]);
+//! assert!(key.ct_eq(&[1, 2, 3]));
+//! assert_eq!(format!("{key:?}"), "SecretBytes(3 octets)");
+//! ```
 #![forbid(unsafe_code)]
+
+pub mod curve;
+pub mod private_key;
+pub mod secret;
+pub mod signature;
