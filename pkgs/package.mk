@@ -1,0 +1,141 @@
+# Installing and packaging. Included by the Makefile at the top; it also works
+# alone: make -f pkgs/package.mk install DESTDIR=/tmp/root
+#
+#   install          what is built in TARGET_DIR, with all files, below DESTDIR
+#   deb rpm          packages into target/deb and target/rpm. KX_PREBUILT=1 takes
+#                    the binaries of TARGET_DIR instead of building from source
+#   lint-man         mandoc on every manual page
+#   lint-packages    shellcheck, the unit's score, lintian on target/deb
+#   test-packages    the tests of interop-tests/packages
+
+KX_ROOT := $(abspath $(dir $(lastword $(MAKEFILE_LIST)))/..)
+KX_VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' $(KX_ROOT)/Cargo.toml | head -n 1)
+
+DESTDIR ?=
+PREFIX ?= /usr
+SYSCONFDIR ?= /etc
+LIBDIR ?= $(PREFIX)/lib
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+TARGET_DIR ?= target/release
+# A relative TARGET_DIR is one of this tree, wherever make was started.
+KX_BUILT := $(if $(filter /%,$(TARGET_DIR)),$(TARGET_DIR),$(KX_ROOT)/$(TARGET_DIR))
+KX_PACKAGES := -p kxd -p kxc -p kxgencert -p libkx
+
+CARGO ?= cargo
+INSTALL ?= install
+# dh gives its commands an empty home, where cargo would start from nothing.
+export CARGO_HOME ?= $(HOME)/.cargo
+export RUSTUP_HOME ?= $(HOME)/.rustup
+
+KX_D := $(DESTDIR)$(PREFIX)
+KX_SRC := $(KX_ROOT)/libkx/kxd
+# Files that name /usr name PREFIX once they are installed.
+kx_install_text = sed 's,/usr/,$(PREFIX)/,g' '$(2)' > '$(3)' && chmod $(1) '$(3)'
+
+KX_MAN := $(wildcard $(KX_ROOT)/libkx/kxd/man/*.1 $(KX_ROOT)/libkx/kxc/man/*.1 $(KX_ROOT)/libkx/kxgencert/man/*.1)
+KX_SHELL := $(wildcard $(KX_SRC)/scripts/* $(KX_SRC)/initramfs/hook $(KX_SRC)/initramfs/premount \
+	$(KX_SRC)/dracut/95kxc/* $(KX_ROOT)/interop-tests/packages/*)
+
+.PHONY: install install-programs install-library install-system install-docs \
+	deb rpm lint-man lint-shell lint-units lint-packages test-packages
+
+install: install-programs install-library install-system install-docs
+
+install-programs:
+	$(INSTALL) -d $(KX_D)/bin $(KX_D)/libexec/kxc $(KX_D)/share/man/man1
+	$(INSTALL) -m 755 $(KX_BUILT)/kxd $(KX_BUILT)/kxc $(KX_BUILT)/kxgencert $(KX_D)/bin/
+	$(INSTALL) -m 755 $(addprefix $(KX_SRC)/scripts/,create-kxd-config kxd-add-client-key \
+		kxc-add-key kxc-cryptsetup) $(KX_D)/bin/
+	$(call kx_install_text,755,$(KX_SRC)/scripts/kxc-answer-socket,$(KX_D)/libexec/kxc/kxc-answer-socket)
+	$(INSTALL) -m 644 $(KX_MAN) $(KX_D)/share/man/man1/
+
+# The soname, libkx.so.0, comes from the build; the version behind it is ours.
+install-library:
+	$(INSTALL) -d $(DESTDIR)$(LIBDIR)/pkgconfig $(KX_D)/include
+	$(INSTALL) -m 644 $(KX_BUILT)/libkx.so $(DESTDIR)$(LIBDIR)/libkx.so.0.$(KX_VERSION:0.%=%)
+	ln -sf libkx.so.0.$(KX_VERSION:0.%=%) $(DESTDIR)$(LIBDIR)/libkx.so.0
+	ln -sf libkx.so.0 $(DESTDIR)$(LIBDIR)/libkx.so
+	$(INSTALL) -m 644 $(KX_BUILT)/libkx.a $(DESTDIR)$(LIBDIR)/
+	$(INSTALL) -m 644 $(KX_ROOT)/include/kx.h $(KX_D)/include/
+	sed -e 's,@PREFIX@,$(PREFIX),' -e 's,@LIBDIR@,$(LIBDIR),' -e 's,@VERSION@,$(KX_VERSION),' \
+		$(KX_ROOT)/pkgs/kx.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/kx.pc
+
+install-system:
+	$(INSTALL) -d $(DESTDIR)$(SYSCONFDIR)/default $(DESTDIR)$(SYSCONFDIR)/init.d $(DESTDIR)$(UNITDIR) \
+		$(KX_D)/lib/sysusers.d $(KX_D)/share/kxd $(KX_D)/share/initramfs-tools/hooks \
+		$(KX_D)/share/initramfs-tools/conf-hooks.d $(KX_D)/share/initramfs-tools/scripts/init-premount \
+		$(KX_D)/lib/dracut/modules.d/95kxc
+	$(INSTALL) -m 644 $(KX_ROOT)/pkgs/etc/default-kxd $(DESTDIR)$(SYSCONFDIR)/default/kxd
+	$(INSTALL) -m 755 $(KX_ROOT)/pkgs/etc/init.d-kxd $(DESTDIR)$(SYSCONFDIR)/init.d/kxd
+	for unit in kxd.service kxd.socket kxc@.service kxc@.socket; do \
+		sed 's,/usr/,$(PREFIX)/,g' $(KX_ROOT)/pkgs/systemd/$$unit > $(DESTDIR)$(UNITDIR)/$$unit && \
+		chmod 644 $(DESTDIR)$(UNITDIR)/$$unit || exit 1; \
+	done
+	$(INSTALL) -m 644 $(KX_ROOT)/pkgs/systemd/run-as-root.conf $(KX_D)/share/kxd/
+	$(INSTALL) -m 644 $(KX_ROOT)/pkgs/systemd/kxd.sysusers $(KX_D)/lib/sysusers.d/kxd.conf
+	$(call kx_install_text,755,$(KX_SRC)/initramfs/hook,$(KX_D)/share/initramfs-tools/hooks/kxc)
+	$(INSTALL) -m 644 $(KX_SRC)/initramfs/conf-hook $(KX_D)/share/initramfs-tools/conf-hooks.d/kxc
+	$(INSTALL) -m 755 $(KX_SRC)/initramfs/premount \
+		$(KX_D)/share/initramfs-tools/scripts/init-premount/kxc-premount-net
+	$(call kx_install_text,755,$(KX_SRC)/dracut/95kxc/module-setup.sh,$(KX_D)/lib/dracut/modules.d/95kxc/module-setup.sh)
+	$(INSTALL) -m 755 $(KX_SRC)/dracut/95kxc/kxc-unlock.sh $(KX_D)/lib/dracut/modules.d/95kxc/
+
+install-docs:
+	$(INSTALL) -d $(KX_D)/share/doc/kxd/examples $(KX_D)/share/doc/kxc
+	$(INSTALL) -m 644 $(KX_ROOT)/pkgs/docs/coming-from-kxd.md $(KX_D)/share/doc/kxd/
+	$(INSTALL) -m 755 $(KX_SRC)/scripts/hook.example $(KX_D)/share/doc/kxd/examples/hook
+	$(INSTALL) -m 644 $(KX_ROOT)/pkgs/docs/quick_start.md $(KX_ROOT)/pkgs/docs/cryptsetup.README \
+		$(KX_ROOT)/pkgs/docs/coming-from-kxd.md $(KX_ROOT)/README.md $(KX_D)/share/doc/kxc/
+
+# A clean copy of the tracked files in $(1); without git, of everything but target.
+define kx_copy_tree
+rm -rf '$(1)' && mkdir -p '$(1)' && cd $(KX_ROOT) && \
+if git rev-parse --git-dir > /dev/null 2>&1; then git ls-files -z; \
+else find . -path ./target -prune -o -type f -print0; fi | \
+tar -c --null -T - --exclude='interop-tests/vectors' --exclude='interop-tests/fuzz' | tar -x -C '$(1)'
+endef
+
+KX_PREBUILT_DIR := $(if $(filter-out 0,$(KX_PREBUILT)),$(KX_BUILT))
+
+deb:
+	$(call kx_copy_tree,$(KX_ROOT)/target/deb/build/kx-$(KX_VERSION))
+	cp -R $(KX_ROOT)/pkgs/debian $(KX_ROOT)/target/deb/build/kx-$(KX_VERSION)/debian
+	cd $(KX_ROOT)/target/deb/build/kx-$(KX_VERSION) && \
+		KX_PREBUILT_DIR='$(KX_PREBUILT_DIR)' MAKEFLAGS= dpkg-buildpackage -b -us -uc
+	rm -f $(KX_ROOT)/target/deb/*.deb
+	mv $(KX_ROOT)/target/deb/build/*.deb $(KX_ROOT)/target/deb/build/*.changes \
+		$(KX_ROOT)/target/deb/build/*.buildinfo $(KX_ROOT)/target/deb/
+	rm -rf $(KX_ROOT)/target/deb/build
+	ls -l $(KX_ROOT)/target/deb/*.deb
+
+rpm:
+ifeq ($(KX_PREBUILT_DIR),)
+	cd $(KX_ROOT) && $(CARGO) build --release --locked $(KX_PACKAGES)
+endif
+	rm -rf $(KX_ROOT)/target/rpm
+	mkdir -p $(KX_ROOT)/target/rpm/build
+	rpmbuild -bb --define '_topdir $(KX_ROOT)/target/rpm/build' --define 'kx_root $(KX_ROOT)' \
+		--define 'kx_built $(if $(KX_PREBUILT_DIR),$(KX_PREBUILT_DIR),$(KX_ROOT)/target/release)' \
+		--define 'kx_version $(KX_VERSION)' $(KX_ROOT)/pkgs/rpm/kx.spec
+	mv $(KX_ROOT)/target/rpm/build/RPMS/*/*.rpm $(KX_ROOT)/target/rpm/
+	rm -rf $(KX_ROOT)/target/rpm/build
+	ls -l $(KX_ROOT)/target/rpm/*.rpm
+
+lint-man:
+	mandoc -Tlint -W warning $(KX_MAN)
+
+lint-shell:
+	shellcheck -e SC1091 $(KX_SHELL) $(KX_ROOT)/pkgs/etc/init.d-kxd
+
+# systemd-analyze counts in tenths: 20 is an exposure of 2.0.
+lint-units:
+	systemd-analyze security --offline=true --threshold=20 --no-pager \
+		$(KX_ROOT)/pkgs/systemd/kxd.service > /dev/null
+	systemd-analyze security --offline=true --threshold=20 --no-pager \
+		$(KX_ROOT)/pkgs/systemd/kxc@.service > /dev/null
+
+lint-packages: lint-shell lint-units
+	lintian --allow-root --fail-on error,warning $(KX_ROOT)/target/deb/*.deb
+
+test-packages:
+	set -e; for t in $(KX_ROOT)/interop-tests/packages/test-*.sh; do echo "== $$t"; "$$t"; done
