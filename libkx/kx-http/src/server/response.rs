@@ -1,0 +1,102 @@
+//! Answers, before they are written for one protocol version or another.
+
+use std::fmt;
+
+/// The content of an answer.
+pub enum Body {
+    /// Nothing.
+    Empty,
+    /// A fixed or composed text.
+    Text(String),
+    /// A key. Held as the caller gave it, so that it is wiped the way the caller's type does it.
+    Key(Box<dyn AsRef<[u8]> + Send>),
+}
+
+impl AsRef<[u8]> for Body {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Body::Empty => &[],
+            Body::Text(text) => text.as_bytes(),
+            Body::Key(key) => (**key).as_ref(),
+        }
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Body::Empty => f.write_str("Empty"),
+            Body::Text(text) => f.debug_tuple("Text").field(text).finish(),
+            Body::Key(key) => write!(f, "Key({} octets)", (**key).as_ref().len()),
+        }
+    }
+}
+
+/// An answer to a request, the same for HTTP/1.1 and HTTP/2 (kxd spec 7).
+#[derive(Debug)]
+pub struct Response {
+    /// The status code.
+    pub status: u16,
+    /// Value of `Content-Type`.
+    pub content_type: Option<&'static str>,
+    /// Whether `X-Content-Type-Options: nosniff` goes along.
+    pub nosniff: bool,
+    /// Value of `Location`, ASCII only.
+    pub location: Option<String>,
+    /// Whether this answer is the last of its connection by its own will (`*` with a method other than
+    /// OPTIONS, 417). It then carries `Connection: close` as its first header. HTTP/1.1 only.
+    pub close: bool,
+    /// The content.
+    pub body: Body,
+}
+
+impl Response {
+    /// An answer without content and without headers of its own.
+    #[must_use]
+    pub fn empty(status: u16) -> Response {
+        Response {
+            status,
+            content_type: None,
+            nosniff: false,
+            location: None,
+            close: false,
+            body: Body::Empty,
+        }
+    }
+
+    /// A plain text answer: `text` and a line feed (kxd spec 7 "Error answers").
+    #[must_use]
+    pub fn error(status: u16, text: &str) -> Response {
+        let mut line = String::with_capacity(text.len().saturating_add(1));
+        line.push_str(text);
+        line.push('\n');
+        Response {
+            content_type: Some("text/plain; charset=utf-8"),
+            nosniff: true,
+            body: Body::Text(line),
+            ..Response::empty(status)
+        }
+    }
+
+    /// The answer that carries a key, unchanged.
+    #[must_use]
+    pub fn key(key: impl AsRef<[u8]> + Send + 'static) -> Response {
+        Response {
+            content_type: Some("application/octet-stream"),
+            body: Body::Key(Box::new(key)),
+            ..Response::empty(200)
+        }
+    }
+
+    /// The headers that belong to the answer itself, in the order in which they are sent, with names as
+    /// written in HTTP/1.1. Date, Content-Length and the like are the protocol's business.
+    pub fn headers(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        [
+            ("Content-Type", self.content_type),
+            ("Location", self.location.as_deref()),
+            ("X-Content-Type-Options", self.nosniff.then_some("nosniff")),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+    }
+}
