@@ -34,7 +34,7 @@ fn inherited() -> &'static Inherited {
 /// # Errors
 /// The system's.
 pub fn forbid_core_dumps() -> io::Result<()> {
-    let before = inherited().core.clone();
+    let before = inherited().core;
     rustix::process::setrlimit(
         Resource::Core,
         Rlimit {
@@ -52,7 +52,7 @@ pub fn forbid_core_dumps() -> io::Result<()> {
 /// # Errors
 /// The system's.
 pub fn raise_descriptor_limit() -> io::Result<Option<u64>> {
-    let before = inherited().descriptors.clone();
+    let before = inherited().descriptors;
     if before.current != before.maximum {
         let new = Rlimit {
             current: before.maximum,
@@ -69,8 +69,8 @@ pub(crate) fn restore_limits(child: Pid) {
     let Some(inherited) = INHERITED.get() else {
         return;
     };
-    let _ = rustix::process::prlimit(Some(child), Resource::Nofile, inherited.descriptors.clone());
-    let _ = rustix::process::prlimit(Some(child), Resource::Core, inherited.core.clone());
+    let _ = rustix::process::prlimit(Some(child), Resource::Nofile, inherited.descriptors);
+    let _ = rustix::process::prlimit(Some(child), Resource::Core, inherited.core);
 }
 
 #[cfg(test)]
