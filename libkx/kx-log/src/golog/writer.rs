@@ -1,0 +1,116 @@
+//! From a message to the octets of its line.
+
+use std::fmt::{self, Write};
+use std::io;
+use std::time::SystemTime;
+
+use super::Source;
+use super::clock::Second;
+use super::sink::Sink;
+use super::syslog::Backlog;
+use crate::errno::format_errno;
+use crate::goquote::{escape_control, has_control};
+
+/// A line buffer larger than this is not kept for the next line.
+const KEPT_CAPACITY: usize = 16 * 1024;
+
+/// Where the line about lost lines claims to come from.
+const LOST_SOURCE: Source = Source::new("log.go", 1);
+
+pub(super) struct Writer {
+    sink: Sink,
+    second: Second,
+    line: String,
+    lost: u64,
+    why: String,
+}
+
+impl Writer {
+    pub(super) fn new(sink: Sink) -> Self {
+        Self {
+            sink,
+            second: Second::at(SystemTime::now()),
+            line: String::with_capacity(256),
+            lost: 0,
+            why: String::new(),
+        }
+    }
+
+    pub(super) fn line(&mut self, now: SystemTime, source: Source, text: fmt::Arguments<'_>) {
+        if self.lost > 0 && !self.tell_of_lost(now) {
+            return;
+        }
+        self.format(now, source, text);
+        if let Err(error) = self.sink.write(&self.line) {
+            self.count_lost(&error);
+        }
+        if self.line.capacity() > KEPT_CAPACITY {
+            self.line = String::with_capacity(256);
+        }
+    }
+
+    pub(super) fn reopen(&mut self) -> io::Result<()> {
+        self.sink.reopen()
+    }
+
+    pub(super) fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    pub(super) fn backlog(&self) -> Option<Backlog> {
+        match &self.sink {
+            Sink::Syslog(syslog) => Some(syslog.backlog()),
+            _ => None,
+        }
+    }
+
+    /// Whether the sink works again. If not, the line that was to follow is lost too.
+    fn tell_of_lost(&mut self, now: SystemTime) -> bool {
+        let why = std::mem::take(&mut self.why);
+        let lost = self.lost;
+        self.format(
+            now,
+            LOST_SOURCE,
+            format_args!("{lost} log lines lost: {why}"),
+        );
+        match self.sink.write(&self.line) {
+            Ok(()) => {
+                self.lost = 0;
+                true
+            }
+            Err(error) => {
+                self.count_lost(&error);
+                false
+            }
+        }
+    }
+
+    fn count_lost(&mut self, error: &io::Error) {
+        self.lost = self.lost.saturating_add(1);
+        self.why = format_errno(error);
+    }
+
+    fn format(&mut self, now: SystemTime, source: Source, text: fmt::Arguments<'_>) {
+        let micros = self.second.advance(now);
+        let line = &mut self.line;
+        line.clear();
+        if matches!(self.sink, Sink::Syslog(_)) {
+            line.push_str(self.second.syslog_header());
+        }
+        line.push_str(self.second.stamp());
+        // Writing into a String fails only if a Display of the message does; then what there is must do.
+        let _ = write!(line, ".{micros:06} {}:{}: ", source.file, source.line);
+        let start = line.len();
+        let _ = line.write_fmt(text);
+        if line.len() > start && line.ends_with('\n') {
+            line.pop();
+        }
+        let text = line.get(start..).unwrap_or_default();
+        if has_control(text) {
+            let escaped = escape_control(text.as_bytes()).into_owned();
+            line.truncate(start);
+            line.push_str(&escaped);
+        }
+        line.push('\n');
+    }
+}
