@@ -39,7 +39,7 @@ KX_SHELL := $(wildcard $(KX_SRC)/scripts/* $(KX_SRC)/initramfs/hook $(KX_SRC)/in
 .PHONY: install install-programs install-library install-system install-docs \
 	deb rpm lint-man lint-shell lint-units lint-packages test-packages
 
-install: install-programs install-library install-system install-docs
+install: install-programs install-library install-system install-docs ## everything in TARGET_DIR, below DESTDIR
 
 install-programs:
 	$(INSTALL) -d $(KX_D)/bin $(KX_D)/libexec/kxc $(KX_D)/share/man/man1
@@ -97,7 +97,7 @@ endef
 
 KX_PREBUILT_DIR := $(if $(filter-out 0,$(KX_PREBUILT)),$(KX_BUILT))
 
-deb:
+deb: ## Debian packages in target/deb (KX_PREBUILT=1: from TARGET_DIR)
 	$(call kx_copy_tree,$(KX_ROOT)/target/deb/build/kx-$(KX_VERSION))
 	cp -R $(KX_ROOT)/pkgs/debian $(KX_ROOT)/target/deb/build/kx-$(KX_VERSION)/debian
 	cd $(KX_ROOT)/target/deb/build/kx-$(KX_VERSION) && \
@@ -108,7 +108,7 @@ deb:
 	rm -rf $(KX_ROOT)/target/deb/build
 	ls -l $(KX_ROOT)/target/deb/*.deb
 
-rpm:
+rpm: ## RPM packages in target/rpm (likewise)
 ifeq ($(KX_PREBUILT_DIR),)
 	cd $(KX_ROOT) && $(CARGO) build --release --locked $(KX_PACKAGES)
 endif
@@ -121,7 +121,7 @@ endif
 	rm -rf $(KX_ROOT)/target/rpm/build
 	ls -l $(KX_ROOT)/target/rpm/*.rpm
 
-lint-man:
+lint-man: ## manual pages
 	mandoc -Tlint -W warning $(KX_MAN)
 
 lint-shell:
@@ -134,8 +134,8 @@ lint-units:
 	systemd-analyze security --offline=true --threshold=20 --no-pager \
 		$(KX_ROOT)/pkgs/systemd/kxc@.service > /dev/null
 
-lint-packages: lint-shell lint-units
+lint-packages: lint-shell lint-units ## scripts, units and target/deb
 	lintian --allow-root --fail-on error,warning $(KX_ROOT)/target/deb/*.deb
 
-test-packages:
+test-packages: ## packages in a clean root, over Debian's (root)
 	set -e; for t in $(KX_ROOT)/interop-tests/packages/test-*.sh; do echo "== $$t"; "$$t"; done
