@@ -220,6 +220,16 @@ pub fn parse(
     }
 }
 
+/// The end for a value that is of its flag's type but means nothing to the program, in the words of
+/// a parse error.
+#[must_use]
+pub fn reject(argv0: &OsStr, flags: &[Flag], name: &str, value: &[u8], why: &str) -> Stop {
+    let line = format!("invalid value {} for flag -{name}: {why}\n", quote(value));
+    let mut stderr = line.into_bytes();
+    stderr.extend_from_slice(&usage::usage(argv0, flags));
+    Stop { code: 2, stderr }
+}
+
 enum End {
     Help,
     Error(Vec<u8>),
