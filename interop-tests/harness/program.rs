@@ -1,0 +1,110 @@
+//! Runs a program to its end, with a limit.
+
+use std::ffi::OsStr;
+use std::io::Read;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use crate::wait;
+
+/// What a finished program left behind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finished {
+    /// Exit status; minus the signal's number when a signal ended it.
+    pub rc: i32,
+    /// Everything it wrote on stdout.
+    pub stdout: Vec<u8>,
+    /// Everything it wrote on stderr.
+    pub stderr: Vec<u8>,
+}
+
+impl Finished {
+    /// stderr as text.
+    pub fn stderr_text(&self) -> String {
+        String::from_utf8_lossy(&self.stderr).into_owned()
+    }
+
+    /// stdout as text.
+    pub fn stdout_text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+}
+
+/// Exit status in Python's manner: minus the number of the signal that ended it.
+pub fn status_number(status: ExitStatus) -> i32 {
+    use std::os::unix::process::ExitStatusExt;
+    status
+        .code()
+        .unwrap_or_else(|| -status.signal().unwrap_or(0))
+}
+
+/// A child that cannot outlive the test.
+#[derive(Debug)]
+pub struct Guarded(pub Child);
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        // Fails only if it has ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Runs `program` with `args`; panics if it cannot be started or lasts more than 30 s.
+pub fn run<A: AsRef<OsStr>>(program: impl AsRef<Path>, args: &[A]) -> Finished {
+    run_command(Command::new(program.as_ref()).args(args))
+}
+
+/// Runs a prepared command with empty stdin; panics if it cannot be started or lasts more
+/// than 30 s.
+pub fn run_command(command: &mut Command) -> Finished {
+    let name = format!("{:?}", command.get_program());
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let child = command
+        .spawn()
+        .unwrap_or_else(|e| panic!("cannot start {name}: {e}"));
+    collect(Guarded(child), Duration::from_secs(30))
+}
+
+/// Reads both pipes of a child and waits for its end, at most `limit`.
+pub fn collect(mut child: Guarded, limit: Duration) -> Finished {
+    let out = child.0.stdout.take();
+    let err = child.0.stderr.take();
+    std::thread::scope(|scope| {
+        let stdout = scope.spawn(move || read_all(out));
+        let stderr = scope.spawn(move || read_all(err));
+        let status = wait::until(limit, || child.0.try_wait().ok().flatten());
+        if status.is_none() {
+            let _ = child.0.kill();
+        }
+        let stdout = stdout.join().unwrap_or_default();
+        let stderr = stderr.join().unwrap_or_default();
+        let status = status.unwrap_or_else(|| panic!("the program ran longer than {limit:?}"));
+        Finished {
+            rc: status_number(status),
+            stdout,
+            stderr,
+        }
+    })
+}
+
+fn read_all(pipe: Option<impl Read>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    if let Some(mut pipe) = pipe {
+        let _ = pipe.read_to_end(&mut bytes);
+    }
+    bytes
+}
+
+/// Sends a signal, by name without SIG, to a process that the test started.
+pub fn signal(pid: u32, name: &str) {
+    let done = Command::new("kill")
+        .arg(format!("-{name}"))
+        .arg(pid.to_string())
+        .status();
+    assert!(done.is_ok_and(|s| s.success()), "kill -{name} {pid} failed");
+}
