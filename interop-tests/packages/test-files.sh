@@ -1,0 +1,85 @@
+#!/bin/bash
+#
+# Every path in every package, and nothing else: what other packages, scripts and
+# administrators count on. No root is needed. Missing packages are a failure,
+# except that either kind may be left out by KX_FORMATS=deb or KX_FORMATS=rpm.
+
+set -eu -o pipefail
+# shellcheck source=root.sh
+. "$(dirname "$0")/root.sh"
+
+tree=${tree:?}
+rpms=${KX_RPMS:-$tree/target/rpm}
+formats=${KX_FORMATS:-deb rpm}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# A path per line, with % for the architecture's library directory and @ for that
+# of systemd's units.
+kxd='/usr/bin/create-kxd-config /usr/bin/kxd /usr/bin/kxd-add-client-key /etc/default/kxd
+@/kxd.service @/kxd.socket /usr/lib/sysusers.d/kxd.conf /usr/share/kxd/run-as-root.conf
+/usr/share/doc/kxd/README.Debian /usr/share/doc/kxd/coming-from-kxd.md /usr/share/doc/kxd/examples/hook
+/usr/share/man/man1/create-kxd-config.1 /usr/share/man/man1/kxd-add-client-key.1 /usr/share/man/man1/kxd.1'
+kxc='/usr/bin/kxc /usr/bin/kxc-add-key /usr/bin/kxc-cryptsetup @/kxc@.service @/kxc@.socket
+/usr/libexec/kxc/kxc-answer-socket
+/usr/lib/dracut/modules.d/95kxc/kxc-unlock.sh /usr/lib/dracut/modules.d/95kxc/module-setup.sh
+/usr/share/initramfs-tools/conf-hooks.d/kxc /usr/share/initramfs-tools/hooks/kxc
+/usr/share/initramfs-tools/scripts/init-premount/kxc-premount-net
+/usr/share/doc/kxc/README.Debian /usr/share/doc/kxc/README.md /usr/share/doc/kxc/coming-from-kxd.md
+/usr/share/doc/kxc/cryptsetup.README /usr/share/doc/kxc/quick_start.md
+/usr/share/man/man1/kxc-add-key.1 /usr/share/man/man1/kxc-cryptsetup.1 /usr/share/man/man1/kxc.1'
+kxgencert='/usr/bin/kxgencert /usr/share/man/man1/kxgencert.1'
+library='%/libkx.so.0 %/libkx.so.0.1.0'
+devel='/usr/include/kx.h %/libkx.a %/libkx.so %/pkgconfig/kx.pc'
+
+# compare PACKAGE WANTED: the paths found are on stdin.
+compare() {
+	tr ' ' '\n' <<< "$2" | sed '/^$/d' | LC_ALL=C sort > "$work/wanted"
+	sed -E 's,\.gz$,,; s,^/usr/lib/[a-z0-9_]+-linux-gnu[a-z0-9]*/,%/,; s,^/usr/lib64/,%/,
+		s,^(/usr)?/lib/systemd/system/,@/,' | LC_ALL=C sort > "$work/found"
+	diff -u --label wanted --label "$1" "$work/wanted" "$work/found" || die "$1 has other files"
+	ok "$1: $(wc -l < "$work/found") files"
+}
+
+deb_paths() {
+	# No directories, and not what every package of Debian has.
+	dpkg-deb -c "$1" | awk '!/^d/ { print substr($6, 2) }' |
+		grep -v -E '^/usr/share/doc/[^/]*/(changelog.gz|copyright|changelog.Debian.gz)$'
+}
+one_deb() {
+	local found=("${debs:?}/$1"_*.deb)
+	[[ -e ${found[0]} && ${#found[@]} == 1 ]] || die "not exactly one $1_*.deb in $debs"
+	echo "${found[0]}"
+}
+if [[ $formats == *deb* ]]; then
+	deb_paths "$(one_deb kxd)" | compare kxd.deb "$kxd /etc/init.d/kxd"
+	deb_paths "$(one_deb kxc)" | compare kxc.deb "$kxc"
+	deb_paths "$(one_deb kxgencert)" | compare kxgencert.deb "$kxgencert"
+	deb_paths "$(one_deb libkx0)" | compare libkx0.deb "$library"
+	deb_paths "$(one_deb libkx-dev)" | compare libkx-dev.deb "$devel"
+	[[ $(dpkg-deb -I "$(one_deb kxd)" conffiles) == $'/etc/default/kxd\n/etc/init.d/kxd' ]] || die "other conffiles"
+	dpkg-deb -I "$(one_deb kxc)" triggers | grep -q '^activate-noawait update-initramfs' || die "no trigger"
+	ok "conffiles and trigger of Debian's packages"
+	[[ $(dpkg-deb -f "$(one_deb kxc)" Depends) == *cryptsetup,*kxgencert* ]] || die "kxc needs cryptsetup and kxgencert"
+	[[ $(dpkg-deb -f "$(one_deb kxd)" Depends) == *kxgencert* ]] || die "kxd needs kxgencert"
+	ok "dependencies of Debian's packages"
+fi
+
+rpm_paths() {
+	rpm -qp --qf '[%{FILEMODES:perms} %{FILENAMES}\n]' "$1" 2> /dev/null |
+		awk '!/^d/ { print $2 }' | grep -v '^/usr/share/licenses/'
+}
+one_rpm() {
+	local found=("$rpms/$1"-[0-9]*.rpm)
+	[[ -e ${found[0]} && ${#found[@]} == 1 ]] || die "not exactly one $1-*.rpm in $rpms"
+	echo "${found[0]}"
+}
+if [[ $formats == *rpm* ]]; then
+	rpm_paths "$(one_rpm kxd)" | compare kxd.rpm "$kxd"
+	rpm_paths "$(one_rpm kxc)" | compare kxc.rpm "$kxc"
+	rpm_paths "$(one_rpm kxgencert)" | compare kxgencert.rpm "$kxgencert"
+	rpm_paths "$(one_rpm libkx)" | compare libkx.rpm "$library"
+	rpm_paths "$(one_rpm libkx-devel)" | compare libkx-devel.rpm "$devel"
+	rpm -qp --configfiles "$(one_rpm kxd)" 2> /dev/null | grep -qx /etc/default/kxd || die "/etc/default/kxd is no config file"
+	ok "/etc/default/kxd is a config file"
+fi
