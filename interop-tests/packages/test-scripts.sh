@@ -202,7 +202,7 @@ for shell in "${shells[@]}"; do
 	run "${words[@]}" /usr/bin/kxc-cryptsetup disk
 	same "$shell: a blank in the URL" "$(tail -n 1 <<< "${out%$'\n'}")" "[kxd://a/x y]"
 	# shellcheck disable=SC2016 # must not be expanded
-	printf '\nkxd://a/$HOME`id`\\\n\n  kxd://b/*\nkxd://c/k' > "$root/etc/kxc/disk.url"
+	printf '\nkxd://a/$HOME`id`\\\n\nkxd://b/*\nkxd://c/k' > "$root/etc/kxc/disk.url"
 	printf -- '-retry=1m\n# a comment\n-timeout=2m' > "$root/etc/kxc/disk.flags"
 	run "${words[@]}" /usr/bin/kxc-cryptsetup disk
 	# shellcheck disable=SC2016
@@ -211,8 +211,7 @@ for shell in "${shells[@]}"; do
 [--server_cert=/etc/kxc/disk.server_cert.pem]
 [-retry=1m]
 [-timeout=2m]
-[--fallback=  kxd://b/*]
-[--fallback=kxd://c/k]
+[--fallback_urls=kxd://b/* kxd://c/k]
 [kxd://a/$HOME`id`\]
 '
 	rm "$root/etc/kxc/disk.flags"
