@@ -21,7 +21,8 @@ build: ## release binaries and libraries in target/release
 	$(CARGO) build --release --locked --workspace --exclude interop-tests
 
 demo: build ## the main job of every system, live, in seconds
-	@interop-tests/demo/run $(TARGET_DIR)
+	@$(CARGO) build -q --release --locked -p interop-tests --bin kx-demo
+	@$(TARGET_DIR)/kx-demo $(TARGET_DIR)
 
 deps: ## install the packages that the tests need (Debian, as root)
 	@interop-tests/peers.sh
@@ -47,6 +48,7 @@ fuzz: ## every fuzz target for FUZZ_SECONDS
 
 bench: build ## criterion for the cores, whole processes beside the original
 	$(CARGO) bench --workspace --locked
+	$(CARGO) build -q --release --locked -p interop-tests --bin kx-bench
 	@interop-tests/bench/run $(TARGET_DIR)
 
 headers: ## regenerate include/*.h

@@ -35,7 +35,10 @@ impl Client {
         b.set_certificate(&setup.client_cert)?;
         b.set_private_key(&setup.client_key)?;
         b.set_verify(SslVerifyMode::NONE);
-        Ok(Client { context: b.build(), addr })
+        Ok(Client {
+            context: b.build(),
+            addr,
+        })
     }
 
     fn connect(&self) -> Outcome<SslStream<TcpStream>> {
@@ -134,7 +137,10 @@ fn phase(
     one: impl Fn(&dyn Fn() -> bool) -> Outcome<Vec<Duration>> + Sync,
 ) -> Outcome<Phase> {
     let left = AtomicUsize::new(total);
-    let take = || left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1)).is_ok();
+    let take = || {
+        left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1))
+            .is_ok()
+    };
     let began = Instant::now();
     let mut latencies = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(|| one(&take))).collect();
@@ -147,8 +153,13 @@ fn phase(
     let seconds = began.elapsed().as_secs_f64();
     latencies.sort();
     let at = |part: f64| {
-        let index = ((latencies.len() as f64 * part) as usize).min(latencies.len().saturating_sub(1));
+        let index =
+            ((latencies.len() as f64 * part) as usize).min(latencies.len().saturating_sub(1));
         latencies.get(index).map_or(0.0, |d| d.as_secs_f64() * 1e3)
     };
-    Ok(Phase { per_second: total as f64 / seconds, p50_ms: at(0.50), p99_ms: at(0.99) })
+    Ok(Phase {
+        per_second: total as f64 / seconds,
+        p50_ms: at(0.50),
+        p99_ms: at(0.99),
+    })
 }

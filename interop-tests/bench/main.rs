@@ -31,16 +31,29 @@ pub(crate) const CLIENTS: usize = 8;
 
 fn main() -> ExitCode {
     let mut rounds = 3;
-    let mut amounts = Amounts { fresh: 2400, keep_alive: 40_000, idle: 1000 };
+    let mut amounts = Amounts {
+        fresh: 2400,
+        keep_alive: 40_000,
+        idle: 1000,
+    };
     let mut subjects = Vec::new();
     let mut args = std::env::args().skip(1);
     while let Some(word) = args.next() {
         match word.as_str() {
             "-rounds" => rounds = args.next().and_then(|n| n.parse().ok()).unwrap_or(rounds),
-            "-quick" => amounts = Amounts { fresh: 400, keep_alive: 4000, idle: 200 },
+            "-quick" => {
+                amounts = Amounts {
+                    fresh: 400,
+                    keep_alive: 4000,
+                    idle: 200,
+                }
+            }
             _ => match word.split_once('=') {
                 Some((name, dir)) => {
-                    subjects.push(Subject { name: name.to_owned(), bin: PathBuf::from(dir) });
+                    subjects.push(Subject {
+                        name: name.to_owned(),
+                        bin: PathBuf::from(dir),
+                    });
                 }
                 None => {
                     eprintln!("usage: kx-bench [-rounds N] [-quick] NAME=DIRECTORY...");
@@ -58,7 +71,11 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(subjects: &[Subject], rounds: usize, amounts: Amounts) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+fn run(
+    subjects: &[Subject],
+    rounds: usize,
+    amounts: Amounts,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let setup = Setup::make()?;
     let mut all: Vec<Vec<Figures>> = subjects.iter().map(|_| Vec::new()).collect();
     for round in 1..=rounds {

@@ -28,12 +28,18 @@ pub(crate) struct Figures {
 type Row = (&'static str, fn(&Figures) -> f64);
 
 const ROWS: &[Row] = &[
-    ("server CPU per key, fresh connection (ms)", |f| f.fresh_cpu_ms),
+    ("server CPU per key, fresh connection (ms)", |f| {
+        f.fresh_cpu_ms
+    }),
     ("fresh connections per second", |f| f.fresh_per_second),
     ("fresh p50 (ms)", |f| f.fresh_p50_ms),
     ("fresh p99 (ms)", |f| f.fresh_p99_ms),
-    ("server CPU per key, keep-alive (us)", |f| f.keep_alive_cpu_us),
-    ("keep-alive requests per second", |f| f.keep_alive_per_second),
+    ("server CPU per key, keep-alive (us)", |f| {
+        f.keep_alive_cpu_us
+    }),
+    ("keep-alive requests per second", |f| {
+        f.keep_alive_per_second
+    }),
     ("keep-alive p50 (ms)", |f| f.keep_alive_p50_ms),
     ("keep-alive p99 (ms)", |f| f.keep_alive_p99_ms),
     ("start to first answer (ms)", |f| f.start_ms),

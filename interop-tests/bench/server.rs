@@ -44,7 +44,11 @@ impl Setup {
         fs::create_dir_all(dir.path().join("data/host/disk"))?;
         write("data/host/disk/key", &[0x5a; 2048])?;
         write("data/host/disk/allowed_clients", &client_cert.to_pem()?)?;
-        Ok(Setup { dir, client_cert, client_key })
+        Ok(Setup {
+            dir,
+            client_cert,
+            client_key,
+        })
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -167,8 +171,14 @@ fn first_answer(client: &load::Client, began: Instant) -> Result<Duration, Strin
 fn kxc(setup: &Setup, subject: &Subject, addr: SocketAddr) -> Result<Duration, String> {
     let began = Instant::now();
     let output = Command::new(subject.bin.join("kxc"))
-        .arg(format!("-client_cert={}", setup.path("client.pem").display()))
-        .arg(format!("-client_key={}", setup.path("client-key.pem").display()))
+        .arg(format!(
+            "-client_cert={}",
+            setup.path("client.pem").display()
+        ))
+        .arg(format!(
+            "-client_key={}",
+            setup.path("client-key.pem").display()
+        ))
         .arg(format!("-server_cert={}", setup.path("cert.pem").display()))
         .arg(format!("kxd://localhost:{}/host/disk", addr.port()))
         .output()
@@ -184,7 +194,11 @@ fn cpu(pid: u32) -> io::Result<Duration> {
     let mut total = 0u64;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
         let text = fs::read_to_string(task?.path().join("schedstat"))?;
-        total += text.split_whitespace().next().and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
+        total += text
+            .split_whitespace()
+            .next()
+            .and_then(|n| n.parse::<u64>().ok())
+            .unwrap_or(0);
     }
     Ok(Duration::from_nanos(total))
 }

@@ -1,0 +1,163 @@
+//! HTTP/2 on an established connection, by the `h2` crate; routing and decisions are the same.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use h2::server::{Builder, SendResponse};
+use http::{HeaderValue, Request, StatusCode, header};
+use kx_http::router;
+use kx_http::server::Response;
+use tokio::time::timeout;
+
+use super::connection::Established;
+use super::{Peer, Shared};
+use crate::clock::http_date;
+use crate::handler::{self, Caller, Exchange};
+use crate::tls::ClientCerts;
+
+/// Requests of one connection that are worked on at once; the original's number.
+const STREAMS_AT_ONCE: u32 = 250;
+
+/// The original's limit of a request's header list, as in HTTP/1.1.
+const HEADER_LIST_OCTETS: u32 = (1 << 20) + 4096;
+
+/// Answers up to this size carry a content-length (kxd spec 7).
+const CONTENT_LENGTH_UP_TO: usize = 4096;
+
+/// How long the peer may leave an answer without window.
+const WINDOW_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// What the streams of a connection share.
+struct Connection {
+    shared: Arc<Shared>,
+    peer: Peer,
+    client: Option<ClientCerts>,
+    tls_version: &'static str,
+    /// Streams being answered.
+    active: AtomicUsize,
+}
+
+/// Serves streams until the peer closes, errs or stays idle.
+pub(super) async fn serve(mut established: Established) {
+    let Ok(client) = established.client().map(Option::<&ClientCerts>::cloned) else {
+        return;
+    };
+    let connection = Arc::new(Connection {
+        client,
+        tls_version: established.tls.ssl().version_str(),
+        shared: Arc::clone(&established.shared),
+        peer: established.peer.clone(),
+        active: AtomicUsize::new(0),
+    });
+    let options = &connection.shared.options;
+    let handshake = Builder::new()
+        .max_concurrent_streams(STREAMS_AT_ONCE)
+        .max_header_list_size(HEADER_LIST_OCTETS)
+        .handshake::<_, Bytes>(established.tls);
+    let Ok(Ok(mut h2)) = timeout(options.header_timeout, handshake).await else {
+        return;
+    };
+    loop {
+        match timeout(options.idle_timeout, h2.accept()).await {
+            Ok(Some(Ok((request, respond)))) => {
+                let connection = Arc::clone(&connection);
+                connection.active.fetch_add(1, Ordering::Relaxed);
+                tokio::spawn(async move {
+                    let active = Active(connection);
+                    answer(&active.0, request, respond).await;
+                });
+            }
+            Ok(Some(Err(_)) | None) => return,
+            // Nothing new for the whole time; a stream may still wait for its hook.
+            Err(_) if connection.active.load(Ordering::Relaxed) > 0 => {}
+            Err(_) => return,
+        }
+    }
+}
+
+/// Counts a stream as done when it ends, however it ends.
+struct Active(Arc<Connection>);
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.0.active.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+async fn answer(
+    connection: &Connection,
+    request: Request<h2::RecvStream>,
+    mut respond: SendResponse<Bytes>,
+) {
+    let head_only = request.method() == http::Method::HEAD;
+    let (parts, _body) = request.into_parts();
+    let target = parts.uri.path_and_query().map_or("/", |p| p.as_str());
+    let exchange = Exchange {
+        method: parts.method.to_string(),
+        http_version: "HTTP/2.0",
+        route: router::route_target(parts.method.as_str().as_bytes(), target.as_bytes()),
+    };
+    let caller = Caller {
+        peer: &connection.peer,
+        client: connection.client.as_ref(),
+        tls_version: connection.tls_version,
+    };
+    let response = handler::respond(&connection.shared, &caller, exchange).await;
+    // An error here is the peer's reset or its end: there is nobody to tell.
+    let _ = send(&mut respond, &response, head_only).await;
+}
+
+async fn send(
+    respond: &mut SendResponse<Bytes>,
+    response: &Response,
+    head_only: bool,
+) -> Result<(), h2::Error> {
+    let body = response.body.as_ref();
+    let mut head = http::Response::new(());
+    *head.status_mut() = StatusCode::from_u16(response.status).unwrap_or(StatusCode::OK);
+    let headers = head.headers_mut();
+    for (name, value) in response.headers() {
+        let name = header::HeaderName::from_bytes(name.to_ascii_lowercase().as_bytes());
+        if let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(value.as_bytes())) {
+            headers.append(name, value);
+        }
+    }
+    if body.len() <= CONTENT_LENGTH_UP_TO {
+        headers.insert(header::CONTENT_LENGTH, body.len().into());
+    }
+    if let Ok(date) = HeaderValue::from_str(&http_date()) {
+        headers.insert(header::DATE, date);
+    }
+    let empty = head_only || body.is_empty();
+    let mut stream = respond.send_response(head, empty)?;
+    let mut rest = if empty { &[][..] } else { body };
+    while !rest.is_empty() {
+        stream.reserve_capacity(rest.len());
+        let window = std::future::poll_fn(|cx| stream.poll_capacity(cx));
+        let n = match timeout(WINDOW_TIMEOUT, window).await {
+            Ok(Some(granted)) => granted?.min(rest.len()),
+            _ => {
+                stream.send_reset(h2::Reason::CANCEL);
+                return Ok(());
+            }
+        };
+        let (piece, after) = rest.split_at_checked(n).unwrap_or((rest, &[]));
+        rest = after;
+        // The frame owns its octets until they are encrypted; `Wiped` clears them then.
+        stream.send_data(
+            Bytes::from_owner(Wiped(piece.to_vec().into())),
+            rest.is_empty(),
+        )?;
+    }
+    Ok(())
+}
+
+/// Octets of a key on their way into the TLS layer.
+struct Wiped(zeroize::Zeroizing<Vec<u8>>);
+
+impl AsRef<[u8]> for Wiped {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}

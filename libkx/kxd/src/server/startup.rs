@@ -1,0 +1,172 @@
+//! From command line to running daemon, in the original's order (kxd spec 2.1).
+
+use std::ffi::{OsStr, OsString};
+use std::io::Write;
+use std::net::TcpListener;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use kx_log::golog::{GoLog, format_errno, stderr_line};
+
+use super::{Shared, accept, listen_address, signals};
+use crate::access_log::AccessLog;
+use crate::log_source as at;
+use crate::metrics::serve::MetricsListener;
+use crate::options::Options;
+use crate::tls::ServerContext;
+use crate::{check, metrics};
+
+/// What `-version` and the first log line say.
+pub const VERSION: &str = concat!("kxd version kx-", env!("CARGO_PKG_VERSION"));
+
+/// Runs the daemon to its end.
+pub fn run(argv0: &OsStr, args: impl Iterator<Item = OsString>) -> ExitCode {
+    let options = match Options::parse(argv0, args) {
+        Ok(options) => options,
+        Err(stop) => return stop.report(),
+    };
+    if options.version {
+        let _ = writeln!(std::io::stdout(), "{VERSION}");
+        return ExitCode::SUCCESS;
+    }
+    if options.check {
+        let mut out = std::io::stdout().lock();
+        return match check::run(&options, &mut out) {
+            Ok(true) => ExitCode::SUCCESS,
+            _ => ExitCode::FAILURE,
+        };
+    }
+    let log = match GoLog::open(&options.log) {
+        Ok(log) => log,
+        Err(e) => {
+            stderr_line(format_args!("{e}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    log.line(at::START, format_args!("{VERSION}"));
+    if options.smtp_addr.is_empty() {
+        log.line(
+            at::START,
+            format_args!("WARNING: No emails will be sent, use --smtp_addr"),
+        );
+    }
+    log.line(
+        at::START,
+        format_args!("Listening on {}", options.listen_addr()),
+    );
+    match serve(options, log.clone()) {
+        Ok(code) => code,
+        Err(e) => {
+            log.line(at::FATAL, format_args!("{e}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Everything after "Listening on": loads, binds, starts the workers and waits for a signal.
+fn serve(options: Options, log: GoLog) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    if let Err(e) = kx_sys::hardening::forbid_core_dumps() {
+        log.line(
+            at::START,
+            format_args!("WARNING: core dumps cannot be switched off: {e}"),
+        );
+    }
+    if let Err(e) = kx_sys::hardening::raise_descriptor_limit() {
+        log.line(
+            at::START,
+            format_args!("WARNING: descriptor limit cannot be raised: {e}"),
+        );
+    }
+    kx_sys::memory::limit_arenas(u16::try_from(options.workers).unwrap_or(u16::MAX));
+    let tls = ServerContext::load(&options.cert, &options.key, options.tls_min)?;
+    let mut listeners: Vec<TcpListener> = kx_sys::listen::take_inherited()?
+        .into_iter()
+        .map(|i| i.listener)
+        .collect();
+    if listeners.is_empty() {
+        listeners.push(listen_address::bind(
+            &options.ip_addr.to_string_lossy(),
+            options.port,
+        )?);
+    }
+    let access_log = match options.access_log.as_deref() {
+        None => None,
+        Some(path) => Some(AccessLog::open(path).map_err(|e| {
+            format!(
+                "Error opening access log {}: {}",
+                path.display(),
+                format_errno(&e)
+            )
+        })?),
+    };
+    let metrics_listener = options
+        .metrics_addr
+        .as_ref()
+        .map(MetricsListener::bind)
+        .transpose()
+        .map_err(|e| format!("metrics: listen: {}", format_errno(&e)))?;
+    let shared = Arc::new(Shared::new(options, log, tls, access_log));
+    log_panics(&shared);
+
+    for number in 0..shared.options.workers {
+        for listener in &listeners {
+            let listener = listener.try_clone()?;
+            let shared = Arc::clone(&shared);
+            std::thread::Builder::new()
+                .name(format!("worker-{number}"))
+                .spawn(move || worker(shared, listener))?;
+        }
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let code = runtime.block_on(async {
+        if let Some(listener) = metrics_listener {
+            let shared = Arc::clone(&shared);
+            let page = move || {
+                let lost = shared.access_log.as_ref().map_or(0, AccessLog::lost);
+                shared
+                    .metrics
+                    .render(shared.log.lost().saturating_add(lost))
+            };
+            tokio::spawn(metrics::serve::serve(listener, Arc::new(page)));
+        }
+        signals::run(&shared).await
+    })?;
+    // Requests under way are cut, as the original does: nothing waits for the workers.
+    std::process::exit(code)
+}
+
+fn worker(shared: Arc<Shared>, listener: TcpListener) {
+    let log = shared.log.clone();
+    let outcome = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
+        .thread_keep_alive(std::time::Duration::from_secs(10))
+        .build()
+        .and_then(|runtime| {
+            runtime.block_on(async {
+                let listener = tokio::net::TcpListener::from_std(listener)?;
+                accept::run(shared, listener).await;
+                Ok(())
+            })
+        });
+    if let Err(e) = outcome {
+        log.line(at::FATAL, format_args!("worker: {e}"));
+        std::process::exit(1);
+    }
+}
+
+/// Threads of a worker that may hang in the system's resolver.
+const BLOCKING_THREADS: usize = 32;
+
+/// A bug of ours ends one request, not the daemon, and stands in the log instead of on stderr.
+fn log_panics(shared: &Arc<Shared>) {
+    let shared = Arc::clone(shared);
+    std::panic::set_hook(Box::new(move |info| {
+        shared.metrics.panicked();
+        shared
+            .log
+            .line(at::PANIC, format_args!("http: panic serving: {info}"));
+    }));
+}
