@@ -79,7 +79,7 @@ fn signature_algorithm() -> Vec<u8> {
 fn name(organization: &[u8]) -> Result<Vec<u8>, GenerateError> {
     let tag = if organization.iter().all(|&octet| is_printable_string(octet)) {
         der::PRINTABLE_STRING
-    } else if str::from_utf8(organization).is_ok() {
+    } else if std::str::from_utf8(organization).is_ok() {
         der::UTF8_STRING
     } else {
         return Err(GenerateError::Organization);

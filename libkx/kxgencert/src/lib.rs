@@ -64,7 +64,7 @@ impl Hosts {
     pub fn from_list(list: &[u8]) -> Self {
         let mut hosts = Self::default();
         for host in list.split(|&octet| octet == b',') {
-            let text = str::from_utf8(host).unwrap_or_default();
+            let text = std::str::from_utf8(host).unwrap_or_default();
             match text.parse() {
                 Ok(address) => hosts.addresses.push(address),
                 Err(_) => hosts.dns_names.push(host.to_vec()),

@@ -43,7 +43,7 @@ pub fn quote(bytes: &[u8]) -> String {
 /// so are octets that are not UTF-8. All else stays as it is, quotes and backslashes too.
 #[must_use]
 pub fn escape_control(bytes: &[u8]) -> Cow<'_, str> {
-    if let Ok(text) = str::from_utf8(bytes) {
+    if let Ok(text) = std::str::from_utf8(bytes) {
         if !has_control(text) {
             return Cow::Borrowed(text);
         }
