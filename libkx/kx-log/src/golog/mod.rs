@@ -169,14 +169,18 @@ pub fn stderr_line(text: fmt::Arguments<'_>) {
 
 /// As [`stderr_line`], for text that need not be UTF-8.
 pub fn stderr_octets(text: &[u8]) {
-    let mut line = Second::at(SystemTime::now()).stamp().as_bytes().to_vec();
+    // Nobody is left to be told.
+    let _ = io::stderr().write_all(&default_line(SystemTime::now(), text));
+}
+
+fn default_line(now: SystemTime, text: &[u8]) -> Vec<u8> {
+    let mut line = Second::at(now).stamp().as_bytes().to_vec();
     line.push(b' ');
     line.extend_from_slice(text);
     if !text.ends_with(b"\n") {
         line.push(b'\n');
     }
-    // Nobody is left to be told.
-    let _ = io::stderr().write_all(&line);
+    line
 }
 
 #[cfg(test)]
