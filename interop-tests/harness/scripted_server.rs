@@ -19,13 +19,15 @@ pub struct Server {
     /// Its port.
     pub port: u16,
     requests: Arc<Mutex<Vec<String>>>,
+    offered: Arc<Mutex<Option<String>>>,
 }
 
 impl Server {
     /// Starts a server that shows `pair` and, after it, `others`, and asks for a client
     /// certificate. It ends with the test process.
     pub fn start(pair: &Pair, others: &[X509], max: Option<SslVersion>, script: Script) -> Server {
-        let context = context(pair, others, max).expect("TLS context of the scripted server");
+        let offered = Arc::new(Mutex::new(None));
+        let context = context(pair, others, max, Arc::clone(&offered)).expect("TLS context of the scripted server");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("its address").port();
         let requests = Arc::new(Mutex::new(Vec::new()));
@@ -41,7 +43,12 @@ impl Server {
                 });
             }
         });
-        Server { port, requests }
+        Server { port, requests, offered }
+    }
+
+    /// Protocols the client offered by ALPN, as on the wire; `None` when it offers none.
+    pub fn offered_protocols(&self) -> Option<String> {
+        self.offered.lock().expect("scripted server").clone()
     }
 
     /// Whole requests received, as Latin-1 text.
@@ -54,6 +61,7 @@ fn context(
     pair: &Pair,
     others: &[X509],
     max: Option<SslVersion>,
+    seen: Arc<Mutex<Option<String>>>,
 ) -> Result<SslContext, openssl::error::ErrorStack> {
     let mut b = SslContext::builder(SslMethod::tls_server())?;
     b.set_security_level(0);
@@ -64,9 +72,8 @@ fn context(
         b.add_extra_chain_cert(cert.clone())?;
     }
     b.set_verify_callback(SslVerifyMode::PEER, |_, _| true);
-    // Tells whether the client offers protocols at all (kxc does not).
-    b.set_alpn_select_callback(|_, offered| {
-        eprintln!("scripted server: protocols offered: {offered:?}");
+    b.set_alpn_select_callback(move |_, offered| {
+        *seen.lock().expect("scripted server") = Some(latin1(offered));
         Err(openssl::ssl::AlpnError::NOACK)
     });
     Ok(b.build())
