@@ -27,7 +27,8 @@ impl Server {
     /// certificate. It ends with the test process.
     pub fn start(pair: &Pair, others: &[X509], max: Option<SslVersion>, script: Script) -> Server {
         let offered = Arc::new(Mutex::new(None));
-        let context = context(pair, others, max, Arc::clone(&offered)).expect("TLS context of the scripted server");
+        let context = context(pair, others, max, Arc::clone(&offered))
+            .expect("TLS context of the scripted server");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("its address").port();
         let requests = Arc::new(Mutex::new(Vec::new()));
@@ -43,7 +44,11 @@ impl Server {
                 });
             }
         });
-        Server { port, requests, offered }
+        Server {
+            port,
+            requests,
+            offered,
+        }
     }
 
     /// Protocols the client offered by ALPN, as on the wire; `None` when it offers none.
