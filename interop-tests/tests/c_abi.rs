@@ -39,7 +39,9 @@ fn library_dir() -> &'static Path {
             return dir.into();
         }
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--quiet", "-p", "libkx"]).current_dir(workspace());
+        cargo
+            .args(["build", "--quiet", "-p", "libkx"])
+            .current_dir(workspace());
         if cfg!(feature = "aws-lc") {
             cargo.args(["--features", "aws-lc"]);
         }
@@ -47,7 +49,11 @@ fn library_dir() -> &'static Path {
         // This test runs from target/PROFILE/deps.
         let exe = std::env::current_exe().unwrap();
         let dir = exe.ancestors().nth(3).unwrap().join("debug");
-        assert!(dir.join("libkx.so").exists(), "no libkx.so in {}", dir.display());
+        assert!(
+            dir.join("libkx.so").exists(),
+            "no libkx.so in {}",
+            dir.display()
+        );
         dir
     })
 }
@@ -62,12 +68,19 @@ fn run(program: impl AsRef<OsStr>, arguments: &[&OsStr]) -> Output {
 }
 
 fn stdout(output: &Output) -> String {
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 fn have(program: &str) -> bool {
-    Command::new(program).arg("--version").output().is_ok_and(|o| o.status.success())
+    Command::new(program)
+        .arg("--version")
+        .output()
+        .is_ok_and(|o| o.status.success())
 }
 
 #[test]
@@ -75,10 +88,16 @@ fn exactly_the_listed_symbols_are_exported() {
     let library = library_dir().join("libkx.so");
     let out = stdout(&run(
         "nm",
-        &["-D".as_ref(), "--defined-only".as_ref(), library.as_os_str()],
+        &[
+            "-D".as_ref(),
+            "--defined-only".as_ref(),
+            library.as_os_str(),
+        ],
     ));
-    let exported: BTreeSet<&str> =
-        out.lines().filter_map(|line| line.split_whitespace().last()).collect();
+    let exported: BTreeSet<&str> = out
+        .lines()
+        .filter_map(|line| line.split_whitespace().last())
+        .collect();
     let list = fs::read_to_string(workspace().join("libkx/libkx/symbols.txt")).unwrap();
     assert_eq!(exported, list.lines().collect());
     assert!(out.lines().all(|line| line.contains(" T ")), "{out}");
@@ -87,11 +106,21 @@ fn exactly_the_listed_symbols_are_exported() {
 #[test]
 fn soname_and_needed_libraries() {
     let library = library_dir().join("libkx.so");
-    let out = stdout(&run("readelf", &["-d".as_ref(), "-W".as_ref(), library.as_os_str()]));
+    let out = stdout(&run(
+        "readelf",
+        &["-d".as_ref(), "-W".as_ref(), library.as_os_str()],
+    ));
     assert!(out.contains("Library soname: [libkx.so.0]"), "{out}");
     for line in out.lines().filter(|line| line.contains("(NEEDED)")) {
         let name = line.split(['[', ']']).nth(1).unwrap();
-        let known = ["libc.so.", "libgcc_s.so.", "ld-linux", "libssl.so.", "libcrypto.so.", "libm.so."];
+        let known = [
+            "libc.so.",
+            "libgcc_s.so.",
+            "ld-linux",
+            "libssl.so.",
+            "libcrypto.so.",
+            "libm.so.",
+        ];
         assert!(known.iter().any(|k| name.starts_with(k)), "{name}");
     }
 }
@@ -114,8 +143,11 @@ impl Scene {
         for link in ["libkx.so.0", "libkx.so"] {
             std::os::unix::fs::symlink("libkx.so.0.0.0", path("lib").join(link)).unwrap();
         }
-        let client: Identity =
-            Spec { cn: "client".to_owned(), ..Spec::default() }.self_signed();
+        let client: Identity = Spec {
+            cn: "client".to_owned(),
+            ..Spec::default()
+        }
+        .self_signed();
         let identity = Spec::server(&["localhost"]).self_signed();
         fs::write(path("cert.pem"), client.cert_pem()).unwrap();
         fs::write(path("key.pem"), client.key_pem()).unwrap();
@@ -136,7 +168,9 @@ impl Scene {
 
     /// Builds a program; the result's path.
     fn build(&self, program: &str, [compiler, language, standard]: [&str; 3]) -> PathBuf {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("c").join(format!("{program}.c"));
+        let source = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("c")
+            .join(format!("{program}.c"));
         let exe = self.path(&format!("{program}-{compiler}"));
         let output = Command::new(compiler)
             .args(WARNINGS)
@@ -166,7 +200,12 @@ impl Scene {
             "fetch_files" => files.into_iter().chain([url(port, "k")]).collect(),
             "fetch_threads" => files
                 .into_iter()
-                .chain([KEY.to_owned(), url(1, "k"), url(port, "k"), url(port, "refused")])
+                .chain([
+                    KEY.to_owned(),
+                    url(1, "k"),
+                    url(port, "k"),
+                    url(port, "refused"),
+                ])
                 .collect(),
             _ => vec!["1".to_owned()],
         }
@@ -185,8 +224,17 @@ impl Scene {
             .output()
             .unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{}: {}\n{errors}", exe.display(), output.status);
-        let expected = if program == "fetch_files" { KEY } else { "ok\n" };
+        assert!(
+            output.status.success(),
+            "{}: {}\n{errors}",
+            exe.display(),
+            output.status
+        );
+        let expected = if program == "fetch_files" {
+            KEY
+        } else {
+            "ok\n"
+        };
         assert_eq!(String::from_utf8_lossy(&output.stdout), expected);
         if wrapper.is_empty() {
             assert_eq!(errors, "", "the library prints nothing");
@@ -218,8 +266,13 @@ fn the_programs_run_clean_under_valgrind() {
     let scene = Scene::new();
     for program in PROGRAMS {
         let exe = scene.build(program, COMPILERS[0]);
-        let valgrind =
-            ["valgrind", "-q", "--error-exitcode=1", "--leak-check=full", "--show-leak-kinds=definite"];
+        let valgrind = [
+            "valgrind",
+            "-q",
+            "--error-exitcode=1",
+            "--leak-check=full",
+            "--show-leak-kinds=definite",
+        ];
         scene.run(&valgrind, &exe, program);
     }
 }

@@ -27,20 +27,24 @@ fn data_directory() -> Config {
 }
 
 fn start<'a>(config: &'a Config, hook: &str) -> Starter<'a> {
-    kxd(config).arg(format!("--hook={hook}")).arg("--email_from=from@x").env(&[
-        ("USER", "u1"),
-        ("PWD", "/pw"),
-        ("SHELL", "/bin/sh1"),
-        ("PATH", "/usr/local/bin:/usr/bin:/bin"),
-        ("SECRET_OF_KXD", "must not reach the hook"),
-    ])
+    kxd(config)
+        .arg(format!("--hook={hook}"))
+        .arg("--email_from=from@x")
+        .env(&[
+            ("USER", "u1"),
+            ("PWD", "/pw"),
+            ("SHELL", "/bin/sh1"),
+            ("PATH", "/usr/local/bin:/usr/bin:/bin"),
+            ("SECRET_OF_KXD", "must not reach the hook"),
+        ])
 }
 
 /// The signature of the usual client under its words in the vectors.
 fn mask(text: &str) -> String {
     let hex = client_pair().signature_hex();
     let short = hex.get(..8).unwrap_or("").to_owned();
-    text.replace(&hex, "SIGHEX").replace(&format!("0x{short}"), "0xSIG8")
+    text.replace(&hex, "SIGHEX")
+        .replace(&format!("0x{short}"), "0xSIG8")
 }
 
 fn record(answer: &Answer, log: &[String]) -> Value {
@@ -53,12 +57,8 @@ fn record(answer: &Answer, log: &[String]) -> Value {
 fn script_of(case: &str) -> Option<String> {
     let text = match case {
         "hook exit 1" => "#!/bin/sh\nexit 1\n",
-        "hook exit 3 with stderr" => {
-            "#!/bin/sh\nprintf 'bad \"thing\"\\nx\\t\\001' >&2\nexit 3\n"
-        }
-        "hook big stderr" => {
-            "#!/bin/sh\nhead -c 200000 /dev/zero | tr '\\0' e >&2\nexit 3\n"
-        }
+        "hook exit 3 with stderr" => "#!/bin/sh\nprintf 'bad \"thing\"\\nx\\t\\001' >&2\nexit 3\n",
+        "hook big stderr" => "#!/bin/sh\nhead -c 200000 /dev/zero | tr '\\0' e >&2\nexit 3\n",
         "hook big stdout exit 0" => "#!/bin/sh\nhead -c 3000000 /dev/zero\nexit 0\n",
         "hook killed by signal" => "#!/bin/sh\nkill -KILL $$\n",
         "hook no shebang" => "exit 0\n",
@@ -100,18 +100,23 @@ fn place_hook(case: &str, config: &Config) -> String {
 /// What the witness wrote, restricted to what the case recorded of it.
 fn seen(case: &str, config: &Config, remote_is_known: bool) -> Vec<String> {
     let bytes = std::fs::read(config.join("seen")).unwrap_or_default();
-    let dir = config.path().canonicalize().expect("path").to_string_lossy().into_owned();
+    let dir = config
+        .path()
+        .canonicalize()
+        .expect("path")
+        .to_string_lossy()
+        .into_owned();
     let text = normalize::text(&bytes).replace(&dir, "DIR");
     let text = normalize::replace(&mask(&text), "127.0.0.1:+", "127.0.0.1:PORT");
     assert!(remote_is_known);
     let lines = text.lines().map(|l| l.trim().to_owned());
     match case {
-        "hook env with email_to" => {
-            lines.filter(|l| l.starts_with("EMAIL_TO=") || l.starts_with("MAIL_FROM=")).collect()
-        }
-        "hook trailing slash path" => {
-            lines.filter_map(|l| l.strip_prefix("KEY_PATH=").map(str::to_owned)).collect()
-        }
+        "hook env with email_to" => lines
+            .filter(|l| l.starts_with("EMAIL_TO=") || l.starts_with("MAIL_FROM="))
+            .collect(),
+        "hook trailing slash path" => lines
+            .filter_map(|l| l.strip_prefix("KEY_PATH=").map(str::to_owned))
+            .collect(),
         _ => lines.collect(),
     }
 }
@@ -183,7 +188,10 @@ fn the_environment_has_exactly_these_variables_in_this_order() {
     let config = data_directory();
     let hook = config.script(
         "hook",
-        &format!("#!/bin/sh\ntr '\\0' '\\n' < /proc/$$/environ > {}\n", config.text("seen")),
+        &format!(
+            "#!/bin/sh\ntr '\\0' '\\n' < /proc/$$/environ > {}\n",
+            config.text("seen")
+        ),
     );
     let server = start(&config, &hook.to_string_lossy()).start();
     assert_eq!(server.get("/v1/h/mail").code(), 200);
@@ -199,14 +207,23 @@ fn a_variable_that_kxd_does_not_have_is_empty_for_the_hook() {
     let config = data_directory();
     let hook = config.script(
         "hook",
-        &format!("#!/bin/sh\ntr '\\0' '\\n' < /proc/$$/environ > {}\n", config.text("seen")),
+        &format!(
+            "#!/bin/sh\ntr '\\0' '\\n' < /proc/$$/environ > {}\n",
+            config.text("seen")
+        ),
     );
     let hook = format!("--hook={}", hook.display());
-    let server = kxd(&config).arg(hook).env(&[("PATH", "/usr/bin:/bin")]).start();
+    let server = kxd(&config)
+        .arg(hook)
+        .env(&[("PATH", "/usr/bin:/bin")])
+        .start();
     assert_eq!(server.get("/v1/h/k").code(), 200);
     let text = std::fs::read_to_string(config.join("seen")).expect("what the hook saw");
     for line in ["USER=", "PWD=", "SHELL=", "MAIL_FROM=kxd@"] {
-        assert!(text.lines().any(|l| l == line), "{line:?} is missing in {text}");
+        assert!(
+            text.lines().any(|l| l == line),
+            "{line:?} is missing in {text}"
+        );
     }
 }
 
@@ -214,8 +231,10 @@ fn a_variable_that_kxd_does_not_have_is_empty_for_the_hook() {
 fn the_hook_runs_after_the_key_was_read() {
     let config = data_directory();
     // A hook that removes the key: it was read before, so it is given.
-    let hook = config
-        .script("hook", &format!("#!/bin/sh\nrm {}\n", config.text("data/h/k/key")));
+    let hook = config.script(
+        "hook",
+        &format!("#!/bin/sh\nrm {}\n", config.text("data/h/k/key")),
+    );
     let server = start(&config, &hook.to_string_lossy()).start();
     assert_eq!(server.get("/v1/h/k").body, b"KEY");
     assert_eq!(server.get("/v1/h/k").code(), 404);
@@ -224,10 +243,14 @@ fn the_hook_runs_after_the_key_was_read() {
 #[test]
 fn a_hook_leaks_no_descriptor_of_kxd() {
     let config = data_directory();
-    let hook = config
-        .script("hook", &format!("#!/bin/sh\nls /proc/$$/fd > {}\n", config.text("seen")));
+    let hook = config.script(
+        "hook",
+        &format!("#!/bin/sh\nls /proc/$$/fd > {}\n", config.text("seen")),
+    );
     let server = start(&config, &hook.to_string_lossy()).start();
-    let held: Vec<_> = (0..5).map(|_| server.client().connect().expect("handshake")).collect();
+    let held: Vec<_> = (0..5)
+        .map(|_| server.client().connect().expect("handshake"))
+        .collect();
     assert_eq!(server.get("/v1/h/k").code(), 200);
     let text = std::fs::read_to_string(config.join("seen")).expect("what the hook saw");
     let mut open: Vec<u32> = text.lines().filter_map(|l| l.parse().ok()).collect();

@@ -12,17 +12,42 @@ use serde_json::{Value, json};
 fn manners(case: &str) -> Manners {
     let usual = Manners::default();
     match case {
-        "mail email_to utf8" | "mail 8bit server" => {
-            Manners { extensions: Some(vec!["8BITMIME", "SMTPUTF8"]), ..usual }
-        }
-        "mail helo only server" => Manners { extensions: None, ..usual },
-        "mail starttls untrusted" => Manners { extensions: Some(vec!["STARTTLS"]), ..usual },
-        "mail auth offered" => Manners { extensions: Some(vec!["AUTH PLAIN LOGIN"]), ..usual },
-        "mail rcpt refused" => Manners { rcpt: "550 no rcpt", ..usual },
-        "mail mail refused" => Manners { mail: "550 no mail", ..usual },
-        "mail data refused" => Manners { queued: "554 no data", ..usual },
-        "mail greeting 554" => Manners { greeting: Some("554 no"), ..usual },
-        "mail closes at once" => Manners { greeting: None, ..usual },
+        "mail email_to utf8" | "mail 8bit server" => Manners {
+            extensions: Some(vec!["8BITMIME", "SMTPUTF8"]),
+            ..usual
+        },
+        "mail helo only server" => Manners {
+            extensions: None,
+            ..usual
+        },
+        "mail starttls untrusted" => Manners {
+            extensions: Some(vec!["STARTTLS"]),
+            ..usual
+        },
+        "mail auth offered" => Manners {
+            extensions: Some(vec!["AUTH PLAIN LOGIN"]),
+            ..usual
+        },
+        "mail rcpt refused" => Manners {
+            rcpt: "550 no rcpt",
+            ..usual
+        },
+        "mail mail refused" => Manners {
+            mail: "550 no mail",
+            ..usual
+        },
+        "mail data refused" => Manners {
+            queued: "554 no data",
+            ..usual
+        },
+        "mail greeting 554" => Manners {
+            greeting: Some("554 no"),
+            ..usual
+        },
+        "mail closes at once" => Manners {
+            greeting: None,
+            ..usual
+        },
         _ => usual,
     }
 }
@@ -74,13 +99,18 @@ fn mask(text: &str) -> String {
         .replace(&format!("Signature: {sixteen}..."), "Signature: SIG16...")
         .replace(&format!("0x{eight}"), "0xSIG8");
     let text = normalize::replace(&text, "127.0.0.1:+", "127.0.0.1:PORT");
-    let lines = text.split_inclusive("\r\n").map(|line| match line.split_once(": ") {
-        Some((head @ ("Date" | "On"), date)) => {
-            assert!(is_rfc1123z(date.trim_end()), "not a date of RFC 1123 with a zone: {date}");
-            format!("{head}: RFC1123Z\r\n")
-        }
-        _ => line.to_owned(),
-    });
+    let lines = text
+        .split_inclusive("\r\n")
+        .map(|line| match line.split_once(": ") {
+            Some((head @ ("Date" | "On"), date)) => {
+                assert!(
+                    is_rfc1123z(date.trim_end()),
+                    "not a date of RFC 1123 with a zone: {date}"
+                );
+                format!("{head}: RFC1123Z\r\n")
+            }
+            _ => line.to_owned(),
+        });
     lines.collect()
 }
 
@@ -146,8 +176,17 @@ fn the_key_is_given_only_after_the_mail_was_taken() {
     config.key("k", "KEY");
     config.write("data/k/email_to", "me@example.com\n");
     let delay = std::time::Duration::from_millis(150);
-    let sink = Sink::start(Manners { delay, ..Manners::default() });
-    let server = kxd(&config).arg(format!("--smtp_addr=127.0.0.1:{}", sink.port)).start();
+    let sink = Sink::start(Manners {
+        delay,
+        ..Manners::default()
+    });
+    let server = kxd(&config)
+        .arg(format!("--smtp_addr=127.0.0.1:{}", sink.port))
+        .start();
     assert_eq!(server.get("/v1/k").body, b"KEY");
-    assert_eq!(sink.received(0).messages.len(), 1, "the key came before the message");
+    assert_eq!(
+        sink.received(0).messages.len(),
+        1,
+        "the key came before the message"
+    );
 }
