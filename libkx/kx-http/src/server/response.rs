@@ -1,5 +1,6 @@
 //! Answers, before they are written for one protocol version or another.
 
+use std::borrow::Cow;
 use std::fmt;
 
 /// The content of an answer.
@@ -7,16 +8,16 @@ pub enum Body {
     /// Nothing.
     Empty,
     /// A fixed or composed text.
-    Text(String),
+    Text(Cow<'static, [u8]>),
     /// A key. Held as the caller gave it, so that it is wiped the way the caller's type does it.
-    Key(Box<dyn AsRef<[u8]> + Send>),
+    Key(Box<dyn AsRef<[u8]> + Send + Sync>),
 }
 
 impl AsRef<[u8]> for Body {
     fn as_ref(&self) -> &[u8] {
         match self {
             Body::Empty => &[],
-            Body::Text(text) => text.as_bytes(),
+            Body::Text(text) => text,
             Body::Key(key) => (**key).as_ref(),
         }
     }
@@ -26,7 +27,10 @@ impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Body::Empty => f.write_str("Empty"),
-            Body::Text(text) => f.debug_tuple("Text").field(text).finish(),
+            Body::Text(text) => f
+                .debug_tuple("Text")
+                .field(&String::from_utf8_lossy(text))
+                .finish(),
             Body::Key(key) => write!(f, "Key({} octets)", (**key).as_ref().len()),
         }
     }
@@ -46,6 +50,8 @@ pub struct Response {
     /// Whether this answer is the last of its connection by its own will (`*` with a method other than
     /// OPTIONS, 417). It then carries `Connection: close` as its first header. HTTP/1.1 only.
     pub close: bool,
+    /// Whether `Content-Length: 0` is one of the answer's own headers and so stands before Date (`OPTIONS *`).
+    pub declares_no_content: bool,
     /// The content.
     pub body: Body,
 }
@@ -60,6 +66,7 @@ impl Response {
             nosniff: false,
             location: None,
             close: false,
+            declares_no_content: false,
             body: Body::Empty,
         }
     }
@@ -73,18 +80,29 @@ impl Response {
         Response {
             content_type: Some("text/plain; charset=utf-8"),
             nosniff: true,
-            body: Body::Text(line),
+            body: Body::Text(Cow::Owned(line.into_bytes())),
             ..Response::empty(status)
         }
     }
 
     /// The answer that carries a key, unchanged.
     #[must_use]
-    pub fn key(key: impl AsRef<[u8]> + Send + 'static) -> Response {
+    pub fn key(key: impl AsRef<[u8]> + Send + Sync + 'static) -> Response {
         Response {
             content_type: Some("application/octet-stream"),
             body: Body::Key(Box::new(key)),
             ..Response::empty(200)
+        }
+    }
+
+    /// A redirect to `location` (ASCII only). `html` is what a body would say, already composed: only GET gets one.
+    #[must_use]
+    pub fn redirect(location: String, content_type: bool, html: Option<Vec<u8>>) -> Response {
+        Response {
+            content_type: content_type.then_some("text/html; charset=utf-8"),
+            location: Some(location),
+            body: html.map_or(Body::Empty, |html| Body::Text(Cow::Owned(html))),
+            ..Response::empty(301)
         }
     }
 
