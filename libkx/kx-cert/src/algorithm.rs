@@ -6,7 +6,8 @@ use kx_crypto::signature::{Hash, SignatureAlgorithm};
 use crate::der::{BitString, Element, Reader, tag, to_int64};
 use crate::error::PublicKeyError;
 
-/// An AlgorithmIdentifier: the identifier's content octets and the parameters with their header, if any.
+/// An AlgorithmIdentifier: the identifier's content octets and the parameters with their header, if
+/// any.
 pub(crate) struct AlgorithmIdentifier<'a> {
     pub(crate) oid: &'a [u8],
     pub(crate) parameters: &'a [u8],
@@ -112,8 +113,8 @@ impl CertificateSignature {
     }
 }
 
-/// The hash of RSASSA-PSS-params (RFC 8017 appendix A.2.3): message hash, mask hash and salt length must agree,
-/// and only the three SHA-2 hashes count. Elements after those known are passed over.
+/// The hash of RSASSA-PSS-params (RFC 8017 appendix A.2.3): message hash, mask hash and salt length
+/// must agree, and only the three SHA-2 hashes count. Elements after those known are passed over.
 fn pss_hash(parameters: &[u8]) -> Option<Hash> {
     let explicit = |reader: &mut Reader<'_>, n| -> Option<Vec<u8>> {
         reader

@@ -1,4 +1,5 @@
-//! Files of certificates: `allowed_clients` of kxd (kxd spec 3.1) and `-server_cert` of kxc (kxd spec 8).
+//! Files of certificates: `allowed_clients` of kxd (kxd spec 3.1) and `-server_cert` of kxc (kxd
+//! spec 8).
 
 use chrono::{DateTime, FixedOffset};
 
@@ -45,8 +46,9 @@ pub enum Anchors {
 impl Anchors {
     /// Reads `allowed_clients` for the client that has shown `leaf`.
     ///
-    /// The verdicts are those of [`parse_allowed_clients`] and [`verify`]: a block equal to a certificate that parsed is
-    /// a certificate, and decides. It saves parsing the file in the usual case.
+    /// The verdicts are those of [`parse_allowed_clients`] and [`verify`]: a block equal to a
+    /// certificate that parsed is a certificate, and decides. It saves parsing the file in the
+    /// usual case.
     ///
     /// # Errors
     /// [`NoCertificate`] when the file holds no certificate.
@@ -98,8 +100,8 @@ pub enum ServerCertificatesError {
     None,
 }
 
-/// Reads `-server_cert`: strictly from the top to the first certificate with a star, which ends this check; after it
-/// blocks that are no certificates are passed over.
+/// Reads `-server_cert`: strictly from the top to the first certificate with a star, which ends
+/// this check; after it blocks that are no certificates are passed over.
 ///
 /// # Errors
 /// [`ServerCertificatesError`].

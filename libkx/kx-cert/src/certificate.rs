@@ -45,7 +45,8 @@ impl PartialEq for Certificate {
 
 impl Eq for Certificate {}
 
-/// The longest serial number whose decimal form is worked out; the time for it grows with the square.
+/// The longest serial number whose decimal form is worked out; the time for it grows with the
+/// square.
 const MAX_DECIMAL_SERIAL: usize = 128;
 
 impl Certificate {
@@ -220,7 +221,8 @@ impl Certificate {
         self.0.version
     }
 
-    /// The serial number in decimal, or in hex (`0x...`, two's complement) when it has more than 128 octets.
+    /// The serial number in decimal, or in hex (`0x...`, two's complement) when it has more than
+    /// 128 octets.
     #[must_use]
     pub fn serial_text(&self) -> String {
         decimal(&self.0.serial)
@@ -389,8 +391,8 @@ fn extensions(version: u8, tbs: &mut Reader<'_>) -> Result<Extensions, ParseErro
 
 /// Where `part`, a piece of `whole`, stands in it.
 fn place(whole: &[u8], part: &[u8]) -> Range<usize> {
-    // Addresses are only compared, never followed; a piece from elsewhere would give an empty or wrong range and
-    // no more.
+    // Addresses are only compared, never followed; a piece from elsewhere would give an empty or
+    // wrong range and no more.
     let start = (part.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize);
     start..start.saturating_add(part.len())
 }

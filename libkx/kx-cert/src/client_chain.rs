@@ -19,12 +19,14 @@ pub enum ClientChainError {
     /// One has too long an RSA key. Alert bad_certificate.
     #[error("tls: client sent certificate containing RSA key larger than {MAX_RSA_BITS} bits")]
     RsaTooLong,
-    /// The first one has a key that TLS cannot use; a Go type is shown. Alert unsupported_certificate.
+    /// The first one has a key that TLS cannot use; a Go type is shown. Alert
+    /// unsupported_certificate.
     #[error("tls: client certificate contains an unsupported public key of type {0}")]
     UnsupportedKey(&'static str),
 }
 
-/// Reads the certificates in the order sent. The first is the client's own, the only one whose key is proven.
+/// Reads the certificates in the order sent. The first is the client's own, the only one whose key
+/// is proven.
 ///
 /// # Errors
 /// [`ClientChainError`].

@@ -1,7 +1,8 @@
-//! A reader of DER (X.690), as strict and as narrow as X.509 needs: one-octet tags, definite minimal lengths.
+//! A reader of DER (X.690), as strict and as narrow as X.509 needs: one-octet tags, definite
+//! minimal lengths.
 //!
-//! Every method takes an element off the front and gives `None` when it is not there or not well formed.
-//! After `None` the reader's position is of no use.
+//! Every method takes an element off the front and gives `None` when it is not there or not well
+//! formed. After `None` the reader's position is of no use.
 
 use chrono::{DateTime, FixedOffset, NaiveDate};
 
@@ -208,7 +209,8 @@ pub(crate) struct BitString<'a> {
 }
 
 impl BitString<'_> {
-    /// Bit `n`, counted from the most significant one of the first octet; beyond the end it is not set.
+    /// Bit `n`, counted from the most significant one of the first octet; beyond the end it is not
+    /// set.
     pub(crate) fn bit(&self, n: usize) -> bool {
         // Unused bits are zero, so there is no need to look at their number.
         self.octets

@@ -1,5 +1,5 @@
-//! Why a certificate is not one. The texts are those of the programs replaced (kxd spec 4.1), since they reach
-//! the log and kxc's standard error.
+//! Why a certificate is not one. The texts are those of the programs replaced (kxd spec 4.1), since
+//! they reach the log and kxc's standard error.
 
 use kx_log::goquote::quote;
 
@@ -67,7 +67,10 @@ pub enum ParseError {
     #[error("x509: empty name constraints extension")]
     EmptyNameConstraints,
     /// A name constraint with characters beyond ASCII.
-    #[error("x509: invalid constraint value: x509: {} cannot be encoded as an IA5String", quote(.0))]
+    #[error(
+        "x509: invalid constraint value: x509: {} cannot be encoded as an IA5String",
+        quote(.0)
+    )]
     ConstraintNotAscii(Vec<u8>),
     /// A name constraint that is no name of its kind.
     #[error("x509: failed to parse {kind} constraint {}{why}", quote(.text.as_bytes()))]

@@ -1,14 +1,17 @@
-//! Certificates as kxd and kxc judge them: PEM, X.509, and the rules by which one is allowed or not.
+//! Certificates as kxd and kxc judge them: PEM, X.509, and the rules by which one is allowed or
+//! not.
 //!
-//! It is pure: octets and a time in, verdicts out, in the very words of the Go programs that kx replaces. It is not a
-//! general path validator (no revocation, usage is always that of a TLS server), and it does not do TLS.
+//! It is pure: octets and a time in, verdicts out, in the very words of the Go programs that kx
+//! replaces. It is not a general path validator (no revocation, usage is always that of a TLS
+//! server), and it does not do TLS.
 //!
 //! ```
 //! use kx_cert::anchors::Anchors;
 //! use kx_cert::{Certificate, pem};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let vectors = concat!(env!("CARGO_MANIFEST_DIR"), "/../../interop-tests/vectors/kxd/clientcerts");
+//! # let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../interop-tests");
+//! # let vectors = format!("{root}/vectors/kxd/clientcerts");
 //! # let sent = std::fs::read(format!("{vectors}/self-p256/cert.pem"))?;
 //! # let allowed_clients = std::fs::read(format!("{vectors}/self-p256/allowed_clients"))?;
 //! let block = pem::blocks(&sent).next().ok_or("no certificate")?;

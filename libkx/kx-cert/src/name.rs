@@ -1,5 +1,5 @@
-//! Distinguished names and their two texts: the short one of log lines, the full one of the hook and the mail
-//! (kxd spec 4.2 and 5).
+//! Distinguished names and their two texts: the short one of log lines, the full one of the hook
+//! and the mail (kxd spec 4.2 and 5).
 
 use crate::der::{Reader, tag};
 use crate::error::{ParseError, StringError};
@@ -108,8 +108,8 @@ impl Name {
         text
     }
 
-    /// CLIENT_CERT_SUBJECT of kxd spec 5: [`log_text`](Self::log_text), then the other attributes from the last
-    /// to the first as `OID=#HEX`.
+    /// CLIENT_CERT_SUBJECT of kxd spec 5: [`log_text`](Self::log_text), then the other attributes
+    /// from the last to the first as `OID=#HEX`.
     #[must_use]
     pub fn full_text(&self) -> String {
         let mut text = self.log_text();
@@ -202,7 +202,8 @@ fn bmp_string(content: &[u8]) -> Result<Vec<u8>, StringError> {
     Ok(text.into_bytes())
 }
 
-/// The value as DER: a PrintableString if it may be one, else a UTF8String; `None` when it is not UTF-8.
+/// The value as DER: a PrintableString if it may be one, else a UTF8String; `None` when it is not
+/// UTF-8.
 fn encode_again(value: &[u8]) -> Option<Vec<u8>> {
     let tag = if value.iter().all(|&octet| is_printable(octet)) {
         tag::PRINTABLE_STRING

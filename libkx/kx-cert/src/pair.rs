@@ -61,7 +61,8 @@ pub enum PairError {
         .0.join(" ")
     )]
     NoKey(Vec<String>),
-    /// The own certificate does not parse, or (as "malformed certificate") the TLS library cannot read one of the chain.
+    /// The own certificate does not parse, or (as "malformed certificate") the TLS library cannot
+    /// read one of the chain.
     #[error(transparent)]
     Certificate(#[from] ParseError),
     /// The key is not PKCS#1, PKCS#8 or SEC 1.
@@ -81,8 +82,9 @@ pub enum PairError {
     UnknownPublicKey,
 }
 
-/// Reads a certificate chain and the private key of its first certificate: the CERTIFICATE blocks of the one text, the first
-/// `... PRIVATE KEY` block of the other. Encrypted keys are not supported.
+/// Reads a certificate chain and the private key of its first certificate: the CERTIFICATE blocks
+/// of the one text, the first `... PRIVATE KEY` block of the other. Encrypted keys are not
+/// supported.
 ///
 /// # Errors
 /// [`PairError`].

@@ -1,4 +1,5 @@
-//! PEM (RFC 7468) read as Go's `encoding/pem` does (kxd spec 3.1), with places and reasons for `--check`.
+//! PEM (RFC 7468) read as Go's `encoding/pem` does (kxd spec 3.1), with places and reasons for
+//! `--check`.
 
 use base64::Engine as _;
 use base64::alphabet;
@@ -144,8 +145,8 @@ enum Found<'a> {
     Malformed { at: usize, reason: Reason },
 }
 
-/// Walks from END line to END line; each one is matched with the last BEGIN before it, so that cut-off blocks
-/// do not swallow good ones.
+/// Walks from END line to END line; each one is matched with the last BEGIN before it, so that
+/// cut-off blocks do not swallow good ones.
 struct Scanner<'a> {
     text: &'a [u8],
     /// Where the search goes on.
@@ -236,7 +237,8 @@ impl<'a> Scanner<'a> {
         }))
     }
 
-    /// The line that begins at `at`, without its end and blanks before it, and where the next one begins.
+    /// The line that begins at `at`, without its end and blanks before it, and where the next one
+    /// begins.
     fn line_at(&self, at: usize) -> (&'a [u8], usize) {
         let (line, consumed) = first_line(self.slice(at, self.text.len()));
         (line, at + consumed)

@@ -1,5 +1,6 @@
-//! Certificate policies along a chain (RFC 5280 section 6.1 as changed by RFC 9618), for callers that accept any
-//! policy. A chain can only fail when one of its certificates demands an explicit policy.
+//! Certificate policies along a chain (RFC 5280 section 6.1 as changed by RFC 9618), for callers
+//! that accept any policy. A chain can only fail when one of its certificates demands an explicit
+//! policy.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +11,8 @@ const ANY_POLICY: &[u8] = &[0x55, 29, 32, 0];
 /// The policies in force so far, each with those that the next certificate may name for it.
 type Nodes<'a> = BTreeMap<&'a [u8], Vec<&'a [u8]>>;
 
-/// Whether the policies of a chain (leaf first, anchor last) leave one in force where one is demanded.
+/// Whether the policies of a chain (leaf first, anchor last) leave one in force where one is
+/// demanded.
 pub(crate) fn is_valid(chain: &[Certificate]) -> bool {
     let [leaf, .., _anchor] = chain else {
         return true;

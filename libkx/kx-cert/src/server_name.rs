@@ -52,7 +52,8 @@ impl ServerName {
         self.address
     }
 
-    /// Looks for the name among the certificate's alternative names. The common name does not count.
+    /// Looks for the name among the certificate's alternative names. The common name does not
+    /// count.
     ///
     /// # Errors
     /// [`NameMismatch`] names what the certificate is for.
@@ -95,7 +96,8 @@ impl ServerName {
             let addresses = certificate.ip_addresses();
             if addresses.is_empty() {
                 return format!(
-                    "cannot validate certificate for {wanted} because it doesn't contain any IP SANs"
+                    "cannot validate certificate for {wanted} because it doesn't contain any IP \
+                     SANs"
                 );
             }
             if addresses.len() >= MAX_NAMES_SHOWN {
@@ -131,8 +133,8 @@ fn is_name(text: &str) -> bool {
     !text.is_empty() && text != "."
 }
 
-/// Letters, digits, hyphens (not first in a label) and underscores in labels that are not empty. A pattern may have `*`
-/// as its first label if others follow; a name may end in a dot.
+/// Letters, digits, hyphens (not first in a label) and underscores in labels that are not empty. A
+/// pattern may have `*` as its first label if others follow; a name may end in a dot.
 fn is_host_name(text: &str, pattern: bool) -> bool {
     let text = if pattern {
         text

@@ -2,8 +2,8 @@
 
 use crate::certificate::Certificate;
 
-/// Whether this certificate of `-server_cert` turns the check of server names off: a star anywhere in its common name, or an
-/// alternative DNS name that is a star and nothing else.
+/// Whether this certificate of `-server_cert` turns the check of server names off: a star anywhere
+/// in its common name, or an alternative DNS name that is a star and nothing else.
 #[must_use]
 pub fn has_star(certificate: &Certificate) -> bool {
     certificate.common_name().contains(&b'*')

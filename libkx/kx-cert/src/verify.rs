@@ -16,8 +16,8 @@ use crate::server_name::{NameMismatch, ServerName};
 /// Leaf first, anchor last; the leaf alone when it is an anchor itself.
 pub type Chain = Vec<Certificate>;
 
-/// Signatures that one verification checks at most. It bounds the length of chains too, since each certificate
-/// after the leaf costs one.
+/// Signatures that one verification checks at most. It bounds the length of chains too, since each
+/// certificate after the leaf costs one.
 pub const MAX_SIGNATURE_CHECKS: usize = 100;
 
 /// Why no chain holds; shown in the original's words (kxd spec 4.2 and 8).
@@ -154,11 +154,12 @@ fn rfc3339(time: &DateTime<FixedOffset>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
-/// Judges `leaf`: critical extensions and validity, `name` if one is given, then a chain to one of `anchors`, directly
-/// or over `intermediates`, all of it fit for a TLS server.
+/// Judges `leaf`: critical extensions and validity, `name` if one is given, then a chain to one of
+/// `anchors`, directly or over `intermediates`, all of it fit for a TLS server.
 ///
-/// An anchor that is the leaf itself, octet for octet, settles the matter without any signature. Anchors are taken for
-/// what they are: their own signatures are not checked. All chains found are given.
+/// An anchor that is the leaf itself, octet for octet, settles the matter without any signature.
+/// Anchors are taken for what they are: their own signatures are not checked. All chains found are
+/// given.
 ///
 /// # Errors
 /// [`VerifyError`]; its text is the original's.
@@ -180,12 +181,13 @@ pub fn verify(
             signature_checks: 0,
             comparisons: MAX_COMPARISONS,
         };
-        search.chains(&[leaf.clone()])?
+        search.chains(std::slice::from_ref(leaf))?
     };
     usable(candidates)
 }
 
-/// The verdict when the leaf is known to be an anchor: as [`verify`] with anchors that hold the leaf.
+/// The verdict when the leaf is known to be an anchor: as [`verify`] with anchors that hold the
+/// leaf.
 ///
 /// # Errors
 /// As [`verify`].
@@ -253,8 +255,8 @@ fn usable(candidates: Vec<Chain>) -> Result<Vec<Chain>, VerifyError> {
 const ANY_USAGE: &[u8] = &[0x55, 29, 37, 0];
 const SERVER_AUTH: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 1];
 
-/// Whether a certificate may take part in a server's chain. It is always the server's usage that counts, also for
-/// clients: the original never asks for another one (kxd spec 4.2, 5).
+/// Whether a certificate may take part in a server's chain. It is always the server's usage that
+/// counts, also for clients: the original never asks for another one (kxd spec 4.2, 5).
 #[must_use]
 pub fn serves(certificate: &Certificate) -> bool {
     let usages = certificate.extended_key_usages();
@@ -373,8 +375,8 @@ impl Search<'_> {
     }
 }
 
-/// Those whose subject is the child's issuer: first with the key identifier that the child names, then those where
-/// one of the two is missing, then the others.
+/// Those whose subject is the child's issuer: first with the key identifier that the child names,
+/// then those where one of the two is missing, then the others.
 fn likely_first<'a>(pool: &[&'a Certificate], child: &Certificate) -> Vec<&'a Certificate> {
     let wanted = &child.extensions().authority_key_id;
     let rank = |candidate: &Certificate| {

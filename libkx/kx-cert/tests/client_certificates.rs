@@ -1,5 +1,6 @@
-//! All recorded client certificate cases (interop-tests/vectors/kxd/outcomes.json): what the original said about each
-//! of them in its log, the rules have to say too, except where the project decides otherwise (kxd spec 12, D1).
+//! All recorded client certificate cases (interop-tests/vectors/kxd/outcomes.json): what the
+//! original said about each of them in its log, the rules have to say too, except where the project
+//! decides otherwise (kxd spec 12, D1).
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -47,7 +48,8 @@ fn judge(sent: &[u8], allowed_clients: &[u8]) -> Outcome {
     };
     let verdict = anchors.verify(leaf, intermediates, &now());
 
-    // The short way over the octets and the long way over all certificates of the file have to agree.
+    // The short way over the octets and the long way over all certificates of the file have to
+    // agree.
     let all = anchors::parse_allowed_clients(allowed_clients).unwrap();
     assert_eq!(
         verdict,
@@ -67,7 +69,8 @@ fn judge(sent: &[u8], allowed_clients: &[u8]) -> Outcome {
     }
 }
 
-/// The outcome that the original's log tells of. `None` when the client of the recording never got as far.
+/// The outcome that the original's log tells of. `None` when the client of the recording never got
+/// as far.
 fn recorded(case: &Value) -> Option<Outcome> {
     let log: Vec<&str> = case["log"]
         .as_array()?
@@ -214,7 +217,8 @@ fn validity_ends_with_its_last_second() {
     let leaf = Certificate::parse(&pem::blocks(&text).next().unwrap().der).unwrap();
     let at = |text: &str| {
         let now = text.parse().unwrap();
-        verify::verify(&leaf, &[leaf.clone()], &[], None, &now).map_err(|error| error.to_string())
+        verify::verify(&leaf, std::slice::from_ref(&leaf), &[], None, &now)
+            .map_err(|error| error.to_string())
     };
     assert!(at("2021-01-01T00:00:00Z").is_ok());
     let end = "x509: certificate has expired or is not yet valid: current time ";

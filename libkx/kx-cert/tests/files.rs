@@ -1,4 +1,5 @@
-//! Certificate files: PEM as `allowed_clients` may hold it, places for `--check`, and pairs of certificate and key.
+//! Certificate files: PEM as `allowed_clients` may hold it, places for `--check`, and pairs of
+//! certificate and key.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -292,7 +293,8 @@ fn all_certificates() -> Vec<Vec<u8>> {
     all
 }
 
-/// All verdicts on one certificate, good or bad; for the tests that ask for nothing but an end without a panic.
+/// All verdicts on one certificate, good or bad; for the tests that ask for nothing but an end
+/// without a panic.
 fn exercise(der: &[u8]) {
     if let Ok(certificate) = Certificate::parse(der) {
         let now = "2026-11-21T00:00:00Z".parse().unwrap();

@@ -1,5 +1,5 @@
-//! Servers as kxc judges them (kxd spec 8). The recording (interop-tests/vectors/kxd/side.json) holds results but no
-//! certificates, so they are made anew here from the names of the cases.
+//! Servers as kxc judges them (kxd spec 8). The recording (interop-tests/vectors/kxd/side.json)
+//! holds results but no certificates, so they are made anew here from the names of the cases.
 
 use std::fs;
 use std::path::Path;

@@ -1,7 +1,9 @@
-//! One face for the cryptographic back end of kx: octets that are wiped, and signature verification.
+//! One face for the cryptographic back end of kx: octets that are wiped, and signature
+//! verification.
 //!
-//! It is a thin layer over the `openssl` crate and builds with the system's OpenSSL 3 or, with the feature
-//! `aws-lc`, with AWS-LC. It holds no policy: which algorithms are good enough is decided by the caller.
+//! It is a thin layer over the `openssl` crate and builds with the system's OpenSSL 3 or, with the
+//! feature `aws-lc`, with AWS-LC. It holds no policy: which algorithms are good enough is decided
+//! by the caller.
 //!
 //! ```
 //! use kx_crypto::secret::SecretBytes;

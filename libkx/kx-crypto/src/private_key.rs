@@ -17,9 +17,10 @@ pub enum PrivateKeyError {
     UnknownKind,
 }
 
-/// Reads an RSA key (PKCS#1, RFC 8017 appendix A.1.2), an RSA, ECDSA or Ed25519 key in PKCS#8 (RFC 5958) or an
-/// ECDSA key in SEC 1 (RFC 5915) from DER, trying in this order. ECDSA keys must be on one of the four
-/// curves of [`Curve`]. The numbers of RSA and ECDSA keys are checked against each other.
+/// Reads an RSA key (PKCS#1, RFC 8017 appendix A.1.2), an RSA, ECDSA or Ed25519 key in PKCS#8 (RFC
+/// 5958) or an ECDSA key in SEC 1 (RFC 5915) from DER, trying in this order. ECDSA keys must be on
+/// one of the four curves of [`Curve`]. The numbers of RSA and ECDSA keys are checked against each
+/// other.
 ///
 /// # Errors
 /// [`PrivateKeyError`].

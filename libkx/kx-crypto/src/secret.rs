@@ -7,7 +7,8 @@ use zeroize::{Zeroize, Zeroizing};
 
 /// A secret of any length, wiped when dropped (its spare capacity too).
 ///
-/// There is no `Clone` and no way to print the content. Growing never leaves an unwiped copy behind.
+/// There is no `Clone` and no way to print the content. Growing never leaves an unwiped copy
+/// behind.
 #[derive(Default)]
 pub struct SecretBytes(Zeroizing<Vec<u8>>);
 
@@ -49,7 +50,8 @@ impl SecretBytes {
 
     /// Appends `octets`.
     ///
-    /// A `Vec` would move its content on growth and free the old place as it is; here the old place is wiped.
+    /// A `Vec` would move its content on growth and free the old place as it is; here the old place
+    /// is wiped.
     pub fn extend_from_slice(&mut self, octets: &[u8]) {
         let needed = self.0.len().saturating_add(octets.len());
         if needed > self.0.capacity() {
@@ -61,7 +63,8 @@ impl SecretBytes {
         self.0.extend_from_slice(octets);
     }
 
-    /// Keeps the first `len` octets and wipes the others. Nothing happens when there are not so many.
+    /// Keeps the first `len` octets and wipes the others. Nothing happens when there are not so
+    /// many.
     pub fn truncate(&mut self, len: usize) {
         if let Some(tail) = self.0.get_mut(len..) {
             tail.zeroize();

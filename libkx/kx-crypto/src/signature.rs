@@ -6,8 +6,8 @@ use openssl::pkey::{Id, PKey, Public};
 use openssl::rsa::Padding;
 use openssl::sign::{RsaPssSaltlen, Verifier};
 
-/// A hash function used with a signature. MD5 and SHA-1 are here for callers that must judge old signatures;
-/// whether such a signature counts is for them to say.
+/// A hash function used with a signature. MD5 and SHA-1 are here for callers that must judge old
+/// signatures; whether such a signature counts is for them to say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hash {
     /// MD5 (RFC 1321).
@@ -39,7 +39,8 @@ impl Hash {
 pub enum SignatureAlgorithm {
     /// RSASSA-PKCS1-v1_5 (RFC 8017 section 8.2).
     RsaPkcs1(Hash),
-    /// RSASSA-PSS with MGF1 over the same hash and a salt as long as the hash (RFC 8017 section 8.1).
+    /// RSASSA-PSS with MGF1 over the same hash and a salt as long as the hash (RFC 8017 section
+    /// 8.1).
     RsaPss(Hash),
     /// ECDSA with a DER-encoded signature, curve as in the key.
     Ecdsa(Hash),

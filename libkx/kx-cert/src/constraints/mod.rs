@@ -13,8 +13,8 @@ use crate::extensions::{AlternativeName, AlternativeNames, address};
 use crate::name::push_hex;
 use mailbox::Mailbox;
 
-/// How often one verification may hold a name against a constraint. The original counts per candidate; counting
-/// them all together bounds what a stranger's intermediates can cost.
+/// How often one verification may hold a name against a constraint. The original counts per
+/// candidate; counting them all together bounds what a stranger's intermediates can cost.
 pub(crate) const MAX_COMPARISONS: usize = 250_000;
 
 /// The two sets of subtrees.
@@ -97,7 +97,7 @@ impl NameConstraints {
                         self.permitted.email.as_slice(),
                         self.excluded.email.as_slice(),
                     );
-                    check_one(sets, subject, matches, text, budget)?;
+                    check_one(sets, subject, matches, String::clone, budget)?;
                 }
                 AlternativeName::Dns(index) => {
                     let dns = names.dns.get(*index).map_or("", String::as_str);
@@ -110,7 +110,7 @@ impl NameConstraints {
                     let matches =
                         |constraint: &String, excluded| match_domain(dns, constraint, excluded);
                     let sets = (self.permitted.dns.as_slice(), self.excluded.dns.as_slice());
-                    check_one(sets, subject, matches, text, budget)?;
+                    check_one(sets, subject, matches, String::clone, budget)?;
                 }
                 AlternativeName::Uri { text: uri, host } => {
                     let subject = || format!("URI {}", quote(uri.as_bytes()));
@@ -118,7 +118,7 @@ impl NameConstraints {
                         match_domain(uri::comparable_host(uri, host)?, constraint, excluded)
                     };
                     let sets = (self.permitted.uri.as_slice(), self.excluded.uri.as_slice());
-                    check_one(sets, subject, matches, text, budget)?;
+                    check_one(sets, subject, matches, String::clone, budget)?;
                 }
                 AlternativeName::Ip(index) => {
                     let Some(ip) = names.ip.get(*index) else {
@@ -136,12 +136,8 @@ impl NameConstraints {
     }
 }
 
-fn text(constraint: &String) -> String {
-    constraint.clone()
-}
-
-/// One name against the subtrees of its kind: in none that is excluded, and in one that is permitted if there
-/// are any.
+/// One name against the subtrees of its kind: in none that is excluded, and in one that is
+/// permitted if there are any.
 fn check_one<T>(
     (permitted, excluded): (&[T], &[T]),
     subject: impl Fn() -> String,
@@ -312,8 +308,9 @@ fn match_email(mailbox: &Mailbox, constraint: &str, excluded: bool) -> Result<bo
     Ok(mailbox.local == wanted.local && mailbox.domain.eq_ignore_ascii_case(&wanted.domain))
 }
 
-/// Whether `domain` is the constraint or below it. A constraint with a dot in front wants to be below, an empty one
-/// takes all. A leftmost `*` of the domain is held to be able to match anything excluded.
+/// Whether `domain` is the constraint or below it. A constraint with a dot in front wants to be
+/// below, an empty one takes all. A leftmost `*` of the domain is held to be able to match anything
+/// excluded.
 fn match_domain(domain: &str, constraint: &str, excluded: bool) -> Result<bool, String> {
     if constraint.is_empty() {
         return Ok(true);

@@ -1,4 +1,5 @@
-//! URIs in certificates, as far as the rules look into them: whether one is a URI at all, and its host.
+//! URIs in certificates, as far as the rules look into them: whether one is a URI at all, and its
+//! host.
 
 use std::net::IpAddr;
 
@@ -6,7 +7,8 @@ use kx_log::goquote::quote;
 
 use super::is_domain;
 
-/// The host part (with port, without user) of a URI reference of ASCII characters; empty when there is none.
+/// The host part (with port, without user) of a URI reference of ASCII characters; empty when there
+/// is none.
 ///
 /// # Errors
 /// The reason in the words of the original's URL parser.
