@@ -5,8 +5,8 @@
 # in_namespaces "$@"   runs the script again in mount, process and network
 #                      namespaces of its own: what it starts ends with it, and
 #                      port 19840 is free
-# make_root DIR        unpacks Debian 12 with the original's kxd, kxc and kxgencert;
-#                      downloaded once and kept in target/package-tests
+# fetch_root, make_root  a Debian 12, downloaded once and kept in
+#                      target/package-tests
 # ok TEXT, die TEXT    one line for each thing that was seen
 
 tree=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -33,11 +33,9 @@ in_namespaces() {
 	KX_IN_NAMESPACES=1 exec unshare -mpn --fork --kill-child "$@"
 }
 
+# make_root DIR [KIND]
 make_root() {
-	local tar=$cache/$suite-original.tar
-	if [[ ! -s $tar ]]; then
-		die "$tar is not there; fetch_root makes it"
-	fi
+	local tar=$cache/$suite-${2:-original}.tar
 	mkdir -p "$1"
 	tar -x --numeric-owner -C "$1" -f "$tar"
 	mount -t proc proc "$1/proc"
@@ -45,16 +43,25 @@ make_root() {
 	ip link set lo up
 }
 
-# Downloads, so this is for before in_namespaces.
+# fetch_root [KIND]: original, with the packages we replace, or dracut. Downloads,
+# so this is for before in_namespaces.
 fetch_root() {
-	local tar=$cache/$suite-original.tar
+	local tar=$cache/$suite-${1:-original}.tar packages
 	[[ -s $tar ]] && return
+	case ${1:-original} in
+	original)
+		packages=kxd,kxc,kxgencert,cryptsetup-bin,cryptsetup-initramfs,initramfs-tools
+		packages+=,systemd-standalone-sysusers,libssl3,zstd
+		;;
+	dracut)
+		packages=dracut-core,dracut-network,systemd,systemd-sysv,cryptsetup-bin,kmod
+		packages+=,libssl3,zstd,iproute2,udev,dbus
+		;;
+	esac
 	mkdir -p "$cache"
 	command -v mmdebstrap > /dev/null || die "mmdebstrap is not installed"
 	echo "..    downloading a root of Debian $suite, once"
-	mmdebstrap --quiet --variant=minbase \
-		--include=kxd,kxc,kxgencert,cryptsetup-bin,cryptsetup-initramfs,initramfs-tools \
-		--include=systemd-standalone-sysusers,libssl3,zstd \
-		"$suite" "$tar.part.tar" || die "mmdebstrap failed"
+	mmdebstrap --quiet --variant=minbase --include="$packages" "$suite" "$tar.part.tar" ||
+		die "mmdebstrap failed"
 	mv "$tar.part.tar" "$tar"
 }
