@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use chrono::{DateTime, FixedOffset, Local, Utc};
 
 /// Now, in the local zone.
-pub fn now() -> DateTime<FixedOffset> {
+pub(crate) fn now() -> DateTime<FixedOffset> {
     Local::now().fixed_offset()
 }
 
@@ -14,7 +14,7 @@ thread_local! {
 }
 
 /// The value of a Date header field (IMF-fixdate, RFC 9110 5.6.7), made once a second and thread.
-pub fn http_date() -> String {
+pub(crate) fn http_date() -> String {
     let now = Utc::now();
     DATE.with_borrow_mut(|(second, text)| {
         if *second != now.timestamp() {

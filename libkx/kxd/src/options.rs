@@ -7,6 +7,7 @@ use std::time::Duration;
 use kx_cli::goflag::{self, Flag, Kind, Parsed, Stop};
 use kx_log::golog::Target;
 
+use crate::check::CheckConfig;
 use crate::metrics::serve::MetricsAddr;
 use crate::tls::TlsMin;
 
@@ -138,6 +139,8 @@ pub struct Options {
     pub port: i64,
     /// Program to run before a key is given; empty for none.
     pub hook: PathBuf,
+    /// Whether the hook was named on the command line.
+    pub hook_given: bool,
     /// `host:port` of the mail server; empty for no mail.
     pub smtp_addr: String,
     /// Sender of mail, already defaulted from `smtp_addr`.
@@ -205,6 +208,7 @@ impl Options {
             ip_addr: parsed.string("ip_addr").to_owned(),
             port: parsed.int("port"),
             hook: path("hook"),
+            hook_given: parsed.is_set("hook"),
             smtp_addr,
             email_from,
             log: Target::from_logfile(parsed.string("logfile")),
@@ -225,6 +229,28 @@ impl Options {
                     .map_or(1, |n| n.get().min(MAX_AUTO_WORKERS)),
             },
         })
+    }
+
+    /// What `-check` looks at.
+    pub fn check_config(&self) -> CheckConfig {
+        let log = match &self.log {
+            Target::File(path) => Some(path.clone()),
+            Target::Stdout | Target::Syslog => None,
+        };
+        let access_log = self.access_log.clone().filter(|p| p.as_os_str() != "-");
+        CheckConfig {
+            cert: self.cert.clone(),
+            key: self.key.clone(),
+            data_dir: self.data_dir.clone(),
+            hook: self.hook.clone(),
+            hook_expected: self.hook_given && !self.hook.as_os_str().is_empty(),
+            ip_addr: self.ip_addr.to_string_lossy().into_owned(),
+            port: self.port,
+            smtp_addr: self.smtp_addr.clone(),
+            email_from: self.email_from.clone(),
+            logs: log.into_iter().chain(access_log).collect(),
+            now: crate::clock::now(),
+        }
     }
 
     /// The listen address as the original writes it: the two texts with a colon between.

@@ -6,7 +6,7 @@ use kx_log::golog::format_errno;
 
 /// Why nothing listens. The text is what the original logs before it exits.
 #[derive(Debug, thiserror::Error)]
-pub enum ListenError {
+pub(super) enum ListenError {
     /// More than one colon, and no brackets.
     #[error("listen tcp: address {0}: too many colons in address")]
     TooManyColons(String),
@@ -35,7 +35,7 @@ pub enum ListenError {
 ///
 /// # Errors
 /// [`ListenError`].
-pub fn bind(host: &str, port: i64) -> Result<TcpListener, ListenError> {
+pub(super) fn bind(host: &str, port: i64) -> Result<TcpListener, ListenError> {
     let joined = format!("{host}:{port}");
     let host = match host.strip_prefix('[') {
         Some(rest) => rest

@@ -31,7 +31,7 @@ pub fn run(argv0: &OsStr, args: impl Iterator<Item = OsString>) -> ExitCode {
     }
     if options.check {
         let mut out = std::io::stdout().lock();
-        return match check::run(&options, &mut out) {
+        return match check::run(&options.check_config(), &mut out) {
             Ok(true) => ExitCode::SUCCESS,
             _ => ExitCode::FAILURE,
         };
@@ -58,6 +58,7 @@ pub fn run(argv0: &OsStr, args: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(code) => code,
         Err(e) => {
             log.line(at::FATAL, format_args!("{e}"));
+            log.flush(LOG_FLUSH);
             ExitCode::FAILURE
         }
     }
@@ -133,6 +134,8 @@ fn serve(options: Options, log: GoLog) -> Result<ExitCode, Box<dyn std::error::E
         }
         signals::run(&shared).await
     })?;
+    // What syslog has not taken yet would be lost with us.
+    shared.log.flush(LOG_FLUSH);
     // Requests under way are cut, as the original does: nothing waits for the workers.
     std::process::exit(code)
 }
@@ -156,6 +159,9 @@ fn worker(shared: Arc<Shared>, listener: TcpListener) {
         std::process::exit(1);
     }
 }
+
+/// How long the last lines may take to reach a busy syslog.
+const LOG_FLUSH: std::time::Duration = std::time::Duration::from_millis(200);
 
 /// Threads of a worker that may hang in the system's resolver.
 const BLOCKING_THREADS: usize = 32;

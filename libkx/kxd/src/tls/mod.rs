@@ -121,11 +121,7 @@ impl ServerContext {
                 | SslMode::ENABLE_PARTIAL_WRITE
                 | SslMode::RELEASE_BUFFERS,
         );
-        b.set_options(
-            SslOptions::NO_COMPRESSION
-                | SslOptions::CIPHER_SERVER_PREFERENCE
-                | SslOptions::NO_RENEGOTIATION,
-        );
+        b.set_options(SslOptions::CIPHER_SERVER_PREFERENCE | SslOptions::NO_RENEGOTIATION);
         // Tickets carry the session; the server remembers nothing.
         b.set_session_cache_mode(SslSessionCacheMode::OFF);
         b.set_session_id_context(SESSION_ID_CONTEXT)?;
@@ -162,6 +158,7 @@ impl ServerContext {
 
 #[cfg(not(feature = "aws-lc"))]
 fn set_versions(b: &mut SslContextBuilder, min: TlsMin) -> Result<(), ErrorStack> {
+    b.set_options(SslOptions::NO_COMPRESSION);
     // Level 0: which client certificates are good is decided by our rules, not by key size.
     b.set_security_level(0);
     b.set_ciphersuites(SUITES_TLS13)?;
