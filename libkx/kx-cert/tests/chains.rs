@@ -2,8 +2,10 @@
 
 use chrono::{DateTime, FixedOffset};
 use kx_cert::{Certificate, CertificateSignature, PublicKeyKind, chain_text, verify};
+use kx_crypto::curve::Curve;
 use openssl::asn1::{Asn1Integer, Asn1Object, Asn1OctetString, Asn1Time};
 use openssl::bn::BigNum;
+use openssl::ec::{EcGroup, EcKey};
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
@@ -44,7 +46,10 @@ struct Made {
 }
 
 fn make(name: &str, extensions: &[Raw], issuer: Option<&Made>) -> Made {
-    let key = PKey::generate_ed25519().unwrap();
+    let key = {
+        let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
+        PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap()
+    };
     let mut subject = X509NameBuilder::new().unwrap();
     if !name.is_empty() {
         subject
@@ -75,7 +80,7 @@ fn make(name: &str, extensions: &[Raw], issuer: Option<&Made>) -> Made {
     builder
         .sign(
             issuer.map_or(&key, |issuer| &issuer.key),
-            MessageDigest::null(),
+            MessageDigest::sha256(),
         )
         .unwrap();
     let x509 = builder.build();
@@ -169,7 +174,7 @@ fn hints_name_the_first_candidate() {
     assert_eq!(
         refuse(&[impostor.certificate]),
         "x509: certificate signed by unknown authority (possibly because of \"x509: \
-         Ed25519 verification failure\" \
+         ECDSA verification failure\" \
          while trying to verify candidate authority certificate \"serial:77\")"
     );
     assert_eq!(refuse(&[]), "x509: certificate signed by unknown authority");
@@ -180,15 +185,17 @@ fn hints_name_the_first_candidate() {
 fn what_a_certificate_tells() {
     let made = make("x", &[CA, POLICY_1], None);
     let certificate = &made.certificate;
-    assert_eq!(certificate.public_key(), PublicKeyKind::Ed25519);
+    assert_eq!(certificate.public_key(), PublicKeyKind::Ecdsa(Curve::P256));
     assert!(matches!(
         certificate.signature_algorithm(),
         CertificateSignature::Known(_)
     ));
     assert_eq!(certificate.serial_text(), "77");
     assert_eq!(certificate.version(), 3);
-    assert_eq!(certificate.signature().len(), 64);
-    assert_eq!(certificate.signature_hex().len(), 128);
+    assert_eq!(
+        certificate.signature_hex().len(),
+        2 * certificate.signature().len()
+    );
     assert_eq!(
         certificate.signature_prefix(16),
         certificate.signature_hex()[..16]
