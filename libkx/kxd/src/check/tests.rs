@@ -114,7 +114,7 @@ fn server_certificate_and_key() {
     let cert = site.config.cert.clone();
     let key = site.config.key.clone();
 
-    fs::write(&key, vector("other-not-allowed", "key.pem")).unwrap();
+    fs::write(&key, vector("self-rsa1024", "key.pem")).unwrap();
     site.assert_error("key.pem", "tls: private key does not match public key");
     fs::write(&key, vector("self-p256", "key.pem")).unwrap();
     site.assert_error("key.pem", "tls: private key type does not match public key type");
