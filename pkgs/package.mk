@@ -21,6 +21,10 @@ TARGET_DIR ?= target/release
 KX_BUILT := $(if $(filter /%,$(TARGET_DIR)),$(TARGET_DIR),$(KX_ROOT)/$(TARGET_DIR))
 KX_PACKAGES := -p kxd -p kxc -p kxgencert -p libkx
 
+# What a program needs that is linked to libkx.a: OpenSSL, and what
+# `rustc --print native-static-libs` says.
+KX_LIBS_PRIVATE := -lssl -lcrypto -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
+
 CARGO ?= cargo
 INSTALL ?= install
 # dh gives its commands an empty home, where cargo would start from nothing.
@@ -37,7 +41,7 @@ KX_SHELL := $(wildcard $(KX_SRC)/scripts/* $(KX_SRC)/initramfs/hook $(KX_SRC)/in
 	$(KX_SRC)/dracut/95kxc/* $(KX_ROOT)/interop-tests/packages/*)
 
 .PHONY: install install-programs install-library install-system install-docs \
-	deb rpm lint-man lint-shell lint-units lint-packages test-packages
+	deb rpm lint-man lint-shell lint-units lint-symbols lint-packages test-packages
 
 install: install-programs install-library install-system install-docs ## everything in TARGET_DIR, below DESTDIR
 
@@ -57,8 +61,9 @@ install-library:
 	ln -sf libkx.so.0 $(DESTDIR)$(LIBDIR)/libkx.so
 	$(INSTALL) -m 644 $(KX_BUILT)/libkx.a $(DESTDIR)$(LIBDIR)/
 	$(INSTALL) -m 644 $(KX_ROOT)/include/kx.h $(KX_D)/include/
-	sed -e 's,@PREFIX@,$(PREFIX),' -e 's,@LIBDIR@,$(LIBDIR),' -e 's,@VERSION@,$(KX_VERSION),' \
-		$(KX_ROOT)/pkgs/kx.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/kx.pc
+	sed -e 's,@PREFIX@,$(PREFIX),' -e 's,@LIBDIR@,$(LIBDIR),' -e 's,@INCLUDEDIR@,$(PREFIX)/include,' \
+		-e 's,@VERSION@,$(KX_VERSION),' -e 's,@LIBS_PRIVATE@,$(KX_LIBS_PRIVATE),' \
+		$(KX_ROOT)/libkx/libkx/kx.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/kx.pc
 
 install-system:
 	$(INSTALL) -d $(DESTDIR)$(SYSCONFDIR)/default $(DESTDIR)$(SYSCONFDIR)/init.d $(DESTDIR)$(UNITDIR) \
@@ -134,7 +139,12 @@ lint-units:
 	systemd-analyze security --offline=true --threshold=20 --no-pager \
 		$(KX_ROOT)/pkgs/systemd/kxc@.service > /dev/null
 
-lint-packages: lint-shell lint-units ## scripts, units and target/deb
+# The package's list of symbols is that of the library's own test.
+lint-symbols:
+	sed -n 's/^ \(kx_.*\)@Base .*/\1/p' $(KX_ROOT)/pkgs/debian/libkx0.symbols | \
+		diff -u $(KX_ROOT)/libkx/libkx/symbols.txt -
+
+lint-packages: lint-shell lint-units lint-symbols ## scripts, units and target/deb
 	lintian --allow-root --fail-on error,warning $(KX_ROOT)/target/deb/*.deb
 
 test-packages: ## packages in a clean root, over Debian's (root)
