@@ -46,6 +46,10 @@ struct Made {
 }
 
 fn make(name: &str, extensions: &[Raw], issuer: Option<&Made>) -> Made {
+    make_version(3, name, extensions, issuer)
+}
+
+fn make_version(version: i32, name: &str, extensions: &[Raw], issuer: Option<&Made>) -> Made {
     let key = {
         let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
         PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap()
@@ -58,7 +62,7 @@ fn make(name: &str, extensions: &[Raw], issuer: Option<&Made>) -> Made {
     }
     let subject = subject.build();
     let mut builder = X509::builder().unwrap();
-    builder.set_version(2).unwrap();
+    builder.set_version(version - 1).unwrap();
     let serial = Asn1Integer::from_bn(&BigNum::from_u32(77).unwrap()).unwrap();
     builder.set_serial_number(&serial).unwrap();
     builder.set_subject_name(&subject).unwrap();
@@ -157,6 +161,37 @@ fn several_anchors_give_several_chains() {
             format!("{leaf} -> {crossed}"),
             format!("{leaf} -> {crossed} -> {root}")
         ]
+    );
+}
+
+#[test]
+fn version_1_signs_as_an_anchor_only() {
+    let root = make("root", &[CA], None);
+    let old = make_version(1, "old", &[], Some(&root));
+    let leaf = make("leaf", &[], Some(&old)).certificate;
+    let judge = |anchors: &[Certificate], others: &[Certificate]| {
+        verify::verify(&leaf, anchors, others, None, &now())
+            .map(|_| ())
+            .map_err(|error| error.to_string())
+    };
+    let (root, old) = ([root.certificate], [old.certificate]);
+    assert_eq!(judge(&old, &[]), Ok(()));
+    let refused = "x509: certificate is not authorized to sign other certificates";
+    assert_eq!(judge(&root, &old), Err(refused.to_owned()));
+}
+
+#[test]
+fn path_length() {
+    const NO_AUTHORITY_BELOW: Raw = ("2.5.29.19", true, &[0x30, 6, 1, 1, 0xff, 2, 1, 0]);
+    let root = make("root", &[NO_AUTHORITY_BELOW], None);
+    let intermediate = make("intermediate", &[NO_AUTHORITY_BELOW], Some(&root));
+    let leaf = make("leaf", &[], Some(&intermediate)).certificate;
+    let (root, intermediate) = ([root.certificate], [intermediate.certificate]);
+    assert!(verify::verify(&leaf, &intermediate, &[], None, &now()).is_ok());
+    let error = verify::verify(&leaf, &root, &intermediate, None, &now()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "x509: too many intermediates for path length constraint"
     );
 }
 
