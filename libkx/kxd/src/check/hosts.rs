@@ -5,16 +5,14 @@ use std::path::PathBuf;
 
 use super::data_dir;
 use super::report::Report;
-use crate::email::message::trim_space;
-use crate::key_store::LIST_LIMIT;
+use crate::key_store::{LIST_LIMIT, lines};
 
 pub(super) fn check(report: &mut Report, path: &PathBuf) {
     let Some(text) = data_dir::read_list(report, path, LIST_LIMIT) else {
         return;
     };
     let mut usable = false;
-    for (i, line) in text.split(|b| *b == b'\n').enumerate() {
-        let line = trim_space(line);
+    for (i, line) in lines::trimmed(&text).enumerate() {
         if line.is_empty() {
             continue;
         }

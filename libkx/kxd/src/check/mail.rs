@@ -4,16 +4,15 @@ use std::path::PathBuf;
 
 use super::report::Report;
 use super::{CheckConfig, data_dir};
-use crate::email::message::trim_space;
-use crate::key_store::LIST_LIMIT;
+use crate::key_store::{LIST_LIMIT, lines};
 
 pub(super) fn check(report: &mut Report, config: &CheckConfig, path: &PathBuf) {
     let Some(text) = data_dir::read_list(report, path, LIST_LIMIT) else {
         return;
     };
     let mut addresses = 0usize;
-    for (i, line) in text.split(|b| *b == b'\n').enumerate() {
-        let (line, place) = (trim_space(line), (path.as_path(), i + 1));
+    for (i, line) in lines::trimmed(&text).enumerate() {
+        let place = (path.as_path(), i + 1);
         if line.is_empty() {
             continue;
         }

@@ -117,7 +117,10 @@ fn server_certificate_and_key() {
     fs::write(&key, vector("self-rsa1024", "key.pem")).unwrap();
     site.assert_error("key.pem", "tls: private key does not match public key");
     fs::write(&key, vector("self-p256", "key.pem")).unwrap();
-    site.assert_error("key.pem", "tls: private key type does not match public key type");
+    site.assert_error(
+        "key.pem",
+        "tls: private key type does not match public key type",
+    );
     fs::write(&key, "junk").unwrap();
     site.assert_error("key.pem", "tls: failed to find any PEM data in key input");
     fs::remove_file(&key).unwrap();

@@ -3,6 +3,8 @@
 use chrono::{DateTime, FixedOffset};
 use kx_log::goquote::escape_control;
 
+use crate::key_store::lines;
+
 /// An access to a key, as the mail tells it.
 #[derive(Debug, Clone, Copy)]
 pub struct Notification<'a> {
@@ -76,54 +78,10 @@ impl Notification<'_> {
 /// The addresses in an `email_to` file: every line with an `@`, as it stands but for white space at
 /// both ends. There are no comments (kxd spec 6).
 pub fn recipients(email_to: &[u8]) -> Vec<Vec<u8>> {
-    email_to
-        .split(|b| *b == b'\n')
-        .map(trim_space)
+    lines::trimmed(email_to)
         .filter(|line| line.contains(&b'@'))
         .map(<[u8]>::to_vec)
         .collect()
-}
-
-/// `line` without Unicode white space at both ends. Octets that are not UTF-8 are not white space.
-pub(crate) fn trim_space(mut line: &[u8]) -> &[u8] {
-    loop {
-        let text = valid_prefix(line);
-        let trimmed = text.trim_start_matches(is_space);
-        if trimmed.len() == text.len() {
-            break;
-        }
-        line = line
-            .get(text.len().saturating_sub(trimmed.len())..)
-            .unwrap_or_default();
-    }
-    // From the end: a character is at most four octets long.
-    while let Some(len) = (1..=4).find(|n| {
-        let start = line.len().checked_sub(*n);
-        start
-            .and_then(|start| line.get(start..))
-            .and_then(|tail| std::str::from_utf8(tail).ok())
-            .is_some_and(|tail| tail.chars().count() == 1 && tail.chars().all(is_space))
-    }) {
-        line = line
-            .get(..line.len().saturating_sub(len))
-            .unwrap_or_default();
-    }
-    line
-}
-
-fn valid_prefix(bytes: &[u8]) -> &str {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => text,
-        Err(e) => bytes
-            .get(..e.valid_up_to())
-            .and_then(|valid| std::str::from_utf8(valid).ok())
-            .unwrap_or_default(),
-    }
-}
-
-/// Go's `unicode.IsSpace`, which is Unicode's White_Space as is Rust's.
-fn is_space(c: char) -> bool {
-    c.is_whitespace()
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! `strings.TrimSpace` has it) cut off at both ends. The text need not be UTF-8.
 
 /// The lines, trimmed; empty ones too.
-pub(super) fn trimmed(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn trimmed(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.split(|&octet| octet == b'\n').map(trim)
 }
 

@@ -7,7 +7,7 @@
 //! data directory is taken to be on a local file system.
 
 mod allowed_hosts;
-mod lines;
+pub(crate) mod lines;
 mod read_key;
 mod resolver;
 
@@ -266,10 +266,7 @@ impl KeyDir {
     /// [`ReadError`]: 500 `Error sending notification`, but nothing to the hook.
     pub fn email_to(&self) -> Result<Vec<Vec<u8>>, ReadError> {
         let text = self.read_list("email_to", LIST_LIMIT)?.unwrap_or_default();
-        Ok(lines::trimmed(&text)
-            .filter(|line| line.contains(&b'@'))
-            .map(<[u8]>::to_vec)
-            .collect())
+        Ok(crate::email::recipients(&text))
     }
 
     /// The key, whole, as it was at one point of time: a key that is replaced meanwhile gives the
