@@ -4,6 +4,7 @@
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use zeroize::Zeroizing;
 
 /// A well-formed block.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -261,8 +262,10 @@ fn first_line(text: &[u8]) -> (&[u8], usize) {
 
 fn decode(text: &[u8]) -> Option<Vec<u8>> {
     let blank = |octet: &u8| matches!(octet, b' ' | b'\t' | b'\r' | b'\n');
-    let text: Vec<u8> = text.iter().copied().filter(|octet| !blank(octet)).collect();
-    BASE64.decode(text).ok()
+    // It may be a private key, and must not stay in memory. Room for all, so that it never moves.
+    let mut packed = Zeroizing::new(Vec::with_capacity(text.len()));
+    packed.extend(text.iter().filter(|octet| !blank(octet)));
+    BASE64.decode(packed.as_slice()).ok()
 }
 
 fn find(text: &[u8], what: &[u8]) -> Option<usize> {
