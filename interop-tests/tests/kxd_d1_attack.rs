@@ -31,7 +31,10 @@ fn assert_verdict(answer: &Answer, when: &str) {
         assert_eq!(answer.status, "HTTP/1.1 403 Forbidden", "{when}");
         assert_eq!(answer.body, b"No allowed certificate found\n", "{when}");
     } else {
-        assert_eq!(answer.body, b"KEY", "{when}: the original's hole is closed?");
+        assert_eq!(
+            answer.body, b"KEY",
+            "{when}: the original's hole is closed?"
+        );
     }
 }
 
@@ -58,7 +61,10 @@ fn neither_does_it_in_a_resumed_session() {
         let mut first = client.connect().expect("first handshake");
         assert_verdict(&first.get("/v1/k"), &format!("fresh {version:?}"));
         let mut second = client.resume(&first).expect("second handshake");
-        assert!(second.stream.ssl().session_reused(), "{version:?}: not resumed");
+        assert!(
+            second.stream.ssl().session_reused(),
+            "{version:?}: not resumed"
+        );
         assert_verdict(&second.get("/v1/k"), &format!("resumed {version:?}"));
     }
 }
@@ -67,7 +73,9 @@ fn neither_does_it_in_a_resumed_session() {
 fn nor_over_many_requests_of_one_connection() {
     let config = data_directory();
     let server = kxd(&config).start();
-    let mut connection = attacker(&server, SslVersion::TLS1_3).connect().expect("handshake");
+    let mut connection = attacker(&server, SslVersion::TLS1_3)
+        .connect()
+        .expect("handshake");
     for n in 0..5 {
         assert_verdict(&connection.get_keep_alive("/v1/k"), &format!("request {n}"));
     }
@@ -78,11 +86,17 @@ fn nor_with_the_allowed_certificate_as_a_pretended_issuer() {
     let config = data_directory();
     let server = kxd(&config).start();
     // His certificate names the allowed one as issuer; the signature is his own.
-    let forged_issuer = Pair { cert: client_pair().cert.clone(), key: Recipe::new("x").make().key };
+    let forged_issuer = Pair {
+        cert: client_pair().cert.clone(),
+        key: Recipe::new("x").make().key,
+    };
     let own = Recipe::new("stranger").issued_by(&forged_issuer).make();
     for version in VERSIONS {
         let list = vec![own.cert.clone(), client_pair().cert.clone()];
-        let client = server.client().version(version).identity(list, own.key.clone());
+        let client = server
+            .client()
+            .version(version)
+            .identity(list, own.key.clone());
         assert_verdict(&client.get("/v1/k"), &format!("{version:?}"));
     }
 }
@@ -91,7 +105,10 @@ fn nor_with_the_allowed_certificate_as_a_pretended_issuer() {
 fn the_one_honest_use_of_a_list_still_works() {
     // The root is allowed; the client sends its leaf and the intermediate between them.
     let config = Config::new();
-    let root = Recipe::new("root").authority().eku(Some(&["serverAuth"])).make();
+    let root = Recipe::new("root")
+        .authority()
+        .eku(Some(&["serverAuth"]))
+        .make();
     let middle = Recipe::new("middle").authority().issued_by(&root).make();
     let leaf = Recipe::new("leaf").issued_by(&middle).make();
     config.bare_key("k", "KEY");
@@ -99,7 +116,10 @@ fn the_one_honest_use_of_a_list_still_works() {
     let server = kxd(&config).start();
     for version in VERSIONS {
         let list = vec![leaf.cert.clone(), middle.cert.clone()];
-        let client = server.client().version(version).identity(list, leaf.key.clone());
+        let client = server
+            .client()
+            .version(version)
+            .identity(list, leaf.key.clone());
         assert_eq!(client.get("/v1/k").body, b"KEY", "{version:?}");
     }
 }

@@ -95,15 +95,31 @@ fn each_sides_kxc_reports_the_others_refusals_in_the_same_words() {
         config.write("data/host/far/allowed_hosts", "10.9.9.9\n");
         let server = kxd(&config).program(server.join("kxd")).start();
         for (path, text) in [
-            ("none", "HTTP error \"404 Not Found\" getting key: Unknown key\n"),
-            ("nobody", "HTTP error \"403 Forbidden\" getting key: No allowed certificate found\n"),
-            ("host/far", "HTTP error \"403 Forbidden\" getting key: Host not allowed\n"),
-            ("a..b", "HTTP error \"406 Not Acceptable\" getting key: Invalid key path\n"),
+            (
+                "none",
+                "HTTP error \"404 Not Found\" getting key: Unknown key\n",
+            ),
+            (
+                "nobody",
+                "HTTP error \"403 Forbidden\" getting key: No allowed certificate found\n",
+            ),
+            (
+                "host/far",
+                "HTTP error \"403 Forbidden\" getting key: Host not allowed\n",
+            ),
+            (
+                "a..b",
+                "HTTP error \"406 Not Acceptable\" getting key: Invalid key path\n",
+            ),
         ] {
             let url = format!("kxd://localhost:{}/{path}", server.port);
             let got = kxc(&client, &config, &url);
             assert_eq!((got.rc, got.stdout.len()), (1, 0), "{path}");
-            assert!(got.stderr_text().ends_with(text), "{path}: {}", got.stderr_text());
+            assert!(
+                got.stderr_text().ends_with(text),
+                "{path}: {}",
+                got.stderr_text()
+            );
         }
     }
 }
@@ -117,9 +133,16 @@ fn each_sides_kxc_refuses_a_server_that_is_not_the_pinned_one() {
         let server = kxd(&config).program(server.join("kxd")).start();
         // A new certificate under the old name.
         generate(&certificates, &config, "", "localhost");
-        let got = kxc(&client, &config, &format!("kxd://localhost:{}/host/disk", server.port));
+        let got = kxc(
+            &client,
+            &config,
+            &format!("kxd://localhost:{}/host/disk", server.port),
+        );
         assert_eq!((got.rc, got.stdout.len()), (1, 0));
-        assert!(got.stderr_text().contains("certificate signed by unknown authority"));
+        assert!(
+            got.stderr_text()
+                .contains("certificate signed by unknown authority")
+        );
     }
 }
 
@@ -138,14 +161,26 @@ fn curl(config: &Config, server: &Kxd, args: &[&str]) -> Finished {
 #[test]
 fn curl_fetches_the_key_over_h2_and_h1_verifying_the_server() {
     if !on_path("curl") {
-        return skip("curl_fetches_the_key_over_h2_and_h1_verifying_the_server", "no curl");
+        return skip(
+            "curl_fetches_the_key_over_h2_and_h1_verifying_the_server",
+            "no curl",
+        );
     }
     let config = generated(&subject().bin);
     let server = kxd(&config).start();
     for (option, version) in [("--http2", "2"), ("--http1.1", "1.1")] {
         let got = curl(&config, &server, &[option]);
-        assert_eq!((got.rc, got.stdout.as_slice()), (0, KEY), "{}", got.stderr_text());
-        let told = curl(&config, &server, &[option, "-o", "/dev/null", "-w", "%{http_version}"]);
+        assert_eq!(
+            (got.rc, got.stdout.as_slice()),
+            (0, KEY),
+            "{}",
+            got.stderr_text()
+        );
+        let told = curl(
+            &config,
+            &server,
+            &[option, "-o", "/dev/null", "-w", "%{http_version}"],
+        );
         assert_eq!(told.stdout_text(), version);
     }
 }
@@ -159,7 +194,11 @@ fn curl_reuses_one_connection_for_many_keys() {
     let server = kxd(&config).start();
     let url = format!("https://localhost:{}/v1/host/disk", server.port);
     for option in ["--http2", "--http1.1"] {
-        let got = curl(&config, &server, &[option, "-w", "%{num_connects}", &url, &url, &url]);
+        let got = curl(
+            &config,
+            &server,
+            &[option, "-w", "%{num_connects}", &url, &url, &url],
+        );
         assert_eq!(got.rc, 0, "{}", got.stderr_text());
         let text = String::from_utf8_lossy(&got.stdout).into_owned();
         let connects: usize = text.split('\n').filter(|p| p.starts_with('1')).count();
@@ -170,14 +209,22 @@ fn curl_reuses_one_connection_for_many_keys() {
 #[test]
 fn openssl_s_client_fetches_the_key_in_each_version() {
     if !on_path("openssl") {
-        return skip("openssl_s_client_fetches_the_key_in_each_version", "no openssl");
+        return skip(
+            "openssl_s_client_fetches_the_key_in_each_version",
+            "no openssl",
+        );
     }
     let config = generated(&subject().bin);
     let server = kxd(&config).start();
     for version in ["-tls1_2", "-tls1_3"] {
         let mut child = Command::new("openssl")
             .args(["s_client", "-quiet", version, "-verify_return_error"])
-            .args(["-connect", &server.address().to_string(), "-servername", "localhost"])
+            .args([
+                "-connect",
+                &server.address().to_string(),
+                "-servername",
+                "localhost",
+            ])
             .args(["-CAfile", &config.text("cert.pem")])
             .args(["-cert", &config.text("client/cert.pem")])
             .args(["-key", &config.text("client/key.pem")])
@@ -191,6 +238,10 @@ fn openssl_s_client_fetches_the_key_in_each_version() {
             .expect("request");
         let got = collect(Guarded(child), Duration::from_secs(20));
         drop(stdin);
-        assert!(got.stdout.ends_with(KEY), "{version}: {}", got.stderr_text());
+        assert!(
+            got.stdout.ends_with(KEY),
+            "{version}: {}",
+            got.stderr_text()
+        );
     }
 }
