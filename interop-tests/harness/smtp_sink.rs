@@ -26,6 +26,8 @@ pub struct Manners {
     pub queued: &'static str,
     /// Wait before every answer.
     pub delay: Duration,
+    /// End of the server's lines; careless servers send a bare LF.
+    pub line_end: &'static str,
 }
 
 impl Default for Manners {
@@ -37,6 +39,7 @@ impl Default for Manners {
             rcpt: "250 ok",
             queued: "250 queued",
             delay: Duration::ZERO,
+            line_end: "\r\n",
         }
     }
 }
@@ -107,7 +110,7 @@ impl Conversation {
     fn say(&self, stream: &mut TcpStream, line: &str) -> std::io::Result<()> {
         std::thread::sleep(self.manners.delay);
         self.note(format!("S: {line}"));
-        stream.write_all(format!("{line}\r\n").as_bytes())
+        stream.write_all(format!("{line}{}", self.manners.line_end).as_bytes())
     }
 
     fn serve(&mut self, mut stream: TcpStream) -> std::io::Result<()> {
