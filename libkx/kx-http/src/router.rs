@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::server::{Request, Response, Version};
-use crate::url::{Part, escape};
+use crate::url::{Part, RequestTarget, escape};
 
 /// Where a request goes.
 #[derive(Debug)]
@@ -96,6 +96,21 @@ pub fn route_parts(parts: &Parts<'_>) -> Route {
         };
     }
     Route::Response(Response::error(404, "404 page not found"))
+}
+
+/// Routes a request given by its method and its target as sent: HTTP/2's `:method` and `:path`. A target that
+/// does not parse is answered with 400.
+#[must_use]
+pub fn route_target(method: &[u8], target: &[u8]) -> Route {
+    let Ok(parsed) = RequestTarget::parse(target) else {
+        return Route::Response(Response::error(400, "400 Bad Request"));
+    };
+    route_parts(&Parts {
+        method,
+        path: &parsed.path,
+        raw_query: parsed.raw_query.as_deref(),
+        asterisk: target == b"*",
+    })
 }
 
 /// The key path in a percent-decoded request path: cleaned, without `/v1/` (kxd spec 3, row 2). Any octets.
