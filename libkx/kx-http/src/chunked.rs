@@ -83,6 +83,11 @@ impl Decoder {
         }
     }
 
+    /// Whether only the trailer section is missing.
+    pub(crate) fn is_at_trailer(&self) -> bool {
+        self.state == State::Trailer
+    }
+
     /// Reads on from `input`. Returns how many octets of it were used up (they must not be given again) and
     /// what they meant. Unused octets must be given again, with more behind them.
     pub(crate) fn decode<'a>(

@@ -92,6 +92,13 @@ impl Lines {
         self.any_header = false;
     }
 
+    /// The next octet will be the first of a head that shares the bound of the one before.
+    pub(crate) fn continue_head(&mut self) {
+        let head = self.head;
+        self.begin_head();
+        self.head = head;
+    }
+
     /// Gives the memory back if nothing is held.
     pub(crate) fn release_if_empty(&mut self) {
         if self.start >= self.buffer.len() {

@@ -28,6 +28,7 @@ use self::write::Exchange;
 use crate::lines::{HeadStep, Lines};
 
 pub(crate) use self::headers::{decimal, is_host_octet};
+pub(crate) use self::request_line::version;
 pub use self::response::{Body, Response};
 pub use self::write::status_text;
 

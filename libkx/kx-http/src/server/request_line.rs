@@ -34,7 +34,8 @@ pub(super) fn parse(line: &[u8]) -> Result<Request, Malformed> {
     })
 }
 
-fn version(protocol: &[u8]) -> Option<Version> {
+/// Reads `HTTP/X.Y`.
+pub(crate) fn version(protocol: &[u8]) -> Option<Version> {
     let [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] = protocol else {
         return None;
     };
