@@ -11,8 +11,8 @@ use kx_cert::pair;
 use kx_crypto::secret::SecretBytes;
 use kx_http::url::{ExtractError, Url};
 
-use crate::error::{ClientPairError, FetchError, FileError, LoadServerCertsError};
 use crate::connection::Limits;
+use crate::error::{ClientPairError, FetchError, FileError, LoadServerCertsError};
 use crate::exchange;
 use crate::tls::TlsConfig;
 

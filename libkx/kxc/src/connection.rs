@@ -22,7 +22,9 @@ pub(crate) struct Limits {
 
 impl Limits {
     fn connect_deadline(&self) -> Option<Instant> {
-        let connect = self.connect.and_then(|limit| Instant::now().checked_add(limit));
+        let connect = self
+            .connect
+            .and_then(|limit| Instant::now().checked_add(limit));
         match (connect, self.total) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
@@ -40,11 +42,7 @@ impl Connection {
     ///
     /// # Errors
     /// As the parts.
-    pub(crate) fn open(
-        tls: &TlsConfig,
-        target: &Target,
-        limits: Limits,
-    ) -> Result<Self, GetError> {
+    pub(crate) fn open(tls: &TlsConfig, target: &Target, limits: Limits) -> Result<Self, GetError> {
         let deadline = limits.connect_deadline();
         // Host and port of a target are ASCII.
         let host = String::from_utf8_lossy(&target.host);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use kx_cert::anchors::ServerCertificatesError;
 use kx_cert::pair::PairError;
+use kx_http::client::ResponseError;
 use kx_http::url::{ExtractError, ParseError, TargetError};
 use kx_log::golog::format_errno;
 use kx_log::goquote::quote;
@@ -132,7 +133,7 @@ pub enum GetError {
     Tls(#[from] TlsError),
     /// The answer is not HTTP.
     #[error(transparent)]
-    Http(#[from] crate::exchange::ResponseError),
+    Http(#[from] ResponseError),
     /// More than ten redirects.
     #[error("stopped after 10 redirects")]
     TooManyRedirects,
@@ -161,7 +162,7 @@ pub enum BodyError {
     Tls(TlsError),
     /// The frame around it is wrong.
     #[error(transparent)]
-    Http(crate::exchange::ResponseError),
+    Http(ResponseError),
     /// Nothing came where compressed octets should have been.
     #[error("EOF")]
     Eof,
@@ -227,6 +228,7 @@ impl GetError {
             Self::Dial(DialError::Timeout(_)) | Self::Timeout => Code::Timeout,
             Self::Dial(_) => Code::Connect,
             Self::Tls(e) => e.code(),
+            Self::Http(ResponseError::Closed) => Code::Connect,
             Self::Http(_) | Self::TooManyRedirects | Self::Location { .. } => Code::Protocol,
         }
     }

@@ -34,6 +34,10 @@ const HOSTNAME_MISMATCH: i32 = 62;
 const ALERT_REASONS: i32 = 1000;
 /// `SSL_R_UNSUPPORTED_PROTOCOL`: the server chose a version below ours.
 const UNSUPPORTED_PROTOCOL: i32 = 258;
+/// `SSL_OP_CLEANSE_PLAINTEXT`, SSL_CTX_set_options(3), which the `openssl` crate does not name: what has
+/// been handed over is wiped from the library's own buffer. AWS-LC has no such option.
+#[cfg(not(feature = "aws-lc"))]
+const CLEANSE_PLAINTEXT: u64 = 1 << 1;
 /// Forward secret suites of TLS 1.2 with AES or ChaCha20; deviation D4 leaves the others out.
 const TLS12_SUITES: &str = "ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AES:!aNULL:!eNULL";
 
@@ -160,7 +164,9 @@ impl TlsConfig {
         builder.set_min_proto_version(Some(SslVersion::TLS1_2))?;
         builder.set_max_proto_version(Some(SslVersion::TLS1_3))?;
         builder.set_cipher_list(TLS12_SUITES)?;
-        builder.set_options(SslOptions::NO_COMPRESSION | SslOptions::NO_RENEGOTIATION);
+        builder.set_options(SslOptions::NO_RENEGOTIATION);
+        #[cfg(not(feature = "aws-lc"))]
+        builder.set_options(SslOptions::from_bits_retain(CLEANSE_PLAINTEXT));
         builder.set_session_cache_mode(SslSessionCacheMode::OFF);
         for (i, cert) in pair.chain.iter().enumerate() {
             if i == 0 {
