@@ -13,6 +13,8 @@ use std::path::Path;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
+use crate::lease::ReadLease;
+
 /// What a name stands for, after following links.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -266,6 +268,14 @@ impl File {
     /// The system's.
     pub fn metadata(&self) -> io::Result<Metadata> {
         Ok(metadata_of(&rustix::fs::fstat(&self.0)?))
+    }
+
+    /// A lease on it, see [`ReadLease`].
+    ///
+    /// # Errors
+    /// As [`ReadLease::take`].
+    pub fn lease(&self) -> io::Result<ReadLease<'_>> {
+        ReadLease::take(self.0.as_fd())
     }
 
     /// Reads at `offset` until `buffer` is full or the file ends; returns the octets read.

@@ -2,12 +2,21 @@
 //!
 //! Replacing the file (write another, rename) is safe by itself: all reading is from one open
 //! descriptor. Writing in place is not: a reader may find the head of the new key and the tail of
-//! the old. The kernel stamps a file at the start of each write, so a reading is good when size and
-//! stamps are the same before and after it, and the stamps are not so fresh that a write may still
-//! be under way or hide in the same tick of the clock. Otherwise the reading is repeated until the
-//! file is at rest. (A writer that pauses longer than [`SETTLE_MILLISECONDS`] in the middle of its
-//! work cannot be noticed by anybody; administrators should rename.)
+//! the old. Two things guard against it.
+//!
+//! A read lease, where we may have one (root, the file's owner, or `CAP_LEASE`): the kernel grants
+//! it only if nobody has the file open for writing, and holds writers off while we read.
+//!
+//! Else the stamps that the kernel puts on a file at the start of each write. A reading is good when
+//! they were old enough as it began that no write can still be under way or hide in the same tick of
+//! the clock, and when size and stamps are the same after it; of a file that changed within the last
+//! second, two such readings in a row must be equal, since the writer may have been kept waiting. A
+//! writer that pauses longer in the middle of its work cannot be noticed so: administrators should
+//! rename.
+//!
+//! What is not good is read again until the file is at rest.
 
+use std::io;
 use std::time::Duration;
 
 use kx_crypto::secret::SecretBytes;
@@ -17,24 +26,74 @@ use super::{KEY_LIMIT, ReadReason, readable};
 
 /// A file must not have changed for so long: several ticks of the clock (10 ms at most), and time
 /// for a writer that was interrupted between stamp and data.
-const SETTLE_MILLISECONDS: i64 = 50;
+const SETTLE_MILLISECONDS: u64 = 100;
+/// An empty file is most likely one that was just truncated to be written anew; between the two the
+/// writer may have to wait for the disk.
+const SETTLE_EMPTY_MILLISECONDS: u64 = 2000;
+/// A file that has not changed for so long need not be read twice.
+const TRUSTED_MILLISECONDS: u64 = 1000;
+/// A file that somebody has open for writing but has not written to for so long counts as at rest.
+const IDLE_WRITER_MILLISECONDS: u64 = 3000;
 /// Pause between two readings.
 const PAUSE: Duration = Duration::from_millis(20);
-/// So many readings, then the request fails: two seconds.
-const READINGS: u32 = 100;
+/// So many readings, then the request fails: five seconds.
+const READINGS: u32 = 250;
 
 pub(super) async fn read(file: &File) -> Result<SecretBytes, ReadReason> {
+    let mut former: Option<Reading> = None;
     for _ in 0..READINGS {
-        if let Some(key) = read_once(file)? {
-            return Ok(key);
-        }
+        former = match read_once(file)? {
+            Some(reading) => {
+                let confirmed = former.is_some_and(|former| former.equals(&reading));
+                if confirmed || reading.trusted {
+                    return Ok(reading.key);
+                }
+                Some(reading)
+            }
+            None => None,
+        };
         tokio::time::sleep(PAUSE).await;
     }
     Err(ReadReason::Changing)
 }
 
-/// One reading; `None` if the file was, or may have been, written to during it.
-fn read_once(file: &File) -> Result<Option<SecretBytes>, ReadReason> {
+/// A good reading.
+struct Reading {
+    key: SecretBytes,
+    metadata: Metadata,
+    /// Whether it is good enough without another one.
+    trusted: bool,
+}
+
+impl Reading {
+    fn equals(&self, other: &Reading) -> bool {
+        unchanged(&self.metadata, &other.metadata) && self.key.ct_eq(other.key.as_slice())
+    }
+}
+
+/// What a lease says about writers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Writers {
+    /// There are none, and will be none until the lease is given up.
+    None,
+    /// Somebody has the file open for writing.
+    Some,
+    /// No leases to be had.
+    Unknown,
+}
+
+/// `None` if the file was, or may have been, written to meanwhile.
+fn read_once(file: &File) -> Result<Option<Reading>, ReadReason> {
+    // First a look whether it can be read at all.
+    readable(file)?;
+    let lease = file.lease();
+    let writers = match &lease {
+        Ok(_) => Writers::None,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Writers::Some,
+        Err(_) => Writers::Unknown,
+    };
+    // Before the stamps are looked at: were this thread stopped, a write of just now would look old.
+    let now = Stamp::now();
     let before = readable(file)?;
     if before.size > KEY_LIMIT {
         return Err(ReadReason::TooLarge);
@@ -46,20 +105,41 @@ fn read_once(file: &File) -> Result<Option<SecretBytes>, ReadReason> {
         .read_at(key.as_mut_slice(), 0)
         .map_err(ReadReason::System)?;
     let after = file.metadata().map_err(ReadReason::System)?;
-    let whole = count == size && unchanged(&before, &after) && at_rest(&after, &Stamp::now());
-    Ok(whole.then_some(key))
+    drop(lease);
+    // Under a lease the stamps may change nevertheless: by a rename, a link, a new mode.
+    let same = writers == Writers::None || unchanged(&before, &after);
+    let good = count == size && after.size == before.size && same;
+    let trusted = match writers {
+        Writers::None => true,
+        Writers::Some => age(&before, &now) >= IDLE_WRITER_MILLISECONDS,
+        Writers::Unknown => age(&before, &now) >= TRUSTED_MILLISECONDS,
+    };
+    let good = good && (trusted || (writers == Writers::Unknown && at_rest(&before, &now)));
+    Ok(good.then_some(Reading {
+        key,
+        metadata: before,
+        trusted,
+    }))
 }
 
 fn unchanged(before: &Metadata, after: &Metadata) -> bool {
     (before.size, before.modified, before.changed) == (after.size, after.modified, after.changed)
 }
 
-/// A stamp of the future (the clock was set back) says nothing about a write under way now.
 fn at_rest(file: &Metadata, now: &Stamp) -> bool {
-    let fresh = |stamp: &Stamp| {
-        now.milliseconds_since(stamp).unsigned_abs() < SETTLE_MILLISECONDS.unsigned_abs()
+    let settle = if file.size == 0 {
+        SETTLE_EMPTY_MILLISECONDS
+    } else {
+        SETTLE_MILLISECONDS
     };
-    !fresh(&file.changed) && !fresh(&file.modified)
+    age(file, now) >= settle
+}
+
+/// How long ago the file changed. A stamp far in the future (the clock was set back) says nothing
+/// about a write under way now, and counts as one equally far in the past.
+fn age(file: &Metadata, now: &Stamp) -> u64 {
+    let since = |stamp: &Stamp| now.milliseconds_since(stamp).unsigned_abs();
+    since(&file.changed).min(since(&file.modified))
 }
 
 #[cfg(test)]
@@ -101,10 +181,10 @@ mod tests {
     fn fresh_files_are_not_at_rest() {
         let now = at(1_000_000);
         assert!(at_rest(&file(5, 0, 0), &now));
-        assert!(at_rest(&file(5, 999_950, 999_950), &now));
-        assert!(!at_rest(&file(5, 999_951, 0), &now));
+        assert!(at_rest(&file(5, 999_900, 999_900), &now));
+        assert!(!at_rest(&file(5, 999_901, 0), &now));
         assert!(
-            !at_rest(&file(5, 0, 999_951), &now),
+            !at_rest(&file(5, 0, 999_901), &now),
             "the time of the content may be set by anybody"
         );
         assert!(!at_rest(&file(5, 0, 1_000_010), &now));
