@@ -149,7 +149,7 @@ impl Headers {
             return Err(Malformed::HostMissing);
         }
         if self.host_malformed {
-            return Err(Malformed::HostMalformed);
+            return Err(Malformed::HostInvalid);
         }
         if self.bad_name {
             return Err(Malformed::FieldName);
@@ -308,7 +308,7 @@ mod tests {
     fn hosts_and_names() {
         let get = |fields: &[&str]| judge("GET / HTTP/1.1", fields).map(|_| ());
         assert_eq!(get(&["Host: [::1]:80"]), Ok(()));
-        assert_eq!(get(&["Host: a/b"]), Err(Malformed::HostMalformed));
+        assert_eq!(get(&["Host: a/b"]), Err(Malformed::HostInvalid));
         assert_eq!(get(&["Host: a", "host: a"]), Err(Malformed::Syntax));
         assert_eq!(get(&["Host: a", "b c: d"]), Err(Malformed::FieldName));
         assert_eq!(get(&[]), Err(Malformed::HostMissing));

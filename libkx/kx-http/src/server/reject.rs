@@ -19,7 +19,7 @@ pub enum Malformed {
     HostMissing,
     /// Host holds an octet that cannot be in one.
     #[error("400 Bad Request: malformed Host header")]
-    HostMalformed,
+    HostInvalid,
     /// The head is longer than allowed.
     #[error("431 Request Header Fields Too Large")]
     HeadTooLarge,
@@ -52,7 +52,7 @@ impl Malformed {
             Malformed::Syntax => answer!("400 Bad Request"),
             Malformed::FieldName => answer!("400 Bad Request: invalid header name"),
             Malformed::HostMissing => answer!("400 Bad Request: missing required Host header"),
-            Malformed::HostMalformed => answer!("400 Bad Request: malformed Host header"),
+            Malformed::HostInvalid => answer!("400 Bad Request: malformed Host header"),
             Malformed::HeadTooLarge => answer!("431 Request Header Fields Too Large"),
             Malformed::TransferEncoding => {
                 answer!("501 Not Implemented", "Unsupported transfer encoding")
