@@ -62,7 +62,7 @@ pub enum FetchError {
         /// The URL asked last, passwords hidden.
         url: Vec<u8>,
         /// What went wrong.
-        cause: GetError,
+        cause: Box<GetError>,
     },
     /// The server refused.
     #[error("HTTP error {} getting key: {}", quote(.status_text), String::from_utf8_lossy(.body))]
@@ -211,10 +211,6 @@ impl FetchError {
     #[must_use]
     pub fn is_unreachable(&self) -> bool {
         match self {
-            Self::Get {
-                cause: GetError::Dial(DialError::InvalidPort(_)),
-                ..
-            } => false,
             Self::Get { .. } => matches!(self.code(), Code::Connect | Code::Timeout),
             _ => false,
         }

@@ -27,7 +27,7 @@ pub(crate) fn fetch(
         let answer = Answer::get(tls, &url, referer.as_deref(), limits).map_err(|cause| {
             FetchError::Get {
                 url: url.to_redacted(),
-                cause,
+                cause: Box::new(cause),
             }
         })?;
         let Some(location) = answer.head.redirect() else {
@@ -35,10 +35,10 @@ pub(crate) fn fetch(
         };
         let next = url.redirect(location).map_err(|reason| FetchError::Get {
             url: url.to_redacted(),
-            cause: GetError::Location {
+            cause: Box::new(GetError::Location {
                 location: location.to_vec(),
                 reason,
-            },
+            }),
         })?;
         last_location = location.to_vec();
         referer = url.referer(&next);
@@ -47,7 +47,7 @@ pub(crate) fn fetch(
     // Here the original shows the Location as it was sent.
     Err(FetchError::Get {
         url: last_location,
-        cause: GetError::TooManyRedirects,
+        cause: Box::new(GetError::TooManyRedirects),
     })
 }
 
