@@ -1,6 +1,7 @@
 //! The input of a connection and the lines of a message head in it, shared by both sides.
 
 use kx_log::goquote::quote;
+use zeroize::Zeroizing;
 
 use crate::token::{Field, field, trim_blanks};
 
@@ -36,7 +37,8 @@ pub(crate) enum HeadStep {
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
     max_head: usize,
-    buffer: Vec<u8>,
+    /// Wiped: keys and passwords pass through it.
+    buffer: Zeroizing<Vec<u8>>,
     /// Octets at the front of `buffer` that are done with.
     start: usize,
     /// Octets behind `start` that hold no line end, as far as known.
@@ -64,6 +66,14 @@ impl Lines {
             // What is left is less than a line, or requests that wait for their turn.
             self.buffer.drain(..self.start);
             self.start = 0;
+        }
+        let needed = self.buffer.len().saturating_add(bytes.len());
+        if needed > self.buffer.capacity() {
+            // A vector that grows by itself leaves its old place as it is.
+            let room = needed.max(self.buffer.capacity().saturating_mul(2));
+            let mut grown = Zeroizing::new(Vec::with_capacity(room));
+            grown.extend_from_slice(&self.buffer);
+            self.buffer = grown;
         }
         self.buffer.extend_from_slice(bytes);
     }
@@ -114,7 +124,7 @@ impl Lines {
 
     /// Forgets what was received.
     pub(crate) fn clear(&mut self) {
-        self.buffer = Vec::new();
+        self.buffer = Zeroizing::default();
         self.start = 0;
         self.searched = 0;
     }
