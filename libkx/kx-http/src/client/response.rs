@@ -3,7 +3,7 @@
 use zeroize::Zeroizing;
 
 use super::failure::{BodyFailure, HeadFailure, ResponseError};
-use crate::chunked::{Decoder, Progress};
+use crate::chunked::{ChunkError, Decoder, Progress};
 use crate::lines::{HeadError, HeadStep, Lines};
 use crate::server::{decimal, version};
 use crate::token::{Field, list_has, trim_blanks};
@@ -163,9 +163,7 @@ impl ResponseReader {
                                 return Ok(Event::Head(head));
                             }
                         }
-                        HeadStep::NeedInput if self.eof => {
-                            return Err(HeadFailure::UnexpectedEof.into());
-                        }
+                        HeadStep::NeedInput if self.eof => return Err(self.cut_off_head()),
                         HeadStep::NeedInput => return Ok(Event::NeedInput),
                     }
                 }
@@ -190,6 +188,17 @@ impl ResponseReader {
         // What stands there counts as a line, and if it is a good one its headers are missing.
         HeadDraft::from_status_line(self.input.rest())?;
         Err(HeadFailure::UnexpectedEof.into())
+    }
+
+    /// Why headers that end too early are no good: the last line is looked at although it has no end.
+    fn cut_off_head(&self) -> ResponseError {
+        let rest = self.input.rest();
+        let is_header = rest.is_empty() || rest.contains(&b':');
+        ResponseError::Head(if is_header {
+            HeadFailure::UnexpectedEof
+        } else {
+            HeadFailure::Header(HeadError::NoColon(rest.to_vec()))
+        })
     }
 
     /// All headers are there. None: that was an interim answer.
@@ -255,11 +264,11 @@ impl ResponseReader {
             BodyState::Chunked(decoder) => decoder.is_at_trailer(),
             _ => false,
         };
-        Err(if at_trailer {
-            BodyFailure::TrailerEof.into()
-        } else {
-            BodyFailure::UnexpectedEof.into()
-        })
+        Err(ResponseError::Body(match at_trailer {
+            true if self.input.rest().len() < 2 => BodyFailure::TrailerEof,
+            true => BodyFailure::Chunk(ChunkError::LongTrailer),
+            false => BodyFailure::UnexpectedEof,
+        }))
     }
 }
 
@@ -350,7 +359,6 @@ impl HeadDraft {
             return Err(HeadFailure::Trailer(key));
         }
         Ok(match self.code {
-            101 => BodyState::UntilClose,
             100..200 | 204 | 304 => BodyState::Length(0),
             _ if chunked => BodyState::Chunked(Decoder::new()),
             _ => length.map_or(BodyState::UntilClose, BodyState::Length),

@@ -78,6 +78,7 @@ fn bodies() {
         None
     );
     assert_eq!(read_all("HTTP/1.1 200 OK\r\n\r\nKEY", false), None);
+    assert_eq!(body_of("HTTP/1.1 101 Switching\r\n\r\nKEY"), "");
 }
 
 #[test]
@@ -110,6 +111,11 @@ fn errors() {
         ("HTTP/1 200 a\n", "malformed HTTP version \"HTTP/1\""),
         ("HTTP/1.1 200 OK", "unexpected EOF"),
         ("HTTP/1.1 200 OK\r\na: b\r\n", "unexpected EOF"),
+        ("HTTP/1.1 200 OK\r\na: b", "unexpected EOF"),
+        (
+            "HTTP/1.1 200 OK\r\na",
+            "malformed MIME header: missing colon: \"a\"",
+        ),
     ] {
         assert_eq!(error_of(answer), format!("{broken}{error}"));
     }
@@ -160,6 +166,10 @@ fn errors() {
         (
             format!("{chunked}3\r\nKEY\r\n0\r\n"),
             "http: unexpected EOF reading trailer",
+        ),
+        (
+            format!("{chunked}3\r\nKEY\r\n0\r\na: b\r\n"),
+            "http: suspiciously long trailer after chunked body",
         ),
         (format!("{chunked}x\r\n"), "invalid byte in chunk length"),
     ] {
