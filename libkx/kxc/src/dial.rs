@@ -103,6 +103,14 @@ fn resolve(host: &str, port: u16, deadline: Option<Instant>) -> Result<Vec<Socke
     if let Ok(ip) = host.parse::<IpAddr>() {
         return Ok(vec![(ip, port).into()]);
     }
+    // With a colon it is an IPv6 address with a zone.
+    if !host.contains(':') && !is_domain_name(host) {
+        return Err(DialError::Lookup {
+            host: host.to_owned(),
+            server: String::new(),
+            reason: "no such host".to_owned(),
+        });
+    }
     let answer = match deadline {
         None => lookup(host, port),
         Some(deadline) => {
@@ -136,6 +144,22 @@ fn resolve(host: &str, port: u16, deadline: Option<Instant>) -> Result<Vec<Socke
         }
         Err(_) => Err(failed("no such host".to_owned())),
     }
+}
+
+/// Whether the original would look for this name at all. It is a matter of safety too: the C
+/// library takes numbers like `2130706433` and `127.1` for addresses.
+fn is_domain_name(name: &str) -> bool {
+    let inner = name.strip_suffix('.').unwrap_or(name);
+    let label_fits = |label: &str| {
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label
+                .bytes()
+                .all(|c| c.is_ascii_alphanumeric() || c == b'-' || c == b'_')
+    };
+    let beyond_digits = |c: u8| c.is_ascii_alphabetic() || c == b'-' || c == b'_';
+    inner.len() <= 253 && inner.split('.').all(label_fits) && inner.bytes().any(beyond_digits)
 }
 
 fn lookup(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
@@ -351,6 +375,38 @@ mod tests {
         );
         let error = dial("localhost", "99999", None).unwrap_err();
         assert_eq!(error.to_string(), "dial tcp: address 99999: invalid port");
+    }
+
+    #[test]
+    fn only_names_are_looked_up() {
+        for good in [
+            "localhost",
+            "localhost.",
+            "a_b.example",
+            "xn--bcher-kva.de",
+            "1a",
+            "1-2",
+        ] {
+            assert!(is_domain_name(good), "{good}");
+        }
+        let long = "a".repeat(64);
+        for bad in [
+            "",
+            ".",
+            "a..b",
+            "-a",
+            "a-.b",
+            "127.1",
+            "2130706433",
+            "a b",
+            "a\0b",
+            "ü",
+            &*long,
+        ] {
+            assert!(!is_domain_name(bad), "{bad}");
+        }
+        let error = dial("127.1", "1", None).unwrap_err();
+        assert_eq!(error.to_string(), "dial tcp: lookup 127.1: no such host");
     }
 
     #[test]

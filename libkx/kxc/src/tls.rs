@@ -142,6 +142,13 @@ fn alert_text(alert: u8) -> String {
     name.to_owned()
 }
 
+/// The key agreements that the original offers. OpenSSL's own list has slower ones too.
+const GROUPS: &str = "X25519:P-256:P-384:P-521";
+/// The signatures that the original takes from a server. Level 0 would also allow DSA and SHA-224.
+#[cfg(not(feature = "aws-lc"))]
+const SIGNATURES: &str = "RSA-PSS+SHA256:ECDSA+SHA256:ed25519:RSA-PSS+SHA384:RSA-PSS+SHA512:RSA+SHA256:\
+    RSA+SHA384:RSA+SHA512:ECDSA+SHA384:ECDSA+SHA512:RSA+SHA1:ECDSA+SHA1";
+
 /// What every connection of a client shares.
 pub(crate) struct TlsConfig {
     context: SslContext,
@@ -164,6 +171,9 @@ impl TlsConfig {
         builder.set_min_proto_version(Some(SslVersion::TLS1_2))?;
         builder.set_max_proto_version(Some(SslVersion::TLS1_3))?;
         builder.set_cipher_list(TLS12_SUITES)?;
+        builder.set_groups_list(GROUPS)?;
+        #[cfg(not(feature = "aws-lc"))]
+        builder.set_sigalgs_list(SIGNATURES)?;
         builder.set_options(SslOptions::NO_RENEGOTIATION);
         #[cfg(not(feature = "aws-lc"))]
         builder.set_options(SslOptions::from_bits_retain(CLEANSE_PLAINTEXT));
@@ -338,7 +348,8 @@ pub(crate) fn classify(stream: &TimedStream, stack: Option<&ErrorStack>) -> TlsE
     }
     match stack {
         Some(stack) => library_error(stack),
-        None => TlsError::UnexpectedEof,
+        // Nothing went wrong but the server's close_notify.
+        None => TlsError::Eof,
     }
 }
 
