@@ -73,7 +73,7 @@ fn run(program: impl AsRef<OsStr>, arguments: &[&OsStr]) -> Output {
         .args(arguments)
         .env("LC_ALL", "C")
         .output()
-        .unwrap_or_else(|e| panic!("{}: {e}", program.display()))
+        .unwrap_or_else(|e| panic!("{program:?}: {e}"))
 }
 
 fn stdout(output: &Output) -> String {

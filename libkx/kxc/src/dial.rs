@@ -281,7 +281,7 @@ fn race(targets: Vec<Target>, deadline: Option<Instant>) -> Result<TcpStream, Di
         }
         let now = Instant::now();
         let second_runs = first.finished() || now >= second_starts;
-        if second_runs && let Some(fd) = second.start() {
+        if let Some(fd) = second_runs.then(|| second.start()).flatten() {
             return Ok(ready(fd));
         }
         if first.finished() && second.finished() {
@@ -301,10 +301,10 @@ fn race(targets: Vec<Target>, deadline: Option<Instant>) -> Result<TcpStream, Di
             (a, b) => a.or(b),
         };
         let (first_ready, second_ready) = wait_writable(&first, &second, wake);
-        if first_ready && let Some(fd) = first.conclude() {
+        if let Some(fd) = first_ready.then(|| first.conclude()).flatten() {
             return Ok(ready(fd));
         }
-        if second_ready && let Some(fd) = second.conclude() {
+        if let Some(fd) = second_ready.then(|| second.conclude()).flatten() {
             return Ok(ready(fd));
         }
     }

@@ -178,6 +178,8 @@ impl TlsConfig {
         #[cfg(not(feature = "aws-lc"))]
         builder.set_options(SslOptions::from_bits_retain(CLEANSE_PLAINTEXT));
         builder.set_session_cache_mode(SslSessionCacheMode::OFF);
+        // One system call for several records.
+        builder.set_read_ahead(true);
         for (i, cert) in pair.chain.iter().enumerate() {
             if i == 0 {
                 builder.set_certificate(cert)?;

@@ -113,7 +113,9 @@ fn the_next_server_gives_the_key() {
     );
     let (code, stdout, stderr) = scene.kxc(&[&more, &url(dead)]);
     assert_eq!((code, &*stdout, &*stderr), (0, &b"KEY"[..], ""));
-    stranger.seen(|s| assert_eq!((s.requests.len(), &*s.client_certs), (0, &[false][..])));
+    stranger
+        .wait(1)
+        .seen(|s| assert_eq!((s.requests.len(), &*s.client_certs), (0, &[false][..])));
 }
 
 #[test]
@@ -178,7 +180,7 @@ fn retries_end_and_are_not_for_refusals() {
         .server(|_| Reply::Send(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n".to_vec()));
     let (code, ..) = scene.kxc(&["-retry=1h", &url(refusing.port())]);
     assert_eq!(code, 1);
-    refusing.seen(|s| assert_eq!(s.requests.len(), 1));
+    refusing.wait(1).seen(|s| assert_eq!(s.requests.len(), 1));
 }
 
 #[test]
@@ -328,7 +330,7 @@ fn both_tls_versions_and_weak_pairs_work() {
             .unwrap()
             .fetch(url(server.port()).as_bytes());
         assert_eq!(key.unwrap().as_slice(), b"KEY", "{version:?}");
-        server.seen(|s| assert_eq!(s.client_certs, [true]));
+        server.wait(1).seen(|s| assert_eq!(s.client_certs, [true]));
     }
 }
 
@@ -349,7 +351,7 @@ fn passwords_go_to_their_server_only_and_stay_out_of_messages() {
     let secret = format!("kxd://user:geheim@localhost:{}/k", server.port());
     let error = client.fetch(secret.as_bytes()).unwrap_err();
     assert!(!error.to_string().contains("geheim") && !format!("{error:?}").contains("geheim"));
-    server.seen(|s| {
+    server.wait(1).seen(|s| {
         let head = String::from_utf8_lossy(&s.requests[0]).into_owned();
         assert!(
             head.contains("\r\nAuthorization: Basic dXNlcjpnZWhlaW0=\r\n"),

@@ -248,7 +248,7 @@ fn servers_are_judged_as_recorded() {
             wrong.push(format!("{name}\n  wanted {expected:?}\n  got    {seen:?}"));
         }
         let trusts = rc == 0;
-        server.seen(|s| {
+        server.wait(1).seen(|s| {
             assert_eq!(s.requests.len(), usize::from(trusts), "{name}: requests");
             assert_eq!(
                 s.client_certs,
@@ -334,7 +334,8 @@ fn answers_are_taken_as_recorded() {
         let server = Setup::new(identity.clone()).start(move |request| reply(&kind, request));
         let (rc, stdout, stderr) = ask(dir.path(), &format!("kxd://localhost:{}/k", server.port()));
         let stderr = normalize(&stderr, server.port(), "PORT", "/no/such/dir");
-        let requests: Vec<String> = server.seen(|s| {
+        let hops = case["requests"].as_array().unwrap().len();
+        let requests: Vec<String> = server.wait(hops).seen(|s| {
             s.requests
                 .iter()
                 .map(|r| {

@@ -31,11 +31,11 @@ pub struct Seen {
     pub requests: Vec<Vec<u8>>,
     /// The server names that clients indicated.
     pub names: Vec<Option<String>>,
-    /// Whether ALPN was offered, for each connection.
+    /// Whether the client showed a certificate, for each connection.
     pub client_certs: Vec<bool>,
     /// Texts of failed handshakes.
     pub failures: Vec<String>,
-    /// TCP connections.
+    /// Connections that are over.
     pub connections: usize,
 }
 
@@ -100,8 +100,8 @@ impl Setup {
                     if stop.load(Ordering::SeqCst) {
                         break;
                     }
-                    seen.lock().unwrap().connections += 1;
                     self.serve(tcp, &context, &seen, &reply);
+                    seen.lock().unwrap().connections += 1;
                 }
             })
         };
@@ -190,6 +190,17 @@ impl TlsServer {
     /// Its port.
     pub fn port(&self) -> u16 {
         self.address.port()
+    }
+
+    /// Waits until so many connections are over: the client may be through before the server is.
+    pub fn wait(&self, connections: usize) -> &Self {
+        for _ in 0..1000 {
+            if self.seen(|s| s.connections >= connections) {
+                return self;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("the server did not get {connections} connections");
     }
 
     /// Looks at what it has seen so far.
