@@ -25,6 +25,9 @@ const HEADER_LIST_OCTETS: u32 = (1 << 20) + 4096;
 /// Answers up to this size carry a content-length (kxd spec 7).
 const CONTENT_LENGTH_UP_TO: usize = 4096;
 
+/// Octets of a request's body that are read and thrown away.
+const DISCARDED_BODY: usize = 256 << 10;
+
 /// How long the peer may leave an answer without window.
 const WINDOW_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
 
@@ -91,7 +94,7 @@ async fn answer(
     mut respond: SendResponse<Bytes>,
 ) {
     let head_only = request.method() == http::Method::HEAD;
-    let (parts, _body) = request.into_parts();
+    let (parts, body) = request.into_parts();
     let target = parts.uri.path_and_query().map_or("/", |p| p.as_str());
     let exchange = Exchange {
         method: parts.method.to_string(),
@@ -106,6 +109,23 @@ async fn answer(
     let response = handler::respond(&connection.shared, &caller, exchange).await;
     // An error here is the peer's reset or its end: there is nobody to tell.
     let _ = send(&mut respond, &response, head_only).await;
+    drop(response);
+    discard(body).await;
+}
+
+/// Takes in what is left of a request's body: giving up the stream before its end would make the
+/// client see an error although it has the answer. Bounded like a body of HTTP/1.1.
+async fn discard(mut body: h2::RecvStream) {
+    let mut total = 0;
+    while total <= DISCARDED_BODY {
+        let Ok(Some(Ok(piece))) = timeout(WINDOW_TIMEOUT, body.data()).await else {
+            return;
+        };
+        total += piece.len();
+        if body.flow_control().release_capacity(piece.len()).is_err() {
+            return;
+        }
+    }
 }
 
 async fn send(

@@ -118,6 +118,13 @@ fn serve(options: Options, log: GoLog) -> Result<ExitCode, Box<dyn std::error::E
                 .spawn(move || worker(shared, listener))?;
         }
     }
+    if let Err(e) = kx_sys::memory::drop_startup_code() {
+        // Costs some memory, nothing else.
+        shared.log.line(
+            at::START,
+            format_args!("WARNING: startup code stays in memory: {e}"),
+        );
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

@@ -67,6 +67,11 @@ const SUITES_TLS13: &str =
 const SIGNATURE_ALGORITHMS: &str = "RSA-PSS+SHA256:ECDSA+SHA256:ed25519:RSA-PSS+SHA384:\
     RSA-PSS+SHA512:RSA+SHA256:RSA+SHA384:RSA+SHA512:ECDSA+SHA384:ECDSA+SHA512:RSA+SHA1:ECDSA+SHA1";
 
+/// The original's groups, and P-224 behind them: OpenSSL takes client certificates of the curves in this
+/// list only, and the original takes P-224 (kxd spec 4.1). TLS 1.3 has no P-224.
+#[cfg(not(feature = "aws-lc"))]
+const GROUPS: &str = "X25519:P-256:P-384:P-521:P-224";
+#[cfg(feature = "aws-lc")]
 const GROUPS: &str = "X25519:P-256:P-384:P-521";
 
 /// Ties resumed sessions to this server (RFC 5077 tickets are refused by OpenSSL without it).
@@ -122,6 +127,8 @@ impl ServerContext {
                 | SslMode::RELEASE_BUFFERS,
         );
         b.set_options(SslOptions::CIPHER_SERVER_PREFERENCE | SslOptions::NO_RENEGOTIATION);
+        // A record's header and body in one system call.
+        b.set_read_ahead(true);
         // Tickets carry the session; the server remembers nothing.
         b.set_session_cache_mode(SslSessionCacheMode::OFF);
         b.set_session_id_context(SESSION_ID_CONTEXT)?;

@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use openssl::ssl::{self, ErrorCode, Ssl, SslRef, SslStream};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 /// How many of a connection's first octets are kept: enough to tell what speaks to us.
@@ -48,6 +48,15 @@ impl Transport {
         &self.tcp
     }
 
+    /// A read that gave less than there was room for has emptied the socket: tokio may wait for the
+    /// next event without another read that says so. (An event that came meanwhile is not lost: the
+    /// readiness that is cleared here is that of before the read.)
+    fn note_drained(&self) {
+        let _ = self.tcp.try_io(Interest::READABLE, || -> io::Result<()> {
+            Err(io::ErrorKind::WouldBlock.into())
+        });
+    }
+
     fn note_first(&mut self, bytes: &[u8]) {
         for &b in bytes {
             let Some(slot) = self.first.get_mut(usize::from(self.seen)) else {
@@ -63,6 +72,9 @@ impl Transport {
 impl Read for Transport {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let n = self.tcp.try_read(buf)?;
+        if n > 0 && n < buf.len() {
+            self.note_drained();
+        }
         if usize::from(self.seen) < FIRST_OCTETS {
             let got = buf.get(..n).unwrap_or_default().to_vec();
             self.note_first(&got);
