@@ -148,4 +148,7 @@ lint-packages: lint-shell lint-units lint-symbols ## scripts, units and target/d
 	lintian --allow-root --fail-on error,warning $(KX_ROOT)/target/deb/*.deb
 
 test-packages: ## packages in a clean root, over Debian's (root)
-	set -e; for t in $(KX_ROOT)/interop-tests/packages/test-*.sh; do echo "== $$t"; "$$t"; done
+	@for t in $(KX_ROOT)/interop-tests/packages/test-*.sh; do \
+		echo "== $${t##*/}"; status=0; "$$t" || status=$$?; \
+		case $$status in 0 | 77) ;; *) exit 1 ;; esac; \
+	done
