@@ -36,10 +36,19 @@ fn timed(server: &Kxd) -> (Answer, Duration) {
     (answer, begin.elapsed())
 }
 
+/// The key comes, and promptly. Whoever is really held up by others is so every time, so that
+/// one prompt answer of three is enough on a busy machine.
 fn assert_prompt(server: &Kxd, meanwhile: &str) {
-    let (answer, took) = timed(server);
-    assert_eq!(answer.body, b"KEY", "{meanwhile}: {answer:?}");
-    assert!(took < PROMPT, "{meanwhile}: the key took {took:?}");
+    let mut times = Vec::new();
+    while times.len() < 3 {
+        let (answer, took) = timed(server);
+        assert_eq!(answer.body, b"KEY", "{meanwhile}: {answer:?}");
+        if took < PROMPT {
+            return;
+        }
+        times.push(took);
+    }
+    panic!("{meanwhile}: the key took {times:?}");
 }
 
 fn is_root() -> bool {
