@@ -1,5 +1,6 @@
 //! Certificates and a scripted server for the client's tests (also for interop-tests/tests/c_abi.rs).
-#![allow(dead_code, unreachable_pub)]
+// interop-tests has no feature of this name.
+#![allow(dead_code, unreachable_pub, unexpected_cfgs)]
 
 pub mod test_certs;
 pub mod tls_server;

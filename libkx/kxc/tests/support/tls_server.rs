@@ -115,6 +115,7 @@ impl Setup {
 
     fn context(&self) -> SslContext {
         let mut builder: SslContextBuilder = SslContext::builder(SslMethod::tls_server()).unwrap();
+        #[cfg(not(feature = "aws-lc"))]
         builder.set_security_level(0);
         builder.set_certificate(&self.identity.cert).unwrap();
         builder.set_private_key(&self.identity.key).unwrap();
@@ -123,6 +124,7 @@ impl Setup {
         }
         builder.set_min_proto_version(self.version).unwrap();
         builder.set_max_proto_version(self.version).unwrap();
+        #[cfg(not(feature = "aws-lc"))]
         builder.set_num_tickets(1).unwrap();
         if self.ask_client {
             let take = !self.refuse_client;
