@@ -306,12 +306,12 @@ impl AccessLog {
 fn open_file(path: &Path) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt;
     // Not waiting for the reader of a named pipe; writing to a file is not changed by it.
-    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits() | rustix::fs::OFlags::NOCTTY.bits();
+    let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
     OpenOptions::new()
         .append(true)
         .create(true)
         .mode(0o640)
-        .custom_flags(nonblocking.cast_signed())
+        .custom_flags(flags.bits() as i32)
         .open(path)
 }
 
@@ -442,6 +442,17 @@ mod tests {
         log.request(&entry(b"/v1/a", "ok"));
         log.request(&entry(b"/v1/a", "ok"));
         assert_eq!(log.lost(), 2);
+    }
+
+    #[test]
+    fn half_line_does_not_spoil_the_next() {
+        let file = tempfile::tempfile().unwrap();
+        let mut reader = file.try_clone().unwrap();
+        let mut sink = Sink { file, torn: true };
+        sink.write_line(b"{}\n".to_vec()).unwrap();
+        sink.write_line(b"[]\n".to_vec()).unwrap();
+        io::Seek::rewind(&mut reader).unwrap();
+        assert_eq!(io::read_to_string(reader).unwrap(), "\n{}\n[]\n");
     }
 
     #[test]

@@ -37,6 +37,7 @@ pub(super) fn check(report: &mut Report, path: &PathBuf) {
     }
 }
 
+#[derive(Debug)]
 struct Verdict {
     problem: &'static str,
     advice: String,
@@ -151,14 +152,14 @@ mod tests {
             ("user@host", "neither"),
         ];
         for (line, problem) in table {
-            let verdict = judge(line.as_bytes()).err().expect(line);
+            let verdict = judge(line.as_bytes()).expect_err(line);
             assert!(
                 verdict.problem.contains(problem),
                 "{line}: {}",
                 verdict.problem
             );
         }
-        let advice = |line: &str| judge(line.as_bytes()).err().expect(line).advice;
+        let advice = |line: &str| judge(line.as_bytes()).expect_err(line).advice;
         assert_eq!(advice("::ffff:127.0.0.1"), "write 127.0.0.1");
         assert_eq!(advice("0:0:0:0:0:0:0:1"), "write ::1");
         assert_eq!(advice("2001:DB8::1"), "write 2001:db8::1");
