@@ -4,7 +4,8 @@
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use zeroize::Zeroizing;
+use kx_secret::SecretBytes;
+use memchr::{memchr, memchr_iter, memchr2, memmem};
 
 /// A well-formed block.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -201,7 +202,7 @@ impl<'a> Scanner<'a> {
                 return malformed(begin, Reason::NoEnd);
             }
             let (line, next) = self.line_at(at);
-            if !line.contains(&b':') {
+            if memchr(b':', line).is_none() {
                 break;
             }
             has_headers = true;
@@ -247,7 +248,7 @@ impl<'a> Scanner<'a> {
 }
 
 fn first_line(text: &[u8]) -> (&[u8], usize) {
-    let (mut line, consumed) = match text.iter().position(|&octet| octet == b'\n') {
+    let (mut line, consumed) = match memchr(b'\n', text) {
         Some(at) => {
             let line = text.get(..at).unwrap_or_default();
             (line.strip_suffix(b"\r").unwrap_or(line), at + 1)
@@ -261,19 +262,25 @@ fn first_line(text: &[u8]) -> (&[u8], usize) {
 }
 
 fn decode(text: &[u8]) -> Option<Vec<u8>> {
-    let blank = |octet: &u8| matches!(octet, b' ' | b'\t' | b'\r' | b'\n');
-    // It may be a private key, and must not stay in memory. Room for all, so that it never moves.
-    let mut packed = Zeroizing::new(Vec::with_capacity(text.len()));
-    packed.extend(text.iter().filter(|octet| !blank(octet)));
+    // It may be a private key, and must not stay in memory.
+    let mut packed = SecretBytes::with_capacity(text.len());
+    for line in text.split(|octet| matches!(octet, b'\r' | b'\n')) {
+        if memchr2(b' ', b'\t', line).is_none() {
+            packed.extend_from_slice(line);
+        } else {
+            line.split(|octet| matches!(octet, b' ' | b'\t'))
+                .for_each(|piece| packed.extend_from_slice(piece));
+        }
+    }
     BASE64.decode(packed.as_slice()).ok()
 }
 
 fn find(text: &[u8], what: &[u8]) -> Option<usize> {
-    text.windows(what.len()).position(|window| window == what)
+    memmem::find(text, what)
 }
 
 fn rfind(text: &[u8], what: &[u8]) -> Option<usize> {
-    text.windows(what.len()).rposition(|window| window == what)
+    memmem::rfind(text, what)
 }
 
 /// Line numbers of growing (or at least mostly growing) offsets.
@@ -289,7 +296,7 @@ impl Lines<'_> {
             (self.offset, self.line) = (0, 1);
         }
         let between = self.text.get(self.offset..offset).unwrap_or_default();
-        self.line += between.iter().filter(|&&octet| octet == b'\n').count();
+        self.line += memchr_iter(b'\n', between).count();
         self.offset = offset;
         self.line
     }

@@ -16,5 +16,6 @@
 
 pub mod curve;
 pub mod private_key;
-pub mod secret;
+/// Octets that must not outlive their use.
+pub use kx_secret as secret;
 pub mod signature;

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use kx_http::router::{Route, key_path, route};
 use kx_http::server::{Connection, Limits, Response, Step};
-use zeroize::Zeroizing;
+use kx_secret::SecretBytes;
 
 fn main() -> io::Result<ExitCode> {
     let mut connection = Connection::new(Limits::default());
@@ -17,9 +17,9 @@ fn main() -> io::Result<ExitCode> {
     let mut waiting: Option<Response> = None;
     loop {
         if let Some(response) = waiting.take_if(|_| connection.ready_to_respond()) {
-            let mut out = Zeroizing::new(Vec::new());
+            let mut out = SecretBytes::default();
             connection.respond(&response, "Sun, 06 Nov 1994 08:49:37 GMT", &mut out);
-            io::stdout().write_all(&out)?;
+            io::stdout().write_all(out.as_slice())?;
             if !connection.keep_alive() {
                 return Ok(ExitCode::FAILURE);
             }

@@ -6,14 +6,14 @@ use std::time::Instant;
 
 use kx_http::router::{Route, key_path, route};
 use kx_http::server::{Connection, Limits, Response, Step};
-use zeroize::Zeroizing;
+use kx_secret::SecretBytes;
 
 fn main() {
     const ROUNDS: u32 = 500_000;
     let request = b"GET /v1/host/disk HTTP/1.1\r\nHost: kxd.example:19840\r\nUser-Agent: Go-http-client/1.1\r\n\
                     Accept-Encoding: gzip\r\n\r\n";
     let mut connection = Connection::new(Limits::default());
-    let mut out = Zeroizing::new(Vec::new());
+    let mut out = SecretBytes::default();
     let start = Instant::now();
     for _ in 0..ROUNDS {
         assert!(matches!(connection.poll(), Step::NeedInput));
@@ -26,7 +26,7 @@ fn main() {
         };
         assert!(key_path(&path).is_ok());
         assert!(connection.ready_to_respond());
-        out.clear();
+        out.truncate(0);
         connection.respond(
             &Response::key([7; 2048]),
             "Sun, 06 Nov 1994 08:49:37 GMT",

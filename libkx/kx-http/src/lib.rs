@@ -4,7 +4,7 @@
 //! ```
 //! use kx_http::router::{Route, route};
 //! use kx_http::server::{Connection, Limits, Response, Step};
-//! use zeroize::Zeroizing;
+//! use kx_secret::SecretBytes;
 //!
 //! let mut connection = Connection::new(Limits::default());
 //! connection.handle_input(b"GET /v1/k HTTP/1.1\r\nHost: h\r\n\r\n")?;
@@ -13,9 +13,9 @@
 //!     Route::Response(response) => response,
 //!     Route::V1 { .. } => Response::key(b"secret".to_vec()),
 //! };
-//! let mut out = Zeroizing::new(Vec::new());
+//! let mut out = SecretBytes::default();
 //! connection.respond(&response, "Sun, 06 Nov 1994 08:49:37 GMT", &mut out);
-//! assert!(out.starts_with(b"HTTP/1.1 200 OK\r\n") && connection.keep_alive());
+//! assert!(out.as_slice().starts_with(b"HTTP/1.1 200 OK\r\n") && connection.keep_alive());
 //! # Ok::<(), kx_http::server::InputOverflow>(())
 //! ```
 #![forbid(unsafe_code)]

@@ -1,7 +1,7 @@
 //! The input of a connection and the lines of a message head in it, shared by both sides.
 
 use kx_log::goquote::quote;
-use zeroize::Zeroizing;
+use kx_secret::SecretBytes;
 
 use crate::token::{Field, field, trim_blanks};
 
@@ -38,7 +38,7 @@ pub(crate) enum HeadStep {
 pub(crate) struct Lines {
     max_head: usize,
     /// Wiped: keys and passwords pass through it.
-    buffer: Zeroizing<Vec<u8>>,
+    buffer: SecretBytes,
     /// Octets at the front of `buffer` that are done with.
     start: usize,
     /// Octets behind `start` that hold no line end, as far as known.
@@ -64,23 +64,15 @@ impl Lines {
     pub(crate) fn push(&mut self, bytes: &[u8]) {
         if self.start > 0 {
             // What is left is less than a line, or requests that wait for their turn.
-            self.buffer.drain(..self.start);
+            self.buffer.drop_front(self.start);
             self.start = 0;
-        }
-        let needed = self.buffer.len().saturating_add(bytes.len());
-        if needed > self.buffer.capacity() {
-            // A vector that grows by itself leaves its old place as it is.
-            let room = needed.max(self.buffer.capacity().saturating_mul(2));
-            let mut grown = Zeroizing::new(Vec::with_capacity(room));
-            grown.extend_from_slice(&self.buffer);
-            self.buffer = grown;
         }
         self.buffer.extend_from_slice(bytes);
     }
 
     /// Everything that is not used up.
     pub(crate) fn rest(&self) -> &[u8] {
-        self.buffer.get(self.start..).unwrap_or_default()
+        self.buffer.as_slice().get(self.start..).unwrap_or_default()
     }
 
     /// Uses up `octets` that belong to no head.
@@ -124,7 +116,7 @@ impl Lines {
 
     /// Forgets what was received.
     pub(crate) fn clear(&mut self) {
-        self.buffer = Zeroizing::default();
+        self.buffer = SecretBytes::default();
         self.start = 0;
         self.searched = 0;
     }

@@ -5,8 +5,8 @@ use std::fs;
 
 use kx_http::router::{Route, key_path, route};
 use kx_http::server::{Body, Connection, Limits, Request, Response, Step};
+use kx_secret::SecretBytes;
 use serde_json::Value;
-use zeroize::Zeroizing;
 
 const BIG_KEY: usize = 5000;
 
@@ -129,7 +129,7 @@ fn handler(case: &Case, index: usize, request: &Request, path: &[u8]) -> Respons
 fn run(case: &Case, input: &[u8], step: usize, in_front: usize) -> Vec<u8> {
     let mut connection = Connection::new(Limits::default());
     let mut pieces = input.chunks(step);
-    let mut out = Zeroizing::new(Vec::new());
+    let mut out = SecretBytes::default();
     let mut answered = 0;
     let mut waiting = None;
     loop {
@@ -138,7 +138,7 @@ fn run(case: &Case, input: &[u8], step: usize, in_front: usize) -> Vec<u8> {
                 Step::NeedInput => {}
                 Step::Reject(reject) => {
                     out.extend_from_slice(&reject.bytes);
-                    return out.to_vec();
+                    return out.as_slice().to_vec();
                 }
                 Step::Request(request) => {
                     assert_eq!(connection.poll_interim(), None, "{}", case.name);
@@ -157,7 +157,7 @@ fn run(case: &Case, input: &[u8], step: usize, in_front: usize) -> Vec<u8> {
             connection.respond(&waiting.take().unwrap(), "DATE", &mut out);
             answered += 1;
             if !connection.keep_alive() {
-                return out.to_vec();
+                return out.as_slice().to_vec();
             }
             continue;
         }

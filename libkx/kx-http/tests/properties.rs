@@ -4,9 +4,9 @@ use kx_http::client::{Event, Limits as ClientLimits, ResponseReader};
 use kx_http::router::{Parts, Route, key_path, route, route_parts};
 use kx_http::server::{Connection, Limits, Response, Step};
 use kx_http::url::{RequestTarget, Url};
+use kx_secret::SecretBytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use zeroize::Zeroizing;
 
 /// Pieces of which interesting input is made.
 fn fragment() -> impl Strategy<Value = Vec<u8>> {
@@ -67,7 +67,7 @@ fn serve(pieces: &[&[u8]]) -> Vec<u8> {
         max_head: 150,
         max_discarded_body: 8,
     });
-    let mut out = Zeroizing::new(Vec::new());
+    let mut out = SecretBytes::default();
     let mut rest = pieces.iter();
     let mut waiting = None;
     loop {
@@ -76,7 +76,7 @@ fn serve(pieces: &[&[u8]]) -> Vec<u8> {
                 Step::NeedInput => {}
                 Step::Reject(reject) => {
                     out.extend_from_slice(&reject.bytes);
-                    return out.to_vec();
+                    return out.as_slice().to_vec();
                 }
                 Step::Request(request) => {
                     out.extend_from_slice(connection.poll_interim().unwrap_or_default());
@@ -93,7 +93,7 @@ fn serve(pieces: &[&[u8]]) -> Vec<u8> {
         if waiting.is_some() && connection.ready_to_respond() {
             connection.respond(&waiting.take().unwrap(), "DATE", &mut out);
             if !connection.keep_alive() {
-                return out.to_vec();
+                return out.as_slice().to_vec();
             }
             continue;
         }
@@ -199,10 +199,10 @@ proptest! {
         let mut connection = Connection::new(Limits::default());
         connection.handle_input(request.as_bytes()).unwrap();
         prop_assert!(matches!(connection.poll(), Step::Request(_)));
-        let mut out = Zeroizing::new(Vec::new());
+        let mut out = SecretBytes::default();
         connection.respond(&Response::key(key.clone()), "DATE", &mut out);
         let mut reader = ResponseReader::new(ClientLimits::default());
-        let mut pieces = out.chunks(step);
+        let mut pieces = out.as_slice().chunks(step);
         let body = loop {
             match reader.poll().unwrap() {
                 Event::NeedInput => match pieces.next() {

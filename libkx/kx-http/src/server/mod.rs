@@ -19,7 +19,7 @@ mod write;
 
 use std::borrow::Cow;
 
-use zeroize::Zeroizing;
+use kx_secret::SecretBytes;
 
 use self::body::{Intake, RequestBody};
 use self::headers::{Framing, Headers};
@@ -228,7 +228,7 @@ impl Connection {
     /// If the caller did not wait for [`ready_to_respond`](Self::ready_to_respond), the connection is closed
     /// rather than the rest of the body taken for a request. `out` is never grown in place, so a key that
     /// stands in it is not left behind in freed memory.
-    pub fn respond(&mut self, response: &Response, date: &str, out: &mut Zeroizing<Vec<u8>>) {
+    pub fn respond(&mut self, response: &Response, date: &str, out: &mut SecretBytes) {
         self.ready_to_respond();
         let State::Answering(framing, exchange) = &self.state else {
             return;

@@ -1,4 +1,4 @@
-use zeroize::Zeroizing;
+use kx_secret::SecretBytes;
 
 use super::{Connection, Limits, Reject, Response, Step};
 use crate::router::{Route, route};
@@ -9,7 +9,7 @@ const DATE: &str = "DATE";
 /// connection is still open.
 fn converse(input: &[u8], step: usize, end: bool) -> (String, bool) {
     let mut connection = Connection::new(Limits::default());
-    let mut out = Zeroizing::new(Vec::new());
+    let mut out = SecretBytes::default();
     let mut pieces = input.chunks(step.max(1));
     let mut waiting: Option<Response> = None;
     loop {
@@ -46,7 +46,7 @@ fn converse(input: &[u8], step: usize, end: bool) -> (String, bool) {
         }
     }
     (
-        String::from_utf8_lossy(&out).into_owned(),
+        String::from_utf8_lossy(out.as_slice()).into_owned(),
         connection.keep_alive(),
     )
 }
@@ -169,9 +169,9 @@ fn http_10() {
         let mut connection = Connection::new(Limits::default());
         connection.handle_input(request.as_bytes()).unwrap();
         assert!(matches!(connection.poll(), Step::Request(_)));
-        let mut out = Zeroizing::new(Vec::new());
+        let mut out = SecretBytes::default();
         connection.respond(&Response::key(vec![b'k'; 2049]), DATE, &mut out);
-        let text = String::from_utf8(out.to_vec()).unwrap();
+        let text = String::from_utf8(out.as_slice().to_vec()).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         (head.to_owned(), body.len(), connection.keep_alive())
     };
@@ -284,7 +284,7 @@ fn input_is_bounded_and_memory_given_back() {
         .handle_input(b"GET /v1/k HTTP/1.1\r\nHost: h\r\n\r\n")
         .unwrap();
     assert!(matches!(connection.poll(), Step::Request(_)));
-    let mut out = Zeroizing::new(Vec::new());
+    let mut out = SecretBytes::default();
     connection.respond(&Response::key(b"k".to_vec()), DATE, &mut out);
     assert_eq!(connection.poll(), Step::NeedInput);
     assert!(connection.is_idle());

@@ -1,6 +1,6 @@
 //! Answers as bytes of HTTP/1.x.
 
-use zeroize::Zeroizing;
+use kx_secret::SecretBytes;
 
 use super::body::Intake;
 use super::headers::Framing;
@@ -46,7 +46,7 @@ pub(super) fn write(
     framing: &Framing,
     intake: Intake,
     date: &str,
-    out: &mut Zeroizing<Vec<u8>>,
+    out: &mut SecretBytes,
 ) -> bool {
     let content = response.body.as_ref();
     let at_least_11 = exchange.version >= Version { major: 1, minor: 1 };
@@ -88,10 +88,7 @@ pub(super) fn write(
     }
 
     let location = response.location.as_deref().map_or(0, str::len);
-    make_room(
-        out,
-        content.len().saturating_add(location).saturating_add(512),
-    );
+    out.reserve(content.len().saturating_add(location).saturating_add(512));
     status_line(response.status, at_least_11, out);
     let mut header = |name: &str, value: &str| {
         for part in [name, ": ", value, "\r\n"] {
@@ -133,7 +130,7 @@ pub(super) fn write(
     close
 }
 
-fn status_line(status: u16, at_least_11: bool, out: &mut Vec<u8>) {
+fn status_line(status: u16, at_least_11: bool, out: &mut SecretBytes) {
     out.extend_from_slice(if at_least_11 {
         b"HTTP/1.1 "
     } else {
@@ -150,16 +147,6 @@ fn status_line(status: u16, at_least_11: bool, out: &mut Vec<u8>) {
         }
     }
     out.extend_from_slice(b"\r\n");
-}
-
-/// Grows `out` by at least `room` without leaving an unwiped copy of its content behind.
-fn make_room(out: &mut Zeroizing<Vec<u8>>, room: usize) {
-    let needed = out.len().saturating_add(room);
-    if needed > out.capacity() {
-        let mut grown = Zeroizing::new(Vec::with_capacity(needed));
-        grown.extend_from_slice(out);
-        *out = grown;
-    }
 }
 
 /// The text of RFC 9110 for the statuses that kxd uses.
@@ -212,9 +199,7 @@ impl Digits {
 
 #[cfg(test)]
 mod tests {
-    use zeroize::Zeroizing;
-
-    use super::{Digits, make_room};
+    use super::Digits;
 
     #[test]
     fn digits() {
@@ -222,13 +207,5 @@ mod tests {
             assert_eq!(Digits::default().decimal(number), number.to_string());
             assert_eq!(Digits::default().hexadecimal(number), format!("{number:x}"));
         }
-    }
-
-    #[test]
-    fn growing_keeps_the_content() {
-        let mut out = Zeroizing::new(b"abc".to_vec());
-        make_room(&mut out, 1000);
-        assert_eq!(out.as_slice(), b"abc");
-        assert!(out.capacity() >= 1003);
     }
 }

@@ -6,10 +6,10 @@ use std::io;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
+use kx_crypto::secret::SecretBytes;
 use kx_http::router;
 use kx_http::server::{Connection, Limits, Request, Step};
 use tokio::time::{Instant, timeout};
-use zeroize::Zeroizing;
 
 use super::connection::Established;
 use crate::clock::http_date;
@@ -99,10 +99,10 @@ async fn answer(established: &mut Established, http: &mut Connection, request: R
     };
     let response = handler::respond(&established.shared, &caller, exchange).await;
     // Made anew for each answer: an idle connection holds no buffer, and no key.
-    let mut out = Zeroizing::new(Vec::new());
+    let mut out = SecretBytes::default();
     http.respond(&response, &http_date(), &mut out);
     drop(response);
-    if write(established, &out).await.is_err() {
+    if write(established, out.as_slice()).await.is_err() {
         return false;
     }
     if !http.keep_alive() && http.linger() {

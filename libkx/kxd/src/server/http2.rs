@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use h2::server::{Builder, SendResponse};
 use http::{HeaderValue, Request, StatusCode, header};
+use kx_crypto::secret::SecretBytes;
 use kx_http::router;
 use kx_http::server::Response;
 use tokio::time::timeout;
@@ -164,20 +165,11 @@ async fn send(
         };
         let (piece, after) = rest.split_at_checked(n).unwrap_or((rest, &[]));
         rest = after;
-        // The frame owns its octets until they are encrypted; `Wiped` clears them then.
+        // The frame owns its octets until they are encrypted; they are wiped then.
         stream.send_data(
-            Bytes::from_owner(Wiped(piece.to_vec().into())),
+            Bytes::from_owner(SecretBytes::from(piece.to_vec())),
             rest.is_empty(),
         )?;
     }
     Ok(())
-}
-
-/// Octets of a key on their way into the TLS layer.
-struct Wiped(zeroize::Zeroizing<Vec<u8>>);
-
-impl AsRef<[u8]> for Wiped {
-    fn as_ref(&self) -> &[u8] {
-        &self.0
-    }
 }
