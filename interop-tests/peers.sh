@@ -1,11 +1,11 @@
 #!/bin/sh
-# Fetches the foreign programs that the tests talk to, into target/peers; nothing of it is
-# installed or kept in the repository.
-#
-#   interop-tests/peers.sh             unpack Debian's kxd, kxc, kxgencert
-#   interop-tests/peers.sh --install   also install the packages of packages.txt (root)
-#
+# What the tests need beside the compiler:
+# - the packages of packages.txt that are missing are installed (as root; otherwise named);
+# - Debian's own kxd, kxc and kxgencert are unpacked into target/peers, not installed.
 # Tests whose peer is missing afterwards say so and are skipped (see SKIPS.md).
+#
+#   interop-tests/peers.sh                both
+#   interop-tests/peers.sh --unpack-only  the second
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -13,18 +13,29 @@ target=${CARGO_TARGET_DIR:-$here/../target}
 peers=$target/peers
 mkdir -p "$peers"
 
-if [ "${1:-}" = --install ]; then
-	# shellcheck disable=SC2046 # one word per package
-	apt-get install -y --no-install-recommends $(grep -v '^#' "$here/packages.txt")
+if ! command -v apt-get >/dev/null; then
+	echo "peers.sh: no apt-get here: install what packages.txt names by hand," \
+		"and set KX_REF_KXD to a directory with the original" >&2
+	exit 0
 fi
 
-# Debian's own builds, by their own archive; ours have the same package names but another
-# version, so ask for the archive's candidate and not for what is installed.
-if [ ! -x "$peers/kxd/usr/bin/kxd" ]; then
-	if ! command -v apt-get >/dev/null; then
-		echo "peers.sh: no apt-get here; set KX_REF_KXD to a directory with the original" >&2
-		exit 0
+if [ "${1:-}" != --unpack-only ]; then
+	missing=
+	# shellcheck disable=SC2013 # one word a line
+	for package in $(sed 's/#.*//' "$here/packages.txt"); do
+		dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q '^install ok' ||
+			missing="$missing $package"
+	done
+	if [ -n "$missing" ] && [ "$(id -u)" = 0 ]; then
+		# shellcheck disable=SC2086 # one word per package
+		apt-get install -qq -y --no-install-recommends $missing
+	elif [ -n "$missing" ]; then
+		echo "peers.sh: not installed (no root):$missing" >&2
 	fi
+fi
+
+# From the archive and not from what is installed: our packages have the same names.
+if [ ! -x "$peers/kxd/usr/bin/kxd" ]; then
 	stage=$(mktemp -d "$peers/stage.XXXXXX")
 	trap 'rm -rf "$stage"' EXIT
 	chmod 755 "$stage" # apt's download user looks into it

@@ -134,7 +134,7 @@ fn as_nobody(config: &Config) -> Kxd {
 }
 
 fn no_access(config: &Config, name: &str) {
-    let mode = std::fs::Permissions::from_mode(0);
+    let mode = std::fs::Permissions::from_mode(0o000);
     std::fs::set_permissions(config.join(name), mode).expect("chmod");
 }
 
@@ -750,7 +750,7 @@ fn a_clock_stepped_over_the_end_of_a_certificate_acts_at_once_and_back() {
     if !std::path::Path::new(library).exists() {
         return skip(
             NAME,
-            "libfaketime is not installed (interop-tests/peers.sh --install)",
+            "libfaketime is not installed (interop-tests/peers.sh)",
         );
     }
     if !ours() {

@@ -3,6 +3,7 @@
 //! request"; kxd spec 8).
 
 use std::process::Command;
+use std::slice::from_ref;
 
 use interop_tests::certificates::{Pair, Recipe};
 use interop_tests::config::Config;
@@ -206,7 +207,7 @@ fn recorded_answers_are_taken_as_recorded() {
         let script = answer(name.strip_prefix("answer ").unwrap_or(""));
         let server = Server::start(&pair, &[], None, script);
         let url = format!("kxd://localhost:{}/k", server.port);
-        let finished = kxc(&[pair.cert.clone()], &url, &[]);
+        let finished = kxc(from_ref(&pair.cert), &url, &[]);
         let mut got = record(&finished, server.port);
         let lines = server.requests();
         let lines: Vec<&str> = lines.iter().filter_map(|r| r.lines().next()).collect();
@@ -222,7 +223,7 @@ fn the_request_is_the_recorded_one_to_the_octet() {
     let pair = Recipe::new("srv").dns("localhost").make();
     let server = Server::start(&pair, &[], None, key_script());
     let url = format!("kxd://localhost:{}/k", server.port);
-    assert_eq!(kxc(&[pair.cert.clone()], &url, &[]).rc, 0);
+    assert_eq!(kxc(from_ref(&pair.cert), &url, &[]).rc, 0);
     let request = server
         .requests()
         .concat()
@@ -239,7 +240,7 @@ fn a_user_name_in_the_url_becomes_basic_authorization() {
     let pair = Recipe::new("srv").dns("localhost").make();
     let server = Server::start(&pair, &[], None, key_script());
     let url = format!("kxd://user:pw@localhost:{}/k", server.port);
-    assert_eq!(kxc(&[pair.cert.clone()], &url, &[]).rc, 0);
+    assert_eq!(kxc(from_ref(&pair.cert), &url, &[]).rc, 0);
     assert!(
         server
             .requests()
@@ -253,7 +254,7 @@ fn a_server_of_tls_1_1_is_refused() {
     let pair = Recipe::new("srv").dns("localhost").make();
     let server = Server::start(&pair, &[], Some(SslVersion::TLS1_1), key_script());
     let url = format!("kxd://localhost:{}/k", server.port);
-    let finished = kxc(&[pair.cert.clone()], &url, &[]);
+    let finished = kxc(from_ref(&pair.cert), &url, &[]);
     assert_eq!(finished.rc, 1);
     assert!(finished.stdout.is_empty());
     let text = finished.stderr_text();
@@ -270,7 +271,7 @@ fn ours_tries_the_next_server_when_one_is_down() {
     let dead = format!("kxd://localhost:{}/k", interop_tests::daemon::free_port());
     let live = format!("kxd://localhost:{}/k", server.port);
     let fallback = format!("--fallback_urls={live}");
-    let finished = kxc(&[pair.cert.clone()], &dead, &[&fallback]);
+    let finished = kxc(from_ref(&pair.cert), &dead, &[&fallback]);
     assert_eq!(
         (finished.rc, finished.stdout_text().as_str()),
         (0, "KEY"),
