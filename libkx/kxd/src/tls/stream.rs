@@ -4,9 +4,9 @@
 //! they answer `WouldBlock` at once, and [`TlsStream`] then waits for the readiness that OpenSSL asks
 //! for. So no waker has to travel through the library.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io::{self, Read, Write};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
 use openssl::ssl::{self, ErrorCode, Ssl, SslRef, SslStream};
@@ -176,6 +176,7 @@ impl TlsStream {
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
+        ready!(poll_turn(cx));
         loop {
             match self.inner.ssl_read(buf) {
                 Ok(n) => return Poll::Ready(Ok(n)),
@@ -196,6 +197,7 @@ impl TlsStream {
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
         }
+        ready!(poll_turn(cx));
         loop {
             match self.inner.ssl_write(buf) {
                 Ok(n) => return Poll::Ready(Ok(n)),
@@ -217,6 +219,13 @@ impl TlsStream {
         let _ = self.inner.shutdown();
         let _ = rustix::net::shutdown(self.inner.get_ref().tcp(), rustix::net::Shutdown::Write);
     }
+}
+
+/// Takes one unit of the task's budget; when that is used up the other tasks of the worker have their
+/// turn first. Tokio's own sockets do this, but only where they wait: a peer that sends faster than it
+/// is read (a flood of HTTP/2 PINGs, say) would never make us wait, and nobody else would be served.
+fn poll_turn(cx: &mut Context<'_>) -> Poll<()> {
+    pin!(tokio::task::coop::consume_budget()).poll(cx)
 }
 
 fn want_of(e: &ssl::Error) -> Option<Want> {
