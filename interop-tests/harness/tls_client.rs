@@ -211,6 +211,14 @@ impl Connection {
         error.map_or_else(|| Ok(Vec::new()), Err)
     }
 
+    /// Sends nothing and waits for the server to end the connection: why it did.
+    ///
+    /// A client that writes while the server refuses it may lose the alert to a reset.
+    pub fn verdict(&mut self) -> Option<String> {
+        self.read_to_end();
+        self.error.take()
+    }
+
     /// One GET; the connection is closed after it.
     pub fn get(&mut self, path: &str) -> Answer {
         match self.exchange(get_request(path).as_bytes(), &["GET"]) {

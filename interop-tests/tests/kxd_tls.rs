@@ -69,11 +69,15 @@ fn handshake(client: &Client, server: &Kxd, log_lines: usize) -> Value {
             if alpn.as_deref() == Some("h2") {
                 return result;
             }
-            let answer = connection.get("/v1/k");
-            if answer.error.is_none() {
-                result["answer"] = json!(answer.status);
+            if client.chain.is_empty() {
+                connection.verdict()
+            } else {
+                let answer = connection.get("/v1/k");
+                if answer.error.is_none() {
+                    result["answer"] = json!(answer.status);
+                }
+                answer.error
             }
-            answer.error
         }
         Err(error) => Some(error),
     };
