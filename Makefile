@@ -12,12 +12,15 @@ FUZZ_SECONDS ?= 30
 
 include pkgs/package.mk
 
-.PHONY: help build demo check check-original bench headers fuzz deps lint test clean
+.PHONY: help build build-deps build-aws-lc test-aws-lc demo check check-original bench headers fuzz deps lint test clean
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-build: ## release binaries and libraries in target/release
+build-deps:
+	@interop-tests/install.sh pkg-config libssl-dev cryptsetup-bin
+
+build: build-deps ## release binaries and libraries in target/release
 	$(CARGO) build --release --locked --workspace --exclude interop-tests
 
 demo: build ## the main job of every system, live, in seconds
@@ -36,7 +39,15 @@ lint: ## format, clippy, licences, headers, man pages, scripts
 test: build ## every test against our binaries
 	KX_SLOW=1 KX_BIN=$(CURDIR)/$(TARGET_DIR) $(CARGO) test --workspace --locked --no-fail-fast
 
-check: deps lint test ## all that CI does: installs what it needs, then lints and tests
+build-aws-lc: build-deps ## the programs with AWS-LC built in, in target/aws-lc/release
+	@interop-tests/install.sh cmake
+	CARGO_TARGET_DIR=target/aws-lc $(CARGO) build --release --locked -p kxd -p kxc -p kxgencert \
+		--features kxd/aws-lc,kxc/aws-lc,kxgencert/aws-lc
+
+test-aws-lc: build-aws-lc ## the compliance suite against that build
+	KX_BIN=$(CURDIR)/target/aws-lc/release $(CARGO) test --locked --no-fail-fast -p interop-tests
+
+check: deps lint test test-aws-lc ## all that CI does: installs what it needs, then lints and tests
 	$(MAKE) fuzz-smoke
 	KX_PREBUILT=1 $(MAKE) deb rpm lint-packages test-packages
 

@@ -20,18 +20,8 @@ if ! command -v apt-get >/dev/null; then
 fi
 
 if [ "${1:-}" != --unpack-only ]; then
-	missing=
-	# shellcheck disable=SC2013 # one word a line
-	for package in $(sed 's/#.*//' "$here/packages.txt"); do
-		dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q '^install ok' ||
-			missing="$missing $package"
-	done
-	if [ -n "$missing" ] && [ "$(id -u)" = 0 ]; then
-		# shellcheck disable=SC2086 # one word per package
-		apt-get install -qq -y --no-install-recommends $missing
-	elif [ -n "$missing" ]; then
-		echo "peers.sh: not installed (no root):$missing" >&2
-	fi
+	# shellcheck disable=SC2046 # one word per package
+	"$here/install.sh" $(sed 's/#.*//' "$here/packages.txt")
 fi
 
 # From the archive and not from what is installed: our packages have the same names.
@@ -39,6 +29,8 @@ if [ ! -x "$peers/kxd/usr/bin/kxd" ]; then
 	stage=$(mktemp -d "$peers/stage.XXXXXX")
 	trap 'rm -rf "$stage"' EXIT
 	chmod 755 "$stage" # apt's download user looks into it
+	# A new machine has no list of what there is.
+	apt-cache show kxd >/dev/null 2>&1 || apt-get update -qq || true
 	if (cd "$stage" && apt-get download kxd kxc kxgencert >/dev/null 2>"$stage/err"); then
 		for deb in "$stage"/*.deb; do
 			dpkg -x "$deb" "$stage/kxd"

@@ -3,9 +3,10 @@
 use std::error::Error;
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use interop_tests::smtp_sink::{Manners, Sink};
 use interop_tests::tls_client::Client;
@@ -217,6 +218,9 @@ fn add_client(dir: &Path) -> Outcome<()> {
 }
 
 fn start_server(stage: &Stage<'_>, port: u16, smtp: u16) -> Outcome<Server> {
+    let socket = stage.dir.join("notify");
+    let ready = UnixDatagram::bind(&socket)?;
+    ready.set_read_timeout(Some(Duration::from_secs(5)))?;
     let server = Server(
         Command::new(stage.bin.join("kxd"))
             .args([
@@ -229,16 +233,16 @@ fn start_server(stage: &Stage<'_>, port: u16, smtp: u16) -> Outcome<Server> {
             .arg("-ip_addr=127.0.0.1")
             .arg(format!("-port={port}"))
             .arg(format!("-smtp_addr=127.0.0.1:{smtp}"))
+            .env("NOTIFY_SOCKET", socket)
             .current_dir(stage.dir)
             .stdin(Stdio::null())
             .spawn()?,
     );
-    let began = Instant::now();
-    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-        if began.elapsed() > Duration::from_secs(5) {
-            return Err("the server does not listen".into());
-        }
-        std::thread::sleep(Duration::from_millis(2));
+    // The daemon says when it is ready, as to systemd (sd_notify(3)).
+    let mut message = [0; 64];
+    let n = ready.recv(&mut message).map_err(|e| format!("the server is not ready: {e}"))?;
+    if !message[..n].starts_with(b"READY=1") {
+        return Err("the server said something else than READY=1".into());
     }
     Ok(server)
 }
