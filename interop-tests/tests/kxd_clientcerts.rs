@@ -167,3 +167,14 @@ fn in_tls_1_2_the_outcomes_are_the_same_but_for_keys_only_1_2_can_use() {
     }
     table.finish();
 }
+
+#[test]
+fn a_p224_certificate_is_accepted_in_1_2_from_a_client_that_offers_the_group() {
+    let table = Table::load("outcomes");
+    let config = data_directory(&table);
+    let server = kxd(&config).start();
+    let mut client = client_of("self-p224", &server).expect("client");
+    client.version = Some(SslVersion::TLS1_2);
+    client.groups = Some("X25519:P-256:P-224".to_owned());
+    assert_eq!(client.get("/v1/self-p224").body, b"KEY");
+}
