@@ -3,12 +3,33 @@
 use kx_http::router::{self, Route};
 use libfuzzer_sys::fuzz_target;
 
+fn check(key_path: &[u8]) {
+    assert!(!key_path.windows(2).any(|pair| pair == b".."));
+    assert!(
+        key_path
+            .split(|octet| *octet == b'/')
+            .all(|part| !matches!(part, b"" | b"."))
+    );
+}
+
 fuzz_target!(|data: &[u8]| {
-    if let Route::V1 { path } = router::route_target(b"GET", data)
-        && let Ok(key_path) = router::key_path(&path)
-    {
-        assert!(!key_path.windows(2).any(|w| w == b".."));
-        assert!(!key_path.is_empty() && !key_path.starts_with(b"/") && !key_path.ends_with(b"/"));
+    for method in [&b"GET"[..], b"CONNECT", b"OPTIONS"] {
+        match router::route_target(method, data) {
+            Route::V1 { path } => {
+                assert!(path.starts_with(b"/v1/"));
+                if let Ok(key_path) = router::key_path(&path) {
+                    check(&key_path);
+                }
+            }
+            Route::Response(response) => {
+                assert!(matches!(response.status, 200 | 301 | 307 | 308 | 400 | 404));
+                // Nothing in a target can begin a header of its own.
+                let location = response.location.unwrap_or_default();
+                assert!(!kx_fuzz::has_control(&location));
+            }
+        }
     }
-    let _ = router::key_path(data);
+    if let Ok(key_path) = router::key_path(data) {
+        check(&key_path);
+    }
 });

@@ -1,32 +1,37 @@
-//! The HTTP front: any octets in any pieces give the same steps.
+//! The HTTP front: any octets in any pieces give the same answers.
 #![no_main]
 use kx_http::router::{self, Route};
 use kx_http::server::{Connection, Limits, Response, Step};
+use kx_secret::SecretBytes;
 use libfuzzer_sys::fuzz_target;
-use zeroize::Zeroizing;
 
 /// Answers everything; tells what was sent.
-fn serve(data: &[u8], piece: usize) -> Vec<u8> {
-    let mut http = Connection::new(Limits::default());
-    let mut out = Zeroizing::new(Vec::new());
-    let mut input = data.chunks(piece.max(1));
+fn serve<'a>(limits: Limits, steps: usize, mut input: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
+    let mut http = Connection::new(limits);
+    let mut out = SecretBytes::default();
     let mut feed = |http: &mut Connection| match input.next() {
-        Some(bytes) => http.handle_input(bytes).is_ok(),
+        Some(bytes) => {
+            assert!(http.handle_input(bytes).is_ok());
+            true
+        }
         None => {
             http.handle_eof();
             false
         }
     };
     let mut ended = false;
-    for _ in 0..10_000 {
+    for _ in 0..steps {
         match http.poll() {
-            Step::NeedInput if ended => break,
-            Step::NeedInput => ended = !feed(&mut http),
+            Step::NeedInput => {
+                assert!(!ended, "input wanted behind its end");
+                ended = !feed(&mut http);
+            }
             Step::Request(request) => {
                 if let Some(interim) = http.poll_interim() {
                     out.extend_from_slice(interim);
                 }
-                while !http.ready_to_respond() && !ended {
+                while !http.ready_to_respond() {
+                    assert!(!ended, "input wanted behind its end");
                     ended = !feed(&mut http);
                 }
                 let response = match router::route(&request) {
@@ -38,23 +43,35 @@ fn serve(data: &[u8], piece: usize) -> Vec<u8> {
                 };
                 http.respond(&response, "Sat, 21 Nov 2026 00:00:00 GMT", &mut out);
                 if !http.keep_alive() {
-                    break;
+                    return out.as_slice().to_vec();
                 }
             }
             Step::Reject(reject) => {
                 out.extend_from_slice(&reject.bytes);
-                break;
+                return out.as_slice().to_vec();
             }
         }
     }
-    out.to_vec()
+    panic!("no end");
 }
 
 fuzz_target!(|data: &[u8]| {
-    let whole = serve(data, data.len());
-    let (first, rest) = match data.split_first() {
-        Some((first, _)) => (usize::from(*first % 7) + 1, data),
-        None => (1, data),
+    // One step for each piece, of which the first may be empty, each request and the end.
+    let steps = data.len() * 2 + 4;
+    let tight = Limits {
+        max_head: 128,
+        max_discarded_body: 16,
     };
-    assert_eq!(whole, serve(rest, first));
+    for limits in [Limits::default(), tight] {
+        let whole = serve(limits, steps, std::iter::once(data));
+        assert!(whole.is_empty() || whole.starts_with(b"HTTP/1."));
+        assert!(
+            whole == serve(limits, steps, kx_fuzz::pieces(data)),
+            "pieces"
+        );
+        assert!(
+            whole == serve(limits, steps, data.chunks(1)),
+            "single octets"
+        );
+    }
 });
