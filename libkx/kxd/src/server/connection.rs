@@ -36,7 +36,7 @@ impl Established {
 /// Serves one accepted socket to its end. Every wait in here has a limit.
 pub(super) async fn serve(shared: Arc<Shared>, tcp: TcpStream, peer: Peer) {
     // Kept until the connection ends: it counts against the limits.
-    let _admitted = match shared.limits.admit(peer.addr.ip()) {
+    let admitted = match shared.limits.admit(peer.addr.ip()) {
         Ok(guard) => guard,
         Err(refused) => {
             shared.metrics.connections_refused();
@@ -54,7 +54,7 @@ pub(super) async fn serve(shared: Arc<Shared>, tcp: TcpStream, peer: Peer) {
         return;
     };
     match established.tls.ssl().selected_alpn_protocol() {
-        Some(b"h2") => Box::pin(http2::serve(established)).await,
+        Some(b"h2") => Box::pin(http2::serve(established, admitted)).await,
         _ => http1::serve(established).await,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::server::{Builder, SendResponse};
@@ -15,6 +16,7 @@ use super::connection::Established;
 use super::{Peer, Shared};
 use crate::clock::http_date;
 use crate::handler::{self, Caller, Exchange};
+use crate::limits::Admitted;
 use crate::tls::ClientCerts;
 
 /// Requests of one connection that are worked on at once; the original's number.
@@ -30,10 +32,23 @@ const CONTENT_LENGTH_UP_TO: usize = 4096;
 const DISCARDED_BODY: usize = 256 << 10;
 
 /// How long the peer may leave an answer without window.
-const WINDOW_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
+const WINDOW_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long the peer may take to send the body that nobody reads.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Streams whose answers are being made, those included that the peer has reset: it may open others
+/// in their place at once, while their answers still wait for a hook or a name. Who goes on so is
+/// told to calm down, as by the original.
+const ACTIVE_AT_ONCE: usize = 2 * STREAMS_AT_ONCE as usize;
+
+/// How long a connection that we end may take to hear of it.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// What the streams of a connection share.
 struct Connection {
+    /// Streams outlive the connection by their hook or name look-up, and so does its place.
+    _admitted: Admitted,
     shared: Arc<Shared>,
     peer: Peer,
     client: Option<ClientCerts>,
@@ -43,11 +58,12 @@ struct Connection {
 }
 
 /// Serves streams until the peer closes, errs or stays idle.
-pub(super) async fn serve(mut established: Established) {
+pub(super) async fn serve(mut established: Established, admitted: Admitted) {
     let Ok(client) = established.client().map(Option::<&ClientCerts>::cloned) else {
         return;
     };
     let connection = Arc::new(Connection {
+        _admitted: admitted,
         client,
         tls_version: established.tls.ssl().version_str(),
         shared: Arc::clone(&established.shared),
@@ -64,6 +80,10 @@ pub(super) async fn serve(mut established: Established) {
     };
     loop {
         match timeout(options.idle_timeout, h2.accept()).await {
+            Ok(Some(Ok(_))) if connection.active.load(Ordering::Relaxed) >= ACTIVE_AT_ONCE => {
+                h2.abrupt_shutdown(h2::Reason::ENHANCE_YOUR_CALM);
+                break;
+            }
             Ok(Some(Ok((request, respond)))) => {
                 let connection = Arc::clone(&connection);
                 connection.active.fetch_add(1, Ordering::Relaxed);
@@ -75,9 +95,13 @@ pub(super) async fn serve(mut established: Established) {
             Ok(Some(Err(_)) | None) => return,
             // Nothing new for the whole time; a stream may still wait for its hook.
             Err(_) if connection.active.load(Ordering::Relaxed) > 0 => {}
-            Err(_) => return,
+            Err(_) => {
+                h2.graceful_shutdown();
+                break;
+            }
         }
     }
+    let _ = timeout(GOODBYE, std::future::poll_fn(|cx| h2.poll_closed(cx))).await;
 }
 
 /// Counts a stream as done when it ends, however it ends.
@@ -95,13 +119,7 @@ async fn answer(
     mut respond: SendResponse<Bytes>,
 ) {
     let head_only = request.method() == http::Method::HEAD;
-    let (parts, body) = request.into_parts();
-    let target = parts.uri.path_and_query().map_or("/", |p| p.as_str());
-    let exchange = Exchange {
-        method: parts.method.to_string(),
-        http_version: "HTTP/2.0",
-        route: router::route_target(parts.method.as_str().as_bytes(), target.as_bytes()),
-    };
+    let (exchange, body) = take_apart(request);
     let caller = Caller {
         peer: &connection.peer,
         client: connection.client.as_ref(),
@@ -111,7 +129,20 @@ async fn answer(
     // An error here is the peer's reset or its end: there is nobody to tell.
     let _ = send(&mut respond, &response, head_only).await;
     drop(response);
-    discard(body).await;
+    let _ = timeout(BODY_TIMEOUT, discard(body)).await;
+}
+
+/// What decides, and the body. The headers end here: a few octets of compressed ones can stand for
+/// megabytes, which must not wait with the request.
+fn take_apart(request: Request<h2::RecvStream>) -> (Exchange, h2::RecvStream) {
+    let (parts, body) = request.into_parts();
+    let target = parts.uri.path_and_query().map_or("/", |p| p.as_str());
+    let exchange = Exchange {
+        method: parts.method.to_string(),
+        http_version: "HTTP/2.0",
+        route: router::route_target(parts.method.as_str().as_bytes(), target.as_bytes()),
+    };
+    (exchange, body)
 }
 
 /// Takes in what is left of a request's body: giving up the stream before its end would make the
@@ -119,7 +150,7 @@ async fn answer(
 async fn discard(mut body: h2::RecvStream) {
     let mut total = 0;
     while total <= DISCARDED_BODY {
-        let Ok(Some(Ok(piece))) = timeout(WINDOW_TIMEOUT, body.data()).await else {
+        let Some(Ok(piece)) = body.data().await else {
             return;
         };
         total += piece.len();
