@@ -24,4 +24,5 @@ pub mod smtp_sink;
 pub mod subject;
 pub mod table;
 pub mod tls_client;
+pub mod undisturbed;
 pub mod wait;
