@@ -14,6 +14,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod alert;
 pub mod curve;
 pub mod private_key;
 /// Octets that must not outlive their use.

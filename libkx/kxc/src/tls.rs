@@ -72,7 +72,7 @@ pub enum TlsError {
     #[error(transparent)]
     Untrusted(#[from] UntrustedServer),
     /// The server sent an alert.
-    #[error("remote error: tls: {}", alert_text(*.0))]
+    #[error("remote error: tls: {}", kx_crypto::alert::text(*.0))]
     Alert(u8),
     /// The server answers in clear HTTP.
     #[error("http: server gave HTTP response to HTTPS client")]
@@ -98,48 +98,6 @@ pub enum TlsError {
     /// Anything else, in the TLS library's words.
     #[error("tls: {0}")]
     Library(String),
-}
-
-/// The original's name of an alert (RFC 8446 section 6).
-fn alert_text(alert: u8) -> String {
-    let name = match alert {
-        0 => "close notify",
-        10 => "unexpected message",
-        20 => "bad record MAC",
-        21 => "decryption failed",
-        22 => "record overflow",
-        30 => "decompression failure",
-        40 => "handshake failure",
-        42 => "bad certificate",
-        43 => "unsupported certificate",
-        44 => "revoked certificate",
-        45 => "expired certificate",
-        46 => "unknown certificate",
-        47 => "illegal parameter",
-        48 => "unknown certificate authority",
-        49 => "access denied",
-        50 => "error decoding message",
-        51 => "error decrypting message",
-        60 => "export restriction",
-        70 => "protocol version not supported",
-        71 => "insufficient security level",
-        80 => "internal error",
-        86 => "inappropriate fallback",
-        90 => "user canceled",
-        100 => "no renegotiation",
-        109 => "missing extension",
-        110 => "unsupported extension",
-        111 => "certificate unobtainable",
-        112 => "unrecognized name",
-        113 => "bad certificate status response",
-        114 => "bad certificate hash value",
-        115 => "unknown PSK identity",
-        116 => "certificate required",
-        120 => "no application protocol",
-        121 => "encrypted client hello required",
-        other => return format!("alert({other})"),
-    };
-    name.to_owned()
 }
 
 /// The key agreements that the original offers. OpenSSL's own list has slower ones too.

@@ -108,7 +108,7 @@ fn reason_text(error: &openssl::error::Error, stream: &TlsStream) -> String {
         .checked_sub(ALERT_REASONS)
         .and_then(|n| u8::try_from(n).ok())
     {
-        return format!("remote error: {}", alert_text(alert));
+        return format!("remote error: tls: {}", kx_crypto::alert::text(alert));
     }
     let Some(reason) = error.reason() else {
         return format!("tls: {error}");
@@ -151,39 +151,6 @@ fn reason_text(error: &openssl::error::Error, stream: &TlsStream) -> String {
 
 /// OpenSSL's reason codes for alerts received are the alert number plus this (sslerr.h).
 const ALERT_REASONS: i32 = 1000;
-
-/// Go's names of the TLS alerts (RFC 8446, 6.2).
-fn alert_text(alert: u8) -> String {
-    let name = match alert {
-        0 => "close notify",
-        10 => "unexpected message",
-        20 => "bad record MAC",
-        22 => "record overflow",
-        40 => "handshake failure",
-        42 => "bad certificate",
-        43 => "unsupported certificate",
-        44 => "revoked certificate",
-        45 => "expired certificate",
-        46 => "unknown certificate",
-        47 => "illegal parameter",
-        48 => "unknown certificate authority",
-        49 => "access denied",
-        50 => "error decoding message",
-        51 => "error decrypting message",
-        70 => "protocol version not supported",
-        71 => "insufficient security level",
-        80 => "internal error",
-        86 => "inappropriate fallback",
-        90 => "user canceled",
-        109 => "missing extension",
-        110 => "unsupported extension",
-        112 => "unrecognized name",
-        116 => "certificate required",
-        120 => "no application protocol",
-        _ => return format!("tls: alert({alert})"),
-    };
-    format!("tls: {name}")
-}
 
 #[cfg(test)]
 mod tests {
