@@ -103,13 +103,12 @@ async fn handshake(shared: Arc<Shared>, tcp: TcpStream, peer: Peer) -> Option<Es
         notes,
         client: None,
     };
-    // The callback saw the chain that OpenSSL built; what else was sent is parsed here.
-    let more_sent = established
-        .tls
-        .ssl()
-        .peer_cert_chain()
-        .is_some_and(|c| !c.is_empty());
-    if (more_sent || established.notes.refused().is_some())
+    // The callback saw the chain that OpenSSL built, or nothing if the client's certificate has the
+    // very name that it is checked for; what else was sent is parsed here.
+    let ssl = established.tls.ssl();
+    let more_sent = ssl.peer_cert_chain().is_some_and(|c| !c.is_empty());
+    let unseen = !ssl.session_reused() && !established.notes.has_leaf();
+    if (more_sent || unseen)
         && let Err(e) = established.client()
     {
         failed(&established.shared, &established.peer, &e.to_string());

@@ -27,6 +27,11 @@ impl HandshakeNotes {
         f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Whether the first certificate was seen and parsed.
+    pub fn has_leaf(&self) -> bool {
+        self.with(|n| n.leaf.is_some())
+    }
+
     /// The error of a certificate that did not parse, if that ended the handshake.
     pub fn refused(&self) -> Option<ClientChainError> {
         self.with(|n| n.refused.clone())
