@@ -12,7 +12,7 @@ FUZZ_SECONDS ?= 30
 
 include pkgs/package.mk
 
-.PHONY: help build build-deps build-aws-lc test-aws-lc demo check check-original bench headers fuzz deps lint test clean
+.PHONY: help build build-deps build-aws-lc test-aws-lc demo check check-original bench headers fuzz fuzz-smoke deps lint test clean
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,8 +54,11 @@ check: deps lint test test-aws-lc ## all that CI does: installs what it needs, t
 check-original: ## the compliance suite against the original (KX_REF_KXD, default Debian's)
 	@interop-tests/check-original.sh
 
-fuzz: ## every fuzz target for FUZZ_SECONDS
+fuzz: build-deps ## every fuzz target for FUZZ_SECONDS
 	@interop-tests/fuzz/run $(FUZZ_SECONDS)
+
+fuzz-smoke: build-deps ## every fuzz target for a few seconds
+	@interop-tests/fuzz/run 5
 
 bench: build ## criterion for the cores, whole processes beside the original
 	$(CARGO) bench --workspace --locked

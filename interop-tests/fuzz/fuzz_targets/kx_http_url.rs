@@ -5,18 +5,16 @@ use kx_http::server::{Connection, Limits, Step};
 use kx_http::url::Url;
 use libfuzzer_sys::fuzz_target;
 
-/// The text of a URL is a URL, and the same.
+/// The text of a URL is a URL, and the same, but for two gaps that the original has too.
 fn check_text(url: &Url) {
-    let text = url.to_bytes();
-    match Url::parse(&text) {
-        Ok(again) => assert_eq!(again.to_bytes(), text),
-        // The original has these two gaps: a zone may hold octets that it may not hold escaped, and an
-        // escaped slash behind `scheme:/` can come out as the begin of an authority.
-        Err(_) => {
-            let odd_zone = url.host.starts_with(b"[") && !url.host.is_ascii();
-            let odd_path = url.omit_host && url.path.starts_with(b"//");
-            assert!(odd_zone || odd_path);
-        }
+    // A zone may hold octets that it may not hold escaped.
+    let odd_zone = url.host.starts_with(b"[") && !url.host.is_ascii();
+    // Where there is no host, an escaped slash in the path can come out as the begin of one.
+    let odd_path = url.host.is_empty() && url.path.starts_with(b"//");
+    if !odd_zone && !odd_path {
+        let text = url.to_bytes();
+        let again = Url::parse(&text).expect("the text of a URL");
+        assert_eq!(again.to_bytes(), text);
     }
 }
 
