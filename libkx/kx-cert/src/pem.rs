@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use kx_secret::SecretBytes;
-use memchr::{memchr, memchr_iter, memchr2, memmem};
+use memchr::{memchr, memchr_iter, memchr3, memmem};
 
 /// A well-formed block.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -264,13 +264,21 @@ fn first_line(text: &[u8]) -> (&[u8], usize) {
 fn decode(text: &[u8]) -> Option<Vec<u8>> {
     // It may be a private key, and must not stay in memory.
     let mut packed = SecretBytes::with_capacity(text.len());
-    for line in text.split(|octet| matches!(octet, b'\r' | b'\n')) {
-        if memchr2(b' ', b'\t', line).is_none() {
-            packed.extend_from_slice(line);
-        } else {
-            line.split(|octet| matches!(octet, b' ' | b'\t'))
-                .for_each(|piece| packed.extend_from_slice(piece));
-        }
+    let mut rest = text;
+    while let Some(at) = memchr3(b'\n', b'\r', b' ', rest) {
+        let (piece, after) = rest.split_at_checked(at).unwrap_or((rest, &[]));
+        packed.extend_from_slice(piece);
+        rest = after.get(1..).unwrap_or_default();
+    }
+    packed.extend_from_slice(rest);
+    // Tabs are rare enough to be looked for on their own.
+    if memchr(b'\t', packed.as_slice()).is_some() {
+        let mut untabbed = SecretBytes::with_capacity(packed.len());
+        packed
+            .as_slice()
+            .split(|&octet| octet == b'\t')
+            .for_each(|p| untabbed.extend_from_slice(p));
+        packed = untabbed;
     }
     BASE64.decode(packed.as_slice()).ok()
 }

@@ -9,6 +9,7 @@ use kx_cert::verify::Chain;
 use kx_crypto::secret::SecretBytes;
 use kx_http::router::{self, Route};
 use kx_http::server::Response;
+use kx_log::golog::{Line, Source};
 
 use crate::authz::AllowedClients;
 use crate::clock;
@@ -43,15 +44,20 @@ pub(crate) async fn respond(shared: &Shared, caller: &Caller<'_>, exchange: Exch
     let (response, path, reason) = match exchange.route {
         Route::Response(response) => (response, Vec::new(), "router"),
         Route::V1 { path } => {
-            let request = Request {
+            let mut request = Request {
                 shared,
                 caller,
                 path: &path,
+                lines: Vec::new(),
             };
-            match Box::pin(request.decide()).await {
+            let decision = Box::pin(request.decide()).await;
+            if let Err(refusal) = &decision {
+                request.log_refusal(refusal);
+            }
+            request.write_log();
+            match decision {
                 Ok(key) => (Response::key(key), path, "ok"),
                 Err(refusal) => {
-                    request.log_refusal(&refusal);
                     let response = Response::error(refusal.status(), refusal.body());
                     (response, path, refusal.reason())
                 }
@@ -83,10 +89,12 @@ struct Request<'a> {
     caller: &'a Caller<'a>,
     /// Percent-decoded, as received.
     path: &'a [u8],
+    /// Log lines to be written together: before anything is waited for, and at the end.
+    lines: Vec<Line>,
 }
 
 impl Request<'_> {
-    async fn decide(&self) -> Result<SecretBytes, Refusal> {
+    async fn decide(&mut self) -> Result<SecretBytes, Refusal> {
         let shared = self.shared;
         let client = self.caller.client.ok_or(Refusal::NoCertificate)?;
         if !shared.limits.allow_request(self.caller.peer.addr.ip()) {
@@ -124,7 +132,7 @@ impl Request<'_> {
     }
 
     async fn run_hook(
-        &self,
+        &mut self,
         dir: &crate::key_store::KeyDir,
         client: &ClientCerts,
         key_path: &[u8],
@@ -138,6 +146,7 @@ impl Request<'_> {
             self.log(at::HOOK_ABSENT, format_args!("Hook not present, skipping"));
             return Ok(());
         }
+        self.write_log();
         let turns = Arc::clone(&self.shared.hooks);
         let turn = tokio::time::timeout(HOOK_QUEUE_WAIT, turns.acquire_owned());
         let Ok(Ok(turn)) = turn.await else {
@@ -166,7 +175,7 @@ impl Request<'_> {
     }
 
     async fn send_mail(
-        &self,
+        &mut self,
         dir: &crate::key_store::KeyDir,
         client: &ClientCerts,
         key_path: &[u8],
@@ -177,6 +186,7 @@ impl Request<'_> {
             self.log(at::MAIL_SKIPPED, format_args!("Skipping notifications"));
             return Ok(());
         }
+        self.write_log();
         let email_to = dir.email_to().map_err(Refusal::ReadingEmailTo)?;
         if email_to.is_empty() {
             return Ok(());
@@ -212,15 +222,18 @@ impl Request<'_> {
         }
     }
 
-    fn log(&self, source: kx_log::golog::Source, text: std::fmt::Arguments<'_>) {
+    fn log(&mut self, source: Source, text: std::fmt::Arguments<'_>) {
         let path = kx_log::goquote::escape_control(self.path);
-        self.shared.log.line(
-            source,
-            format_args!("{} {path} {text}", self.caller.peer.text),
-        );
+        let line = format!("{} {path} {text}", self.caller.peer.text);
+        self.lines.push(Line::new(source, line));
     }
 
-    fn log_refusal(&self, refusal: &Refusal) {
+    fn write_log(&mut self) {
+        self.shared.log.lines(&self.lines);
+        self.lines.clear();
+    }
+
+    fn log_refusal(&mut self, refusal: &Refusal) {
         self.log(at::REFUSED, format_args!("{refusal}"));
         if let Refusal::CertificateNotAllowed(cert, why) = refusal {
             self.log(

@@ -93,6 +93,26 @@ impl Source {
     }
 }
 
+/// A line that was decided on and not written yet, for [`GoLog::lines`].
+#[derive(Debug, Clone)]
+pub struct Line {
+    when: SystemTime,
+    source: Source,
+    text: String,
+}
+
+impl Line {
+    /// A line of now.
+    #[must_use]
+    pub fn new(source: Source, text: String) -> Self {
+        Self {
+            when: SystemTime::now(),
+            source,
+            text,
+        }
+    }
+}
+
 /// A log. Clones are cheap and write to the same place; it may be used from any thread.
 #[derive(Clone)]
 pub struct GoLog(Arc<Mutex<Writer>>);
@@ -129,6 +149,14 @@ impl GoLog {
     /// `text` is formatted while the log is locked: its parts must not log.
     pub fn line(&self, source: Source, text: fmt::Arguments<'_>) {
         self.lock().line(SystemTime::now(), source, text);
+    }
+
+    /// Writes several lines, each with its own time, in one system call where the target allows (syslog
+    /// takes one message at a time). What they say and how they look is as with [`line`](Self::line).
+    pub fn lines(&self, lines: &[Line]) {
+        if !lines.is_empty() {
+            self.lock().lines(lines);
+        }
     }
 
     /// Opens the target anew, for log rotation. Standard output and memory stay as they are.

@@ -4,10 +4,10 @@ use std::fmt::{self, Write};
 use std::io;
 use std::time::SystemTime;
 
-use super::Source;
 use super::clock::Second;
 use super::sink::Sink;
 use super::syslog::Backlog;
+use super::{Line, Source};
 use crate::errno::format_errno;
 use crate::goquote::{escape_control, has_control};
 
@@ -46,6 +46,24 @@ impl Writer {
         }
         if self.line.capacity() > KEPT_CAPACITY {
             self.line = String::with_capacity(256);
+        }
+    }
+
+    pub(super) fn lines(&mut self, lines: &[Line]) {
+        if !matches!(self.sink, Sink::File { .. } | Sink::Stdout { .. }) || self.lost > 0 {
+            for line in lines {
+                self.line(line.when, line.source, format_args!("{}", line.text));
+            }
+            return;
+        }
+        let mut all = String::with_capacity(lines.len().saturating_mul(128));
+        for line in lines {
+            self.format(line.when, line.source, format_args!("{}", line.text));
+            all.push_str(&self.line);
+        }
+        if let Err(error) = self.sink.write(&all) {
+            self.lost = self.lost.saturating_add(lines.len() as u64);
+            self.why = format_errno(&error);
         }
     }
 

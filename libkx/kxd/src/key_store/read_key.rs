@@ -15,6 +15,10 @@
 //! rename.
 //!
 //! What is not good is read again until the file is at rest.
+//!
+//! Most keys have not changed for long. For those the stamps alone say what a lease would: a writer
+//! that was already there has been idle so long that it counts as at rest in any case, and one that
+//! comes now leaves its stamp before its first octet.
 
 use std::io;
 use std::time::Duration;
@@ -40,6 +44,9 @@ const PAUSE: Duration = Duration::from_millis(20);
 const READINGS: u32 = 250;
 
 pub(super) async fn read(file: &File) -> Result<SecretBytes, ReadReason> {
+    if let Some(key) = read_at_rest(file)? {
+        return Ok(key);
+    }
     let mut former: Option<Reading> = None;
     for _ in 0..READINGS {
         former = match read_once(file)? {
@@ -55,6 +62,32 @@ pub(super) async fn read(file: &File) -> Result<SecretBytes, ReadReason> {
         tokio::time::sleep(PAUSE).await;
     }
     Err(ReadReason::Changing)
+}
+
+/// The usual case; `None` if the file changed lately, or while it was read.
+fn read_at_rest(file: &File) -> Result<Option<SecretBytes>, ReadReason> {
+    let now = Stamp::now();
+    let before = readable(file)?;
+    if age(&before, &now) < IDLE_WRITER_MILLISECONDS {
+        return Ok(None);
+    }
+    let key = whole(file, &before)?;
+    let after = file.metadata().map_err(ReadReason::System)?;
+    Ok(key.filter(|_| unchanged(&before, &after)))
+}
+
+/// All octets of the file; `None` if there are fewer than `metadata` says.
+fn whole(file: &File, metadata: &Metadata) -> Result<Option<SecretBytes>, ReadReason> {
+    if metadata.size > KEY_LIMIT {
+        return Err(ReadReason::TooLarge);
+    }
+    let size = usize::try_from(metadata.size).map_err(|_| ReadReason::TooLarge)?;
+    // Of the right size at once: growing would mean copies.
+    let mut key = SecretBytes::zeroed(size);
+    let count = file
+        .read_at(key.as_mut_slice(), 0)
+        .map_err(ReadReason::System)?;
+    Ok((count == size).then_some(key))
 }
 
 /// A good reading.
@@ -95,27 +128,19 @@ fn read_once(file: &File) -> Result<Option<Reading>, ReadReason> {
     // Before the stamps are looked at: were this thread stopped, a write of just now would look old.
     let now = Stamp::now();
     let before = readable(file)?;
-    if before.size > KEY_LIMIT {
-        return Err(ReadReason::TooLarge);
-    }
-    let size = usize::try_from(before.size).map_err(|_| ReadReason::TooLarge)?;
-    // Of the right size at once: growing would mean copies.
-    let mut key = SecretBytes::zeroed(size);
-    let count = file
-        .read_at(key.as_mut_slice(), 0)
-        .map_err(ReadReason::System)?;
+    let key = whole(file, &before)?;
     let after = file.metadata().map_err(ReadReason::System)?;
     drop(lease);
     // Under a lease the stamps may change nevertheless: by a rename, a link, a new mode.
     let same = writers == Writers::None || unchanged(&before, &after);
-    let good = count == size && after.size == before.size && same;
+    let good = after.size == before.size && same;
     let trusted = match writers {
         Writers::None => true,
         Writers::Some => age(&before, &now) >= IDLE_WRITER_MILLISECONDS,
         Writers::Unknown => age(&before, &now) >= TRUSTED_MILLISECONDS,
     };
     let good = good && (trusted || (writers == Writers::Unknown && at_rest(&before, &now)));
-    Ok(good.then_some(Reading {
+    Ok(key.filter(|_| good).map(|key| Reading {
         key,
         metadata: before,
         trusted,

@@ -9,30 +9,51 @@ use super::Shared;
 use crate::log_source as at;
 use crate::tls::ServerContext;
 
-/// Handles signals until one ends the daemon; tells the exit code.
-pub(super) async fn run(shared: &Shared) -> io::Result<i32> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    let mut quit = signal(SignalKind::quit())?;
-    // Only so that they do not end the process.
-    let _user1: Signal = signal(SignalKind::user_defined1())?;
-    told(shared, shared.notifier.ready());
-    loop {
-        let name = tokio::select! {
-            _ = terminate.recv() => "terminated",
-            _ = interrupt.recv() => "interrupt",
-            _ = quit.recv() => return Ok(2),
-            _ = hangup.recv() => {
-                reload(shared);
-                continue;
-            }
-        };
-        told(shared, shared.notifier.stopping());
-        shared
-            .log
-            .line(at::SIGNAL, format_args!("Received signal {name}, exiting"));
-        return Ok(0);
+/// The signals that mean something, caught from [`install`](Signals::install) on.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+    quit: Signal,
+    /// Only so that it does not end the process.
+    _user1: Signal,
+}
+
+impl Signals {
+    /// Catches them. To be called, inside a runtime, before anybody can see that the daemon is there.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn install() -> io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+            quit: signal(SignalKind::quit())?,
+            _user1: signal(SignalKind::user_defined1())?,
+        })
+    }
+
+    /// Tells the service manager that the daemon is ready, and handles signals until one ends it;
+    /// tells the exit code.
+    pub(super) async fn run(mut self, shared: &Shared) -> i32 {
+        told(shared, shared.notifier.ready());
+        loop {
+            let name = tokio::select! {
+                _ = self.terminate.recv() => "terminated",
+                _ = self.interrupt.recv() => "interrupt",
+                _ = self.quit.recv() => return 2,
+                _ = self.hangup.recv() => {
+                    reload(shared);
+                    continue;
+                }
+            };
+            told(shared, shared.notifier.stopping());
+            shared
+                .log
+                .line(at::SIGNAL, format_args!("Received signal {name}, exiting"));
+            return 0;
+        }
     }
 }
 

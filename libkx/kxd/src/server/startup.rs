@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use kx_log::golog::{GoLog, format_errno, stderr_line};
 
-use super::{Shared, accept, listen_address, signals};
+use super::signals::Signals;
+use super::{Shared, accept, listen_address};
 use crate::access_log::AccessLog;
 use crate::log_source as at;
 use crate::metrics::serve::MetricsListener;
@@ -17,7 +18,12 @@ use crate::tls::ServerContext;
 use crate::{check, metrics};
 
 /// What `-version` and the first log line say.
-pub const VERSION: &str = concat!("kxd version kx-", env!("CARGO_PKG_VERSION"));
+/// In the original's form: revision, then time in brackets.
+pub const VERSION: &str = concat!(
+    "kxd version kx-",
+    env!("CARGO_PKG_VERSION"),
+    " (2026-11-21)"
+);
 
 /// Runs the daemon to its end.
 pub fn run(argv0: &OsStr, args: impl Iterator<Item = OsString>) -> ExitCode {
@@ -66,6 +72,12 @@ pub fn run(argv0: &OsStr, args: impl Iterator<Item = OsString>) -> ExitCode {
 
 /// Everything after "Listening on": loads, binds, starts the workers and waits for a signal.
 fn serve(options: Options, log: GoLog) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    // Who started us may have ignored SIGCHLD; then hooks could not be waited for.
+    kx_sys::spawn::reset_sigchld()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let signals = runtime.block_on(async { Signals::install() })?;
     if let Err(e) = kx_sys::hardening::forbid_core_dumps() {
         log.line(
             at::START,
@@ -125,9 +137,6 @@ fn serve(options: Options, log: GoLog) -> Result<ExitCode, Box<dyn std::error::E
             format_args!("WARNING: startup code stays in memory: {e}"),
         );
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
     let code = runtime.block_on(async {
         if let Some(listener) = metrics_listener {
             let shared = Arc::clone(&shared);
@@ -139,8 +148,8 @@ fn serve(options: Options, log: GoLog) -> Result<ExitCode, Box<dyn std::error::E
             };
             tokio::spawn(metrics::serve::serve(listener, Arc::new(page)));
         }
-        signals::run(&shared).await
-    })?;
+        signals.run(&shared).await
+    });
     // What syslog has not taken yet would be lost with us.
     shared.log.flush(LOG_FLUSH);
     // Requests under way are cut, as the original does: nothing waits for the workers.
