@@ -61,7 +61,7 @@ fuzz-smoke: build-deps ## every fuzz target for a few seconds
 	@interop-tests/fuzz/run 5
 
 bench: build ## criterion for the cores, whole processes beside the original
-	$(CARGO) bench --workspace --locked
+	$(CARGO) bench --locked -p kx-http -p kx-cert -p kx-log
 	$(CARGO) build -q --release --locked -p interop-tests --bin kx-bench
 	@interop-tests/bench/run $(TARGET_DIR)
 
