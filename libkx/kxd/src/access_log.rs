@@ -20,7 +20,7 @@
 //! | `tls` | `TLSv1.3`, ... |
 //! | `http` | `HTTP/1.1`, ... |
 //! | `duration_us` | from the request's last octet to the answer, microseconds |
-//! | `bytes` | length of the answer's body |
+//! | `bytes` | length of the body that is sent (0 for HEAD) |
 //!
 //! Never anything of a key. Control characters are escaped, also those that JSON lets through (DEL,
 //! C1, line and paragraph separator), so that a line is safe on a terminal.

@@ -78,7 +78,11 @@ pub(crate) async fn respond(shared: &Shared, caller: &Caller<'_>, exchange: Exch
             tls_version: caller.tls_version,
             http_version: exchange.http_version,
             duration: began.elapsed(),
-            bytes: u64::try_from(response.body.as_ref().len()).unwrap_or(u64::MAX),
+            bytes: if exchange.method == "HEAD" {
+                0
+            } else {
+                u64::try_from(response.body.as_ref().len()).unwrap_or(u64::MAX)
+            },
         });
     }
     response
