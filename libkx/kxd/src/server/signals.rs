@@ -1,6 +1,7 @@
 //! TERM and INT end the daemon, HUP reloads; USR1 is ignored as in the original (kxd spec 2.1).
 
 use std::io;
+use std::time::Duration;
 
 use kx_log::golog::format_errno;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -48,6 +49,7 @@ impl Signals {
                     continue;
                 }
             };
+            end_without_the_log_if_need_be();
             told(shared, shared.notifier.stopping());
             shared
                 .log
@@ -56,6 +58,17 @@ impl Signals {
         }
     }
 }
+
+/// The last line may never be written: the log can be a pipe that nobody reads.
+fn end_without_the_log_if_need_be() {
+    std::thread::spawn(|| {
+        std::thread::sleep(LAST_WORDS);
+        std::process::exit(0);
+    });
+}
+
+/// How long the last line and the service manager may take.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Reads certificate and key anew and reopens the logs. What fails leaves the old one in use.
 fn reload(shared: &Shared) {
