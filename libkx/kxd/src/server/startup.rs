@@ -9,7 +9,7 @@ use std::sync::Arc;
 use kx_log::golog::{GoLog, format_errno, stderr_line};
 
 use super::signals::Signals;
-use super::{Shared, accept, listen_address};
+use super::{HOOKS_AT_ONCE, MAILS_AT_ONCE, Shared, accept, listen_address};
 use crate::access_log::AccessLog;
 use crate::log_source as at;
 use crate::metrics::serve::MetricsListener;
@@ -179,8 +179,9 @@ fn worker(shared: Arc<Shared>, listener: TcpListener) {
 /// How long the last lines may take to reach a busy syslog.
 const LOG_FLUSH: std::time::Duration = std::time::Duration::from_millis(200);
 
-/// Threads of a worker that may hang in the system's resolver.
-const BLOCKING_THREADS: usize = 32;
+/// Threads of a worker for what blocks: starting hooks, and the look-up of the mail server's name, which
+/// may hang. As many as can be under way, so that no hook waits behind a dead name server.
+const BLOCKING_THREADS: usize = HOOKS_AT_ONCE + MAILS_AT_ONCE;
 
 /// A bug of ours ends one request, not the daemon, and stands in the log instead of on stderr.
 fn log_panics(shared: &Arc<Shared>) {
