@@ -1,6 +1,7 @@
 //! kxd's command line: the original's flags, exactly, and ours beside them (kxd spec 2).
 
 use std::ffi::{OsStr, OsString};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -200,7 +201,7 @@ impl Options {
                 "use 1.0, 1.2 or 1.3",
             )
         })?;
-        let workers = positive(argv0, &parsed, "workers", 0)?;
+        let workers = number(argv0, &parsed, "workers", 0..=MAX_WORKERS)?;
         Ok(Options {
             cert: path("cert"),
             key: path("key"),
@@ -217,9 +218,14 @@ impl Options {
             tls_min,
             access_log: given("access_log"),
             metrics_addr: metrics_addr(argv0, &parsed)?,
-            rate_limit: positive(argv0, &parsed, "rate_limit", 0)?,
-            max_connections: positive(argv0, &parsed, "max_connections", 1)?,
-            max_connections_per_addr: positive(argv0, &parsed, "max_connections_per_addr", 1)?,
+            rate_limit: number(argv0, &parsed, "rate_limit", 0..=MAX_COUNT)?,
+            max_connections: number(argv0, &parsed, "max_connections", 1..=MAX_COUNT)?,
+            max_connections_per_addr: number(
+                argv0,
+                &parsed,
+                "max_connections_per_addr",
+                1..=MAX_COUNT,
+            )?,
             handshake_timeout: wait(argv0, &parsed, "handshake_timeout")?,
             header_timeout: wait(argv0, &parsed, "header_timeout")?,
             idle_timeout: wait(argv0, &parsed, "idle_timeout")?,
@@ -262,6 +268,12 @@ impl Options {
 /// More workers than this are for who asks for them: a key server is not that busy.
 const MAX_AUTO_WORKERS: usize = 8;
 
+/// More than this would only take long to start: each worker is a thread.
+const MAX_WORKERS: u32 = 256;
+
+/// The greatest rate and number of connections that can be asked for.
+const MAX_COUNT: u32 = 1_000_000;
+
 /// The longest wait that can be asked for: a day.
 const MAX_WAIT: Duration = Duration::from_secs(24 * 3600);
 
@@ -283,13 +295,18 @@ fn metrics_addr(argv0: &OsStr, parsed: &Parsed) -> Result<Option<MetricsAddr>, S
         })
 }
 
-fn positive(argv0: &OsStr, parsed: &Parsed, name: &'static str, least: u32) -> Result<u32, Stop> {
+fn number(
+    argv0: &OsStr,
+    parsed: &Parsed,
+    name: &'static str,
+    range: RangeInclusive<u32>,
+) -> Result<u32, Stop> {
     let given = parsed.int(name);
     u32::try_from(given)
         .ok()
-        .filter(|n| *n >= least && *n <= 1_000_000)
+        .filter(|n| range.contains(n))
         .ok_or_else(|| {
-            let why = format!("must be from {least} to 1000000");
+            let why = format!("must be from {} to {}", range.start(), range.end());
             goflag::reject(argv0, FLAGS, name, given.to_string().as_bytes(), &why)
         })
 }
