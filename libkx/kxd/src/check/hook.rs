@@ -39,6 +39,11 @@ pub(super) fn check(report: &mut Report, config: &CheckConfig) {
             return;
         }
     };
+    if path.parent() == Some(Path::new("")) {
+        let problem = "name without a slash: it is searched in PATH and not run from here";
+        report.error(path, problem, "give the whole path, from /");
+        return;
+    }
     files::check_writable(report, path, &metadata);
     if !metadata.is_file() {
         report.error(
