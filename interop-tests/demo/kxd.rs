@@ -240,7 +240,9 @@ fn start_server(stage: &Stage<'_>, port: u16, smtp: u16) -> Outcome<Server> {
     );
     // The daemon says when it is ready, as to systemd (sd_notify(3)).
     let mut message = [0; 64];
-    let n = ready.recv(&mut message).map_err(|e| format!("the server is not ready: {e}"))?;
+    let n = ready
+        .recv(&mut message)
+        .map_err(|e| format!("the server is not ready: {e}"))?;
     if !message[..n].starts_with(b"READY=1") {
         return Err("the server said something else than READY=1".into());
     }
