@@ -1,9 +1,9 @@
-//! The load: TLS clients on threads of this process.
+//! The load: ApacheBench for rates and latencies, TLS clients of our own for the rest.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
 use openssl::ssl::{Ssl, SslContext, SslMethod, SslStream, SslVerifyMode};
 
@@ -32,8 +32,8 @@ pub(crate) struct Phase {
 impl Client {
     pub(crate) fn new(setup: &Setup, addr: SocketAddr) -> Outcome<Client> {
         let mut b = SslContext::builder(SslMethod::tls_client())?;
-        b.set_certificate(&setup.client_cert)?;
-        b.set_private_key(&setup.client_key)?;
+        b.set_certificate(&setup.client.cert)?;
+        b.set_private_key(&setup.client.key)?;
         b.set_verify(SslVerifyMode::NONE);
         Ok(Client {
             context: b.build(),
@@ -91,32 +91,13 @@ fn read_answer(stream: &mut SslStream<TcpStream>, buf: &mut Vec<u8>) -> Outcome<
 }
 
 /// `total` keys, each over a fresh mutual-TLS connection, by [`CLIENTS`] clients.
-pub(crate) fn fresh(client: &Client, total: usize) -> Outcome<Phase> {
-    phase(total, |take| {
-        let mut latencies = Vec::new();
-        while take() {
-            let began = Instant::now();
-            client.once()?;
-            latencies.push(began.elapsed());
-        }
-        Ok(latencies)
-    })
+pub(crate) fn fresh(setup: &Setup, addr: SocketAddr, total: usize) -> Outcome<Phase> {
+    ab(setup, addr, total, &[])
 }
 
 /// `total` keys over [`CLIENTS`] connections that stay open.
-pub(crate) fn keep_alive(client: &Client, total: usize) -> Outcome<Phase> {
-    phase(total, |take| {
-        let mut latencies = Vec::new();
-        let mut stream = client.connect()?;
-        let mut buf = Vec::new();
-        while take() {
-            let began = Instant::now();
-            stream.write_all(REQUEST)?;
-            read_answer(&mut stream, &mut buf)?;
-            latencies.push(began.elapsed());
-        }
-        Ok(latencies)
-    })
+pub(crate) fn keep_alive(setup: &Setup, addr: SocketAddr, total: usize) -> Outcome<Phase> {
+    ab(setup, addr, total, &["-k"])
 }
 
 /// `n` connections that got a key each and then stay silent.
@@ -132,34 +113,44 @@ pub(crate) fn hold_idle(client: &Client, n: usize) -> Outcome<Vec<SslStream<TcpS
         .collect()
 }
 
-fn phase(
-    total: usize,
-    one: impl Fn(&dyn Fn() -> bool) -> Outcome<Vec<Duration>> + Sync,
-) -> Outcome<Phase> {
-    let left = AtomicUsize::new(total);
-    let take = || {
-        left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1))
-            .is_ok()
+/// ApacheBench: one thread that keeps [`CLIENTS`] connections busy, so that the client's own threads
+/// do not compete with the server for the processors.
+fn ab(setup: &Setup, addr: SocketAddr, total: usize, more: &[&str]) -> Outcome<Phase> {
+    let percentiles = setup.path("percentiles.csv");
+    let output = Command::new("ab")
+        .args(["-q", "-c", &CLIENTS.to_string(), "-n", &total.to_string()])
+        .args(more)
+        .arg("-E")
+        .arg(setup.path("client-both.pem"))
+        .arg("-e")
+        .arg(&percentiles)
+        .arg(format!("https://{addr}/v1/host/disk"))
+        .output()
+        .map_err(|e| format!("ab (package apache2-utils): {e}"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let figure = |label: &str| {
+        text.lines()
+            .find_map(|l| l.strip_prefix(label))
+            .and_then(|rest| rest.split_whitespace().next())
+            .and_then(|n| n.parse::<f64>().ok())
     };
-    let began = Instant::now();
-    let mut latencies = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(|| one(&take))).collect();
-        let mut all = Vec::with_capacity(total);
-        for thread in threads {
-            all.extend(thread.join().map_err(|_| "a client panicked")??);
-        }
-        Outcome::Ok(all)
-    })?;
-    let seconds = began.elapsed().as_secs_f64();
-    latencies.sort();
-    let at = |part: f64| {
-        let index =
-            ((latencies.len() as f64 * part) as usize).min(latencies.len().saturating_sub(1));
-        latencies.get(index).map_or(0.0, |d| d.as_secs_f64() * 1e3)
+    let all_good = figure("Failed requests:") == Some(0.0)
+        && figure("Complete requests:") == Some(total as f64)
+        && figure("Non-2xx responses:").is_none();
+    if !all_good {
+        let trouble = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("ab: {text}{trouble}").into());
+    }
+    let csv = std::fs::read_to_string(percentiles)?;
+    let at = |percent: &str| {
+        csv.lines()
+            .find_map(|l| l.strip_prefix(percent)?.strip_prefix(','))
+            .and_then(|n| n.trim().parse::<f64>().ok())
+            .ok_or("ab: no percentiles")
     };
     Ok(Phase {
-        per_second: total as f64 / seconds,
-        p50_ms: at(0.50),
-        p99_ms: at(0.99),
+        per_second: figure("Requests per second:").ok_or("ab: no rate")?,
+        p50_ms: at("50")?,
+        p99_ms: at("99")?,
     })
 }

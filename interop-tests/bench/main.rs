@@ -1,7 +1,7 @@
 //! `make bench`: kxd and the original side by side, whole processes, in one run.
 //!
 //! Each subject gets the same certificates, the same key of 2048 octets, its log in a file, and the
-//! same load from this process over loopback. Subjects take turns within a round, so that what else
+//! same load (ApacheBench, 8 connections) over loopback. Subjects take turns within a round, so that what else
 //! the machine does hits both. CPU time is the scheduler's own (nanoseconds, all threads of the
 //! server); the client's is not in it. Printed are medians over the rounds, and ratios to the first
 //! subject.

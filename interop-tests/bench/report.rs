@@ -19,6 +19,7 @@ pub(crate) struct Figures {
     pub(crate) keep_alive_p99_ms: f64,
     pub(crate) start_ms: f64,
     pub(crate) rss_idle_mb: f64,
+    pub(crate) rss_first_mb: f64,
     pub(crate) rss_after_mb: f64,
     pub(crate) rss_with_idle_mb: f64,
     pub(crate) kxc_ms: f64,
@@ -43,7 +44,10 @@ const ROWS: &[Row] = &[
     ("keep-alive p50 (ms)", |f| f.keep_alive_p50_ms),
     ("keep-alive p99 (ms)", |f| f.keep_alive_p99_ms),
     ("start to first answer (ms)", |f| f.start_ms),
-    ("RSS after the first answer (MB)", |f| f.rss_idle_mb),
+    ("RSS idle, before the first connection (MB)", |f| {
+        f.rss_idle_mb
+    }),
+    ("RSS after the first answer (MB)", |f| f.rss_first_mb),
     ("RSS after the load (MB)", |f| f.rss_after_mb),
     ("RSS with idle connections (MB)", |f| f.rss_with_idle_mb),
     ("kxc, whole process (ms)", |f| f.kxc_ms),

@@ -7,13 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use openssl::asn1::Asn1Time;
-use openssl::bn::BigNum;
-use openssl::hash::MessageDigest;
-use openssl::pkey::{PKey, Private};
-use openssl::rsa::Rsa;
-use openssl::x509::extension::{ExtendedKeyUsage, SubjectAlternativeName};
-use openssl::x509::{X509, X509NameBuilder};
+use interop_tests::certificates::{Pair, Recipe};
 
 use crate::report::Figures;
 use crate::{Amounts, load};
@@ -27,62 +21,58 @@ pub(crate) struct Subject {
 /// Certificates, key and data directory, the same for all.
 pub(crate) struct Setup {
     dir: tempfile::TempDir,
-    pub(crate) client_cert: X509,
-    pub(crate) client_key: PKey<Private>,
+    pub(crate) client: Pair,
 }
 
 impl Setup {
     pub(crate) fn make() -> Result<Setup, Box<dyn std::error::Error + Send + Sync>> {
         let dir = tempfile::tempdir()?;
-        let (server_cert, server_key) = certificate("bench server")?;
-        let (client_cert, client_key) = certificate("bench client")?;
+        // As kxgencert makes them: RSA 2048, self-signed.
+        let server = Recipe::new("bench server")
+            .dns("localhost")
+            .ip("127.0.0.1")
+            .make();
+        let client = Recipe::new("bench client").make();
         let write = |name: &str, bytes: &[u8]| fs::write(dir.path().join(name), bytes);
-        write("cert.pem", &server_cert.to_pem()?)?;
-        write("key.pem", &server_key.rsa()?.private_key_to_pem()?)?;
-        write("client.pem", &client_cert.to_pem()?)?;
-        write("client-key.pem", &client_key.rsa()?.private_key_to_pem()?)?;
+        write("cert.pem", &server.cert_pem())?;
+        write("key.pem", &server.key_pem())?;
+        write("client.pem", &client.cert_pem())?;
+        write("client-key.pem", &client.key_pem())?;
+        write(
+            "client-both.pem",
+            &[client.cert_pem(), client.key_pem()].concat(),
+        )?;
         fs::create_dir_all(dir.path().join("data/host/disk"))?;
         write("data/host/disk/key", &[0x5a; 2048])?;
-        write("data/host/disk/allowed_clients", &client_cert.to_pem()?)?;
-        Ok(Setup {
-            dir,
-            client_cert,
-            client_key,
-        })
+        write("data/host/disk/allowed_clients", &client.cert_pem())?;
+        Ok(Setup { dir, client })
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
-}
-
-/// As kxgencert makes them: RSA 2048, self-signed, serverAuth.
-fn certificate(organization: &str) -> Result<(X509, PKey<Private>), openssl::error::ErrorStack> {
-    let key = PKey::from_rsa(Rsa::generate(2048)?)?;
-    let mut name = X509NameBuilder::new()?;
-    name.append_entry_by_text("O", organization)?;
-    let name = name.build();
-    let mut b = X509::builder()?;
-    b.set_version(2)?;
-    b.set_serial_number(&*BigNum::from_u32(1)?.to_asn1_integer()?)?;
-    b.set_subject_name(&name)?;
-    b.set_issuer_name(&name)?;
-    b.set_not_before(&*Asn1Time::days_from_now(0)?)?;
-    b.set_not_after(&*Asn1Time::days_from_now(30)?)?;
-    b.set_pubkey(&key)?;
-    b.append_extension(ExtendedKeyUsage::new().server_auth().build()?)?;
-    let san = SubjectAlternativeName::new()
-        .dns("localhost")
-        .ip("127.0.0.1")
-        .build(&b.x509v3_context(None, None))?;
-    b.append_extension(san)?;
-    b.sign(&key, MessageDigest::sha256())?;
-    Ok((b.build(), key))
 }
 
 struct Server {
     child: Child,
     addr: SocketAddr,
+}
+
+impl Server {
+    fn start(setup: &Setup, subject: &Subject) -> io::Result<Server> {
+        let addr = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let child = Command::new(subject.bin.join("kxd"))
+            .arg(format!("-cert={}", setup.path("cert.pem").display()))
+            .arg(format!("-key={}", setup.path("key.pem").display()))
+            .arg(format!("-data_dir={}", setup.path("data").display()))
+            .arg(format!("-hook={}", setup.path("no-hook").display()))
+            .arg(format!("-logfile={}", setup.path("log").display()))
+            .arg("-ip_addr=127.0.0.1")
+            .arg(format!("-port={}", addr.port()))
+            .stdin(Stdio::null())
+            .spawn()?;
+        Ok(Server { child, addr })
+    }
 }
 
 impl Drop for Server {
@@ -98,31 +88,25 @@ pub(crate) fn measure(
     subject: &Subject,
     amounts: Amounts,
 ) -> Result<Figures, Box<dyn std::error::Error + Send + Sync>> {
-    let addr = free_address()?;
+    let idle = Server::start(setup, subject)?;
+    std::thread::sleep(Duration::from_millis(300));
+    let rss_idle = resident(idle.child.id())?;
+    drop(idle);
+
     let began = Instant::now();
-    let child = Command::new(subject.bin.join("kxd"))
-        .arg(format!("-cert={}", setup.path("cert.pem").display()))
-        .arg(format!("-key={}", setup.path("key.pem").display()))
-        .arg(format!("-data_dir={}", setup.path("data").display()))
-        .arg(format!("-hook={}", setup.path("no-hook").display()))
-        .arg(format!("-logfile={}", setup.path("log").display()))
-        .arg("-ip_addr=127.0.0.1")
-        .arg(format!("-port={}", addr.port()))
-        .stdin(Stdio::null())
-        .spawn()?;
-    let server = Server { child, addr };
+    let server = Server::start(setup, subject)?;
     let pid = server.child.id();
     let client = load::Client::new(setup, server.addr)?;
     let start = first_answer(&client, began)?;
+    let rss_first = resident(pid)?;
     std::thread::sleep(Duration::from_millis(200));
-    let rss_idle = resident(pid)?;
 
     let before = cpu(pid)?;
-    let fresh = load::fresh(&client, amounts.fresh)?;
+    let fresh = load::fresh(setup, server.addr, amounts.fresh)?;
     let fresh_cpu = (cpu(pid)? - before).as_secs_f64() / amounts.fresh as f64;
 
     let before = cpu(pid)?;
-    let keep_alive = load::keep_alive(&client, amounts.keep_alive)?;
+    let keep_alive = load::keep_alive(setup, server.addr, amounts.keep_alive)?;
     let keep_alive_cpu = (cpu(pid)? - before).as_secs_f64() / amounts.keep_alive as f64;
     let rss_after = resident(pid)?;
 
@@ -147,14 +131,11 @@ pub(crate) fn measure(
         keep_alive_p99_ms: keep_alive.p99_ms,
         start_ms: start.as_secs_f64() * 1e3,
         rss_idle_mb: rss_idle,
+        rss_first_mb: rss_first,
         rss_after_mb: rss_after,
         rss_with_idle_mb: rss_with_idle,
         kxc_ms: runs[runs.len() / 2].as_secs_f64() * 1e3,
     })
-}
-
-fn free_address() -> io::Result<SocketAddr> {
-    TcpListener::bind("127.0.0.1:0")?.local_addr()
 }
 
 fn first_answer(client: &load::Client, began: Instant) -> Result<Duration, String> {

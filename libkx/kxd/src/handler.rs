@@ -1,7 +1,6 @@
 //! One request for a key, decided in the original's order (kxd spec 3): the first check that fails
 //! answers.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kx_cert::chain_text;
@@ -151,9 +150,11 @@ impl Request<'_> {
             return Ok(());
         }
         self.write_log();
-        let turns = Arc::clone(&self.shared.hooks);
-        let turn = tokio::time::timeout(HOOK_QUEUE_WAIT, turns.acquire_owned());
-        let Ok(Ok(turn)) = turn.await else {
+        let turns = &self.shared.hooks;
+        let Some(turn) = turns
+            .take(self.caller.peer.addr.ip(), HOOK_QUEUE_WAIT)
+            .await
+        else {
             return Err(Refusal::HookQueue);
         };
         let began = Instant::now();
@@ -195,8 +196,11 @@ impl Request<'_> {
         if email_to.is_empty() {
             return Ok(());
         }
-        let limit = tokio::time::timeout(MAIL_QUEUE_WAIT, self.shared.mails.acquire());
-        let Ok(Ok(_turn)) = limit.await else {
+        let turns = &self.shared.mails;
+        let Some(_turn) = turns
+            .take(self.caller.peer.addr.ip(), MAIL_QUEUE_WAIT)
+            .await
+        else {
             return Err(Refusal::MailQueue);
         };
         let chains: Vec<String> = chains.iter().map(|c| chain_text::chain(c)).collect();

@@ -21,6 +21,7 @@ pub mod options;
 pub mod refusal;
 pub mod server;
 pub mod tls;
+mod turns;
 
 /// The client: fetching keys, with the same shape as the C library.
 pub use kxc as client;

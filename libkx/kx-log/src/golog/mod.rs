@@ -151,6 +151,14 @@ impl GoLog {
         self.lock().line(SystemTime::now(), source, text);
     }
 
+    /// [`line`](Self::line) for a panic handler: if the log is in use, perhaps by the very thread that
+    /// panicked, nothing is written.
+    pub fn line_unless_busy(&self, source: Source, text: fmt::Arguments<'_>) {
+        if let Ok(mut writer) = self.0.try_lock() {
+            writer.line(SystemTime::now(), source, text);
+        }
+    }
+
     /// Writes several lines, each with its own time, in one system call where the target allows (syslog
     /// takes one message at a time). What they say and how they look is as with [`line`](Self::line).
     pub fn lines(&self, lines: &[Line]) {

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
+use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use kx_http::router;
 use kx_http::server::{Connection, Limits, Request, Step};
 use tokio::time::{Instant, timeout};
 
+use super::LARGE_HEAD;
 use super::connection::Established;
 use crate::clock::http_date;
 use crate::handler::{self, Caller, Exchange};
@@ -30,10 +32,14 @@ pub(super) async fn serve(mut established: Established) {
     let mut http = Connection::new(Limits::default());
     // When this is reached the connection ends; `None` while waiting for a first octet.
     let mut header_deadline = None;
+    let shared = Arc::clone(&established.shared);
+    // Octets of the header that is arriving, and its place among the large ones once it is one.
+    let mut head_octets = 0;
+    let mut large_head = None;
     loop {
         match http.poll() {
             Step::NeedInput => {
-                let options = &established.shared.options;
+                let options = &shared.options;
                 let limit = if http.is_idle() {
                     header_deadline = None;
                     options.idle_timeout
@@ -42,12 +48,21 @@ pub(super) async fn serve(mut established: Established) {
                     let deadline = *header_deadline.get_or_insert(now + options.header_timeout);
                     deadline.saturating_duration_since(now)
                 };
-                if !read(&mut established, &mut http, limit).await {
+                let Some(n) = read(&mut established, &mut http, limit).await else {
                     break;
+                };
+                head_octets += n;
+                if head_octets > LARGE_HEAD && large_head.is_none() {
+                    let Ok(place) = shared.large_heads.try_acquire() else {
+                        break;
+                    };
+                    large_head = Some(place);
                 }
             }
             Step::Request(request) => {
                 header_deadline = None;
+                head_octets = 0;
+                large_head = None;
                 if !Box::pin(answer(&mut established, &mut http, request)).await {
                     break;
                 }
@@ -76,7 +91,7 @@ async fn answer(established: &mut Established, http: &mut Connection, request: R
     let deadline = Instant::now() + limit;
     while !http.ready_to_respond() {
         let rest = deadline.saturating_duration_since(Instant::now());
-        if !read(established, http, rest).await {
+        if read(established, http, rest).await.is_none() {
             return false;
         }
     }
@@ -111,20 +126,28 @@ async fn answer(established: &mut Established, http: &mut Connection, request: R
     http.keep_alive()
 }
 
-/// One read into the machine; tells whether to go on.
-async fn read(established: &mut Established, http: &mut Connection, limit: Duration) -> bool {
+/// One read into the machine, and how many octets it gave; `None` if there is nothing to go on with.
+async fn read(
+    established: &mut Established,
+    http: &mut Connection,
+    limit: Duration,
+) -> Option<usize> {
     let read = poll_fn(|cx| {
         SCRATCH.with_borrow_mut(|scratch| {
             let n = ready!(established.tls.poll_read_slice(cx, scratch))?;
             let bytes = scratch.get(..n).unwrap_or_default();
             if bytes.is_empty() {
                 http.handle_eof();
-                return Poll::Ready(Ok(()));
+                return Poll::Ready(Ok(0));
             }
-            Poll::Ready(http.handle_input(bytes).map_err(io::Error::other))
+            Poll::Ready(
+                http.handle_input(bytes)
+                    .map(|()| n)
+                    .map_err(io::Error::other),
+            )
         })
     });
-    matches!(timeout(limit, read).await, Ok(Ok(())))
+    timeout(limit, read).await.ok()?.ok()
 }
 
 async fn write(established: &mut Established, mut bytes: &[u8]) -> io::Result<()> {

@@ -22,8 +22,9 @@ use crate::tls::ClientCerts;
 /// Requests of one connection that are worked on at once; the original's number.
 const STREAMS_AT_ONCE: u32 = 250;
 
-/// The original's limit of a request's header list, as in HTTP/1.1.
-const HEADER_LIST_OCTETS: u32 = (1 << 20) + 4096;
+/// Limit of a request's header list. The original's is a megabyte, as in HTTP/1.1; but here one
+/// connection can have many requests under way, and each list is held in memory while it is read.
+const HEADER_LIST_OCTETS: u32 = 64 * 1024;
 
 /// Answers up to this size carry a content-length (kxd spec 7).
 const CONTENT_LENGTH_UP_TO: usize = 4096;

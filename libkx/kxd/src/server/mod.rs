@@ -27,16 +27,26 @@ use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::tls::{IntermediateMemory, ServerContext};
+use crate::turns::Turns;
 
-/// Hooks that run at once, over all workers; further requests wait their turn (and not longer than
-/// [`HOOK_QUEUE_WAIT`]).
+/// Hooks that run at once, over all workers and for one client; further requests wait their turn
+/// (and not longer than [`HOOK_QUEUE_WAIT`]).
 const HOOKS_AT_ONCE: usize = 64;
+const HOOKS_AT_ONCE_PER_CLIENT: usize = 16;
 
 /// How long a request waits for its turn to run the hook before it is refused.
 pub(crate) const HOOK_QUEUE_WAIT: std::time::Duration = std::time::Duration::from_secs(60);
 
-/// Mails under way at once, over all workers.
+/// Mails under way at once, over all workers and for one client.
 const MAILS_AT_ONCE: usize = 64;
+const MAILS_AT_ONCE_PER_CLIENT: usize = 16;
+
+/// Request headers above [`LARGE_HEAD`] that may arrive at once. The original takes a megabyte from
+/// anybody; so do we, but not from everybody at the same time.
+const LARGE_HEADS_AT_ONCE: usize = 64;
+
+/// A request header above this many octets is a large one.
+pub(crate) const LARGE_HEAD: usize = 64 * 1024;
 
 /// What all workers share.
 pub(crate) struct Shared {
@@ -47,8 +57,9 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) keys: KeyStore,
     pub(crate) intermediates: IntermediateMemory,
-    pub(crate) hooks: Arc<Semaphore>,
-    pub(crate) mails: Semaphore,
+    pub(crate) hooks: Turns,
+    pub(crate) mails: Turns,
+    pub(crate) large_heads: Semaphore,
     notifier: Notifier,
     tls: RwLock<Arc<ServerContext>>,
 }
@@ -72,8 +83,9 @@ impl Shared {
             access_log,
             metrics: Arc::new(Metrics::default()),
             intermediates: IntermediateMemory::default(),
-            hooks: Arc::new(Semaphore::new(HOOKS_AT_ONCE)),
-            mails: Semaphore::new(MAILS_AT_ONCE),
+            hooks: Turns::new(HOOKS_AT_ONCE, HOOKS_AT_ONCE_PER_CLIENT),
+            mails: Turns::new(MAILS_AT_ONCE, MAILS_AT_ONCE_PER_CLIENT),
+            large_heads: Semaphore::new(LARGE_HEADS_AT_ONCE),
             notifier: Notifier::from_environment(),
             tls: RwLock::new(Arc::new(tls)),
         }

@@ -84,12 +84,14 @@ fn serve(options: Options, log: GoLog) -> Result<ExitCode, Box<dyn std::error::E
             format_args!("WARNING: core dumps cannot be switched off: {e}"),
         );
     }
-    if let Err(e) = kx_sys::hardening::raise_descriptor_limit() {
+    let descriptors = kx_sys::hardening::raise_descriptor_limit().unwrap_or_else(|e| {
         log.line(
             at::START,
             format_args!("WARNING: descriptor limit cannot be raised: {e}"),
         );
-    }
+        None
+    });
+    let options = within_descriptors(options, descriptors, &log);
     kx_sys::memory::limit_arenas(u16::try_from(options.workers).unwrap_or(u16::MAX));
     let tls = ServerContext::load(&options.cert, &options.key, options.tls_min)?;
     let mut listeners: Vec<TcpListener> = kx_sys::listen::take_inherited()?
@@ -154,6 +156,23 @@ fn serve(options: Options, log: GoLog) -> Result<ExitCode, Box<dyn std::error::E
     shared.log.flush(LOG_FLUSH);
     // Requests under way are cut, as the original does: nothing waits for the workers.
     std::process::exit(code)
+}
+
+/// As many connections as there are descriptors for, so that running out of them is a refused
+/// connection and a line in the log, and not everybody's trouble.
+fn within_descriptors(mut options: Options, limit: Option<u64>, log: &GoLog) -> Options {
+    /// For files of requests, hooks' pipes, mails, the log.
+    const OTHERS: u64 = 64;
+    let Some(limit) = limit else { return options };
+    let most = u32::try_from(limit.saturating_sub(OTHERS).max(limit / 2)).unwrap_or(u32::MAX);
+    if options.max_connections > most {
+        log.line(
+            at::START,
+            format_args!("WARNING: {limit} descriptors allow for {most} connections only"),
+        );
+        options.max_connections = most;
+    }
+    options
 }
 
 fn worker(shared: Arc<Shared>, listener: TcpListener) {
