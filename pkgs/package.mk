@@ -97,7 +97,7 @@ define kx_copy_tree
 rm -rf '$(1)' && mkdir -p '$(1)' && cd $(KX_ROOT) && \
 if git rev-parse --git-dir > /dev/null 2>&1; then git ls-files -z; \
 else find . -path ./target -prune -o -type f -print0; fi | \
-tar -c --null -T - --exclude='interop-tests/vectors' --exclude='interop-tests/fuzz' | tar -x -C '$(1)'
+tar -c --exclude='interop-tests/vectors' --exclude='interop-tests/fuzz' --null -T - | tar -x -C '$(1)'
 endef
 
 KX_PREBUILT_DIR := $(if $(filter-out 0,$(KX_PREBUILT)),$(KX_BUILT))
