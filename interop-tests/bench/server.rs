@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use interop_tests::certificates::{Pair, Recipe};
+use interop_tests::certificates::{Pair, Recipe, rsa_key};
 
 use crate::report::Figures;
 use crate::{Amounts, load};
@@ -32,7 +32,7 @@ impl Setup {
             .dns("localhost")
             .ip("127.0.0.1")
             .make();
-        let client = Recipe::new("bench client").make();
+        let client = Recipe::new("bench client").key(&rsa_key()).make();
         let write = |name: &str, bytes: &[u8]| fs::write(dir.path().join(name), bytes);
         write("cert.pem", &server.cert_pem())?;
         write("key.pem", &server.key_pem())?;

@@ -95,6 +95,11 @@ async fn handshake(shared: Arc<Shared>, tcp: TcpStream, peer: Peer) -> Option<Es
             return None;
         }
     }
+    if cfg!(feature = "aws-lc") {
+        // AWS-LC keeps its ticket back until the first answer. A client with Nagle's algorithm on then
+        // sends its request only when its Finished was acknowledged, and we would do that 40 ms later.
+        let _ = rustix::net::sockopt::set_tcp_quickack(tls.transport().tcp(), true);
+    }
     shared.metrics.handshake_done();
     let mut established = Established {
         shared,
