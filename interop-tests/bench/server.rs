@@ -29,6 +29,7 @@ impl Setup {
         let dir = tempfile::tempdir()?;
         // As kxgencert makes them: RSA 2048, self-signed.
         let server = Recipe::new("bench server")
+            .key(&rsa_key())
             .dns("localhost")
             .ip("127.0.0.1")
             .make();
