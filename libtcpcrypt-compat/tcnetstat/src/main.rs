@@ -1,0 +1,4 @@
+//! tcnetstat.
+#![forbid(unsafe_code)]
+
+fn main() {}

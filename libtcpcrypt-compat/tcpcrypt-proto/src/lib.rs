@@ -1,0 +1,5 @@
+//! tcpcrypt as state machines: TCP-ENO, the key exchange, the records, and the half of a TCP that
+//! keeps two numberings apart.
+//!
+//! Packets and instants in, packets, deadlines and events out. No socket, clock, file or thread.
+#![forbid(unsafe_code)]

@@ -1,0 +1,4 @@
+//! tcpcryptd.
+#![forbid(unsafe_code)]
+
+fn main() {}

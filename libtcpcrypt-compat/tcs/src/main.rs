@@ -1,0 +1,4 @@
+//! tcs.
+#![forbid(unsafe_code)]
+
+fn main() {}
