@@ -1,5 +1,5 @@
-//! One face for the cryptographic back end of kx: octets that are wiped, and signature
-//! verification.
+//! One face for the cryptographic back end of kx: octets that are wiped, signature
+//! verification, key exchange, key derivation and authenticated encryption.
 //!
 //! It is a thin layer over the `openssl` crate and builds with the system's OpenSSL 3 or, with the
 //! feature `aws-lc`, with AWS-LC. It holds no policy: which algorithms are good enough is decided
@@ -14,9 +14,13 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod aead;
 pub mod alert;
 pub mod curve;
+pub mod ecdh;
+pub mod hkdf;
 pub mod private_key;
 /// Octets that must not outlive their use.
 pub use kx_secret as secret;
+pub mod random;
 pub mod signature;

@@ -1,0 +1,304 @@
+//! AES-GCM (NIST SP 800-38D) with nonces of 8 or 12 octets, made for many records under few keys.
+//!
+//! A [`Seal`] or [`Open`] keeps one context of the library under one key and gives it a new nonce for each
+//! record: nothing is allocated and no key schedule computed on the way. An idle connection can
+//! [`rest`](Seal::rest): what is left then is the key.
+
+#[cfg(not(feature = "aws-lc"))]
+use std::sync::OnceLock;
+
+use openssl::cipher::{Cipher, CipherRef};
+use openssl::cipher_ctx::CipherCtx;
+use openssl::error::ErrorStack;
+
+use crate::hkdf::wipe;
+
+/// Octets of a tag.
+pub const TAG_LEN: usize = 16;
+
+/// Octets of the longest key.
+const MAX_KEY_LEN: usize = 32;
+
+/// An algorithm with its key length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Algorithm {
+    /// AES-GCM with a key of 16 octets.
+    Aes128Gcm,
+    /// AES-GCM with a key of 32 octets.
+    Aes256Gcm,
+}
+
+impl Algorithm {
+    /// Octets of a key.
+    #[must_use]
+    pub fn key_len(self) -> usize {
+        match self {
+            Algorithm::Aes128Gcm => 16,
+            Algorithm::Aes256Gcm => 32,
+        }
+    }
+
+    /// The library's cipher. Fetched once: otherwise each new context looks it up by name under a lock.
+    #[cfg(not(feature = "aws-lc"))]
+    fn cipher(self) -> &'static CipherRef {
+        static AES_128: OnceLock<Option<Cipher>> = OnceLock::new();
+        static AES_256: OnceLock<Option<Cipher>> = OnceLock::new();
+        let (cell, name) = match self {
+            Algorithm::Aes128Gcm => (&AES_128, "AES-128-GCM"),
+            Algorithm::Aes256Gcm => (&AES_256, "AES-256-GCM"),
+        };
+        cell.get_or_init(|| Cipher::fetch(None, name, None).ok())
+            .as_deref()
+            .unwrap_or_else(|| self.unfetched())
+    }
+
+    #[cfg(feature = "aws-lc")]
+    fn cipher(self) -> &'static CipherRef {
+        self.unfetched()
+    }
+
+    fn unfetched(self) -> &'static CipherRef {
+        match self {
+            Algorithm::Aes128Gcm => Cipher::aes_128_gcm(),
+            Algorithm::Aes256Gcm => Cipher::aes_256_gcm(),
+        }
+    }
+}
+
+/// How long a nonce is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NonceLen {
+    /// 64 bits; the first counter block is a hash of it (SP 800-38D section 7.1).
+    Eight,
+    /// 96 bits, as nearly every protocol has it.
+    Twelve,
+}
+
+impl NonceLen {
+    fn octets(self) -> usize {
+        match self {
+            NonceLen::Eight => 8,
+            NonceLen::Twelve => 12,
+        }
+    }
+}
+
+/// Why a text was not sealed or opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The key has not the length of the algorithm.
+    #[error("key of the wrong length")]
+    KeyLength,
+    /// The nonce has not the length that was said at the beginning.
+    #[error("nonce of the wrong length")]
+    NonceLength,
+    /// The tag is wrong: somebody changed text, tag or additional data, or the nonce is another.
+    #[error("tag does not match")]
+    Tag,
+    /// The cryptographic library failed, or the text is longer than 2^31 octets.
+    #[error("cryptographic library failed")]
+    Library,
+}
+
+impl From<ErrorStack> for Error {
+    fn from(_: ErrorStack) -> Self {
+        Error::Library
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Seal,
+    Open,
+}
+
+/// The key, and the library's context when it is awake.
+struct Keyed {
+    key: [u8; MAX_KEY_LEN],
+    algorithm: Algorithm,
+    nonce_len: NonceLen,
+    way: Way,
+    context: Option<CipherCtx>,
+}
+
+impl Drop for Keyed {
+    fn drop(&mut self) {
+        // The context wipes itself.
+        wipe(&mut self.key);
+    }
+}
+
+impl Keyed {
+    fn new(way: Way, algorithm: Algorithm, key: &[u8], nonce_len: NonceLen) -> Result<Self, Error> {
+        if key.len() != algorithm.key_len() {
+            return Err(Error::KeyLength);
+        }
+        let mut keyed = Self {
+            key: [0; MAX_KEY_LEN],
+            algorithm,
+            nonce_len,
+            way,
+            context: None,
+        };
+        for (to, from) in keyed.key.iter_mut().zip(key) {
+            *to = *from;
+        }
+        Ok(keyed)
+    }
+
+    /// The context, made if it is not there, ready for text under `nonce`.
+    fn begin(&mut self, nonce: &[u8], additional: &[u8]) -> Result<&mut CipherCtx, Error> {
+        if nonce.len() != self.nonce_len.octets() {
+            return Err(Error::NonceLength);
+        }
+        let context = match &mut self.context {
+            Some(context) => context,
+            empty => {
+                let mut context = CipherCtx::new()?;
+                let cipher = self.algorithm.cipher();
+                match self.way {
+                    Way::Seal => context.encrypt_init(Some(cipher), None, None)?,
+                    Way::Open => context.decrypt_init(Some(cipher), None, None)?,
+                }
+                if self.nonce_len != NonceLen::Twelve {
+                    context.set_iv_length(self.nonce_len.octets())?;
+                }
+                match self.way {
+                    Way::Seal => context.encrypt_init(None, Some(&self.key), None)?,
+                    Way::Open => context.decrypt_init(None, Some(&self.key), None)?,
+                }
+                empty.insert(context)
+            }
+        };
+        match self.way {
+            Way::Seal => context.encrypt_init(None, None, Some(nonce))?,
+            Way::Open => context.decrypt_init(None, None, Some(nonce))?,
+        }
+        if !additional.is_empty() {
+            context.cipher_update(additional, None)?;
+        }
+        Ok(context)
+    }
+}
+
+/// Encrypts or decrypts in place.
+fn update(context: &mut CipherCtx, text: &mut [u8]) -> Result<(), Error> {
+    // The library counts in a C int and the binding panics above it.
+    if i32::try_from(text.len()).is_err() {
+        return Err(Error::Library);
+    }
+    if !text.is_empty() {
+        context.cipher_update_inplace(text, text.len())?;
+    }
+    Ok(())
+}
+
+/// The sending end of one key.
+pub struct Seal(Keyed);
+
+impl Seal {
+    /// Keeps `key`, of [`key_len`](Algorithm::key_len) octets.
+    ///
+    /// # Errors
+    /// [`Error::KeyLength`].
+    pub fn new(algorithm: Algorithm, key: &[u8], nonce_len: NonceLen) -> Result<Self, Error> {
+        Keyed::new(Way::Seal, algorithm, key, nonce_len).map(Self)
+    }
+
+    /// Encrypts `text` in place and returns its tag. The same nonce must never come again with another
+    /// text.
+    ///
+    /// # Errors
+    /// [`Error::NonceLength`], [`Error::Library`]. What is in `text` then must not be sent.
+    pub fn seal(
+        &mut self,
+        nonce: &[u8],
+        additional: &[u8],
+        text: &mut [u8],
+    ) -> Result<[u8; TAG_LEN], Error> {
+        let context = self.0.begin(nonce, additional)?;
+        update(context, text)?;
+        context.cipher_final(&mut [])?;
+        let mut tag = [0; TAG_LEN];
+        context.tag(&mut tag)?;
+        Ok(tag)
+    }
+
+    /// Frees all but the key, until the next use.
+    pub fn rest(&mut self) {
+        self.0.context = None;
+    }
+}
+
+/// The receiving end of one key.
+pub struct Open(Keyed);
+
+impl Open {
+    /// Keeps `key`, of [`key_len`](Algorithm::key_len) octets.
+    ///
+    /// # Errors
+    /// [`Error::KeyLength`].
+    pub fn new(algorithm: Algorithm, key: &[u8], nonce_len: NonceLen) -> Result<Self, Error> {
+        Keyed::new(Way::Open, algorithm, key, nonce_len).map(Self)
+    }
+
+    /// Decrypts `text` in place.
+    ///
+    /// # Errors
+    /// [`Error::Tag`] when it is not genuine, [`Error::NonceLength`], [`Error::Library`]. `text` is zeroed
+    /// then.
+    pub fn open(
+        &mut self,
+        nonce: &[u8],
+        additional: &[u8],
+        text: &mut [u8],
+        tag: &[u8; TAG_LEN],
+    ) -> Result<(), Error> {
+        let opened = self.begin(nonce, additional).and_then(|mut opening| {
+            opening.decrypt(text)?;
+            opening.finish(tag)
+        });
+        if opened.is_err() {
+            wipe(text);
+        }
+        opened
+    }
+
+    /// Begins a text that is decrypted piece by piece.
+    ///
+    /// # Errors
+    /// [`Error::NonceLength`], [`Error::Library`].
+    pub fn begin(&mut self, nonce: &[u8], additional: &[u8]) -> Result<Opening<'_>, Error> {
+        self.0.begin(nonce, additional).map(Opening)
+    }
+
+    /// Frees all but the key, until the next use.
+    pub fn rest(&mut self) {
+        self.0.context = None;
+    }
+}
+
+/// A text that is being decrypted. **Nothing of it may be believed before [`finish`](Self::finish)**.
+pub struct Opening<'k>(&'k mut CipherCtx);
+
+impl Opening<'_> {
+    /// Decrypts the next piece in place.
+    ///
+    /// # Errors
+    /// [`Error::Library`].
+    pub fn decrypt(&mut self, piece: &mut [u8]) -> Result<(), Error> {
+        update(self.0, piece)
+    }
+
+    /// Compares the tag.
+    ///
+    /// # Errors
+    /// [`Error::Tag`]: all pieces must be thrown away.
+    pub fn finish(self, tag: &[u8; TAG_LEN]) -> Result<(), Error> {
+        self.0.set_tag(tag)?;
+        match self.0.cipher_final(&mut []) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(Error::Tag),
+        }
+    }
+}

@@ -1,0 +1,332 @@
+//! Ephemeral Diffie-Hellman on the NIST curves (SP 800-56A section 5.7.1.2).
+//!
+//! The numbers are worked on directly. The key objects of OpenSSL 3 copy the group and move each key to
+//! a provider, which costs more than the multiplication on P-256.
+
+use std::sync::OnceLock;
+
+use openssl::bn::{BigNum, BigNumContext};
+use openssl::ec::{EcGroup, EcGroupRef, EcPoint, PointConversionForm};
+use openssl::error::ErrorStack;
+use openssl::nid::Nid;
+
+use crate::hkdf::wipe;
+use crate::random;
+use crate::secret::SecretBytes;
+
+/// A curve that keys are exchanged on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Curve {
+    /// secp256r1.
+    P256,
+    /// secp521r1.
+    P521,
+}
+
+impl Curve {
+    /// Octets of a private key, of a coordinate and so of the agreed secret.
+    #[must_use]
+    pub fn secret_len(self) -> usize {
+        match self {
+            Curve::P256 => 32,
+            Curve::P521 => 66,
+        }
+    }
+
+    /// Octets of a public key in the uncompressed form (SEC 1 section 2.3.3).
+    #[must_use]
+    pub fn public_len(self) -> usize {
+        match self {
+            Curve::P256 => 65,
+            Curve::P521 => 133,
+        }
+    }
+
+    /// Bits that the topmost octet of a private key may have.
+    fn top_mask(self) -> u8 {
+        match self {
+            Curve::P256 => 0xff,
+            Curve::P521 => 0x01,
+        }
+    }
+
+    /// The group. It is made once: that takes as long as several multiplications.
+    fn group(self) -> Result<&'static Group, Error> {
+        static P256: OnceLock<Option<Group>> = OnceLock::new();
+        static P521: OnceLock<Option<Group>> = OnceLock::new();
+        let (cell, nid) = match self {
+            Curve::P256 => (&P256, Nid::X9_62_PRIME256V1),
+            Curve::P521 => (&P521, Nid::SECP521R1),
+        };
+        cell.get_or_init(|| Group::new(nid).ok())
+            .as_ref()
+            .ok_or(Error::Library)
+    }
+}
+
+/// A curve as the back end holds it.
+struct Group {
+    group: EcGroup,
+    order: BigNum,
+    /// The coordinates of the generator, to overwrite secret points with.
+    generator: (BigNum, BigNum),
+}
+
+impl Group {
+    fn new(nid: Nid) -> Result<Self, ErrorStack> {
+        let group = EcGroup::from_curve_name(nid)?;
+        let mut context = BigNumContext::new()?;
+        let mut order = BigNum::new()?;
+        group.order(&mut order, &mut context)?;
+        let (mut x, mut y) = (BigNum::new()?, BigNum::new()?);
+        let generator = group.generator_opt().ok_or_else(ErrorStack::get)?;
+        generator.affine_coordinates_gfp(&group, &mut x, &mut y, &mut context)?;
+        Ok(Self {
+            group,
+            order,
+            generator: (x, y),
+        })
+    }
+}
+
+/// Why no secret could be agreed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The private key is not a number from 1 to the order of the curve less 1, or has the wrong length.
+    #[error("private key out of range")]
+    PrivateKey,
+    /// What the peer sent is not a point of the curve in SEC 1 form, or is the point at infinity.
+    #[error("public key is not a point of the curve")]
+    PublicKey,
+    /// The cryptographic library failed: no memory, no random numbers.
+    #[error("cryptographic library failed")]
+    Library,
+}
+
+impl From<ErrorStack> for Error {
+    fn from(_: ErrorStack) -> Self {
+        Error::Library
+    }
+}
+
+/// A number that is overwritten before it is freed.
+struct SecretNumber(BigNum);
+
+impl Drop for SecretNumber {
+    fn drop(&mut self) {
+        self.0.clear();
+    }
+}
+
+/// A private key for one exchange, with its public key. Wiped when dropped.
+pub struct PrivateKey {
+    curve: Curve,
+    scalar: SecretNumber,
+    public: Vec<u8>,
+}
+
+impl PrivateKey {
+    /// A new key from the library's generator for secrets.
+    ///
+    /// # Errors
+    /// [`Error::Library`].
+    pub fn generate(curve: Curve) -> Result<Self, Error> {
+        let mut scalar = SecretBytes::zeroed(curve.secret_len());
+        // A draw is out of range with a chance of 2^-32 on P-256 and 2^-262 on P-521.
+        for _ in 0..8 {
+            random::fill_private(scalar.as_mut_slice()).map_err(|_| Error::Library)?;
+            if let Some(top) = scalar.as_mut_slice().first_mut() {
+                *top &= curve.top_mask();
+            }
+            match Self::from_scalar(curve, scalar.as_slice()) {
+                Err(Error::PrivateKey) => {}
+                made => return made,
+            }
+        }
+        Err(Error::Library)
+    }
+
+    /// The key with this private number, big-endian and of [`secret_len`](Curve::secret_len) octets. Leading
+    /// zeros may be missing.
+    ///
+    /// # Errors
+    /// [`Error::PrivateKey`] when it is out of range.
+    pub fn from_scalar(curve: Curve, scalar: &[u8]) -> Result<Self, Error> {
+        if scalar.len() > curve.secret_len() {
+            return Err(Error::PrivateKey);
+        }
+        let group = curve.group()?;
+        let mut number = SecretNumber(BigNum::from_slice(scalar)?);
+        number.0.set_const_time();
+        if number.0.num_bits() == 0 || number.0 >= group.order {
+            return Err(Error::PrivateKey);
+        }
+        let mut context = BigNumContext::new()?;
+        let mut point = EcPoint::new(&group.group)?;
+        point.mul_generator2(&group.group, &number.0, &mut context)?;
+        let form = PointConversionForm::UNCOMPRESSED;
+        let public = point.to_bytes(&group.group, form, &mut context)?;
+        Ok(Self {
+            curve,
+            scalar: number,
+            public,
+        })
+    }
+
+    /// The curve of the key.
+    #[must_use]
+    pub fn curve(&self) -> Curve {
+        self.curve
+    }
+
+    /// The public key, uncompressed: `04 || x || y` (SEC 1 section 2.3.3), 65 or 133 octets.
+    #[must_use]
+    pub fn public(&self) -> &[u8] {
+        &self.public
+    }
+
+    /// The private number, big-endian, of full length: for key logs and for nothing else.
+    ///
+    /// # Errors
+    /// [`Error::Library`].
+    pub fn scalar(&self) -> Result<SecretBytes, Error> {
+        padded(&self.scalar, self.curve)
+    }
+
+    /// The secret shared with the owner of `peer`: the x coordinate, of full length (32 or 66 octets).
+    /// `peer` is a point in SEC 1 form, compressed or not; it is checked to be on the curve, whose order is
+    /// prime, so that no further check is needed.
+    ///
+    /// # Errors
+    /// [`Error::PublicKey`] when `peer` is anything else.
+    pub fn agree(&self, peer: &[u8]) -> Result<SecretBytes, Error> {
+        let group = self.curve.group()?;
+        let mut context = BigNumContext::new()?;
+        let mut point = read_point(&group.group, self.curve, peer, &mut context)?;
+        let mut product = EcPoint::new(&group.group)?;
+        product.mul2(&group.group, &point, &self.scalar.0, &mut context)?;
+        let (mut x, mut y) = (SecretNumber(BigNum::new()?), SecretNumber(BigNum::new()?));
+        let found = product.affine_coordinates_gfp(&group.group, &mut x.0, &mut y.0, &mut context);
+        // A point is freed as it is, so the secret one is overwritten in its place.
+        let (generator_x, generator_y) = &group.generator;
+        for point in [&mut product, &mut point] {
+            point.set_affine_coordinates_gfp(
+                &group.group,
+                generator_x,
+                generator_y,
+                &mut context,
+            )?;
+        }
+        found?;
+        padded(&x, self.curve)
+    }
+}
+
+/// The number with leading zeros.
+fn padded(number: &SecretNumber, curve: Curve) -> Result<SecretBytes, Error> {
+    let len = i32::try_from(curve.secret_len()).map_err(|_| Error::Library)?;
+    Ok(SecretBytes::from(number.0.to_vec_padded(len)?))
+}
+
+fn read_point(
+    group: &EcGroupRef,
+    curve: Curve,
+    octets: &[u8],
+    context: &mut BigNumContext,
+) -> Result<EcPoint, Error> {
+    // The library takes the hybrid form (06, 07) also, and infinity as one zero octet.
+    let known = match octets.first() {
+        Some(4) => octets.len() == curve.public_len(),
+        Some(2 | 3) => octets.len() == 1 + curve.secret_len(),
+        _ => false,
+    };
+    if !known {
+        return Err(Error::PublicKey);
+    }
+    let point = EcPoint::from_bytes(group, octets, context).map_err(|_| Error::PublicKey)?;
+    match point.is_on_curve(group, context) {
+        Ok(true) if !point.is_infinity(group) => Ok(point),
+        _ => Err(Error::PublicKey),
+    }
+}
+
+impl Drop for PrivateKey {
+    fn drop(&mut self) {
+        // Not secret, but it says which exchange was ours.
+        wipe(&mut self.public);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Curve, Error, PrivateKey};
+
+    #[test]
+    fn both_sides_agree() {
+        for curve in [Curve::P256, Curve::P521] {
+            let (a, b) = (
+                PrivateKey::generate(curve).unwrap(),
+                PrivateKey::generate(curve).unwrap(),
+            );
+            assert_eq!(a.public().len(), curve.public_len());
+            assert_ne!(a.public(), b.public());
+            let secret = a.agree(b.public()).unwrap();
+            assert_eq!(secret.len(), curve.secret_len());
+            assert!(secret.ct_eq(b.agree(a.public()).unwrap().as_slice()));
+            let again = PrivateKey::from_scalar(curve, a.scalar().unwrap().as_slice()).unwrap();
+            assert_eq!(again.public(), a.public());
+            assert_eq!(again.curve(), curve);
+        }
+    }
+
+    #[test]
+    fn compressed_points() {
+        let a = PrivateKey::generate(Curve::P256).unwrap();
+        let b = PrivateKey::generate(Curve::P256).unwrap();
+        let mut compressed = vec![2 + (b.public()[64] & 1)];
+        compressed.extend_from_slice(&b.public()[1..33]);
+        let secret = a.agree(b.public()).unwrap();
+        assert!(secret.ct_eq(a.agree(&compressed).unwrap().as_slice()));
+    }
+
+    #[test]
+    fn bad_points() {
+        for curve in [Curve::P256, Curve::P521] {
+            let key = PrivateKey::generate(curve).unwrap();
+            let refused =
+                |octets: &[u8]| assert_eq!(key.agree(octets).err(), Some(Error::PublicKey));
+            refused(&[]);
+            refused(&[0]);
+            refused(&[4]);
+            refused(&vec![0; curve.public_len()]);
+            let mut point = key.public().to_vec();
+            refused(&point[..point.len() - 1]);
+            point[0] = 6 + (point[point.len() - 1] & 1);
+            refused(&point);
+            point[0] = 4;
+            *point.last_mut().unwrap() ^= 1;
+            refused(&point);
+            point[1..].fill(0xff);
+            refused(&point);
+            point[1..].fill(0);
+            refused(&point);
+        }
+    }
+
+    #[test]
+    fn bad_scalars() {
+        let order = "ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551";
+        let mut order: Vec<u8> = (0..64)
+            .step_by(2)
+            .map(|at| u8::from_str_radix(&order[at..at + 2], 16).unwrap())
+            .collect();
+        let made = |scalar: &[u8]| PrivateKey::from_scalar(Curve::P256, scalar).err();
+        assert_eq!(made(&order), Some(Error::PrivateKey));
+        assert_eq!(made(&[0; 32]), Some(Error::PrivateKey));
+        assert_eq!(made(&[]), Some(Error::PrivateKey));
+        assert_eq!(made(&[1; 33]), Some(Error::PrivateKey));
+        order[31] -= 1;
+        assert_eq!(made(&order), None);
+        assert_eq!(made(&[1]), None);
+    }
+}
