@@ -1,0 +1,162 @@
+//! Giving up what the process does not need any more: system calls (seccomp) and files
+//! (Landlock). Best effort: an old kernel is no reason not to start, but the program can say what
+//! was done.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetStatus,
+};
+use seccompiler::{SeccompAction, SeccompFilter};
+
+/// What was done. `Display` is one line for a log.
+#[derive(Debug)]
+pub struct Report {
+    /// New programs cannot gain privileges.
+    pub no_new_privileges: bool,
+    /// Number of system calls allowed, or why there is no filter.
+    pub seccomp: Result<usize, String>,
+    /// Files and TCP ports: how far the kernel enforces it, or why not.
+    pub landlock: Result<RulesetStatus, String>,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let flag = if self.no_new_privileges { "on" } else { "off" };
+        write!(formatter, "no_new_privs {flag}; seccomp ")?;
+        match &self.seccomp {
+            Ok(calls) => write!(formatter, "on, {calls} calls allowed")?,
+            Err(reason) => write!(formatter, "off ({reason})")?,
+        }
+        formatter.write_str("; Landlock ")?;
+        match &self.landlock {
+            Ok(RulesetStatus::FullyEnforced) => formatter.write_str("on, no files, no TCP"),
+            Ok(RulesetStatus::PartiallyEnforced) => {
+                formatter.write_str("on in part, as far as this kernel can")
+            }
+            Ok(RulesetStatus::NotEnforced) => formatter.write_str("off (not in this kernel)"),
+            Err(reason) => write!(formatter, "off ({reason})"),
+        }
+    }
+}
+
+/// System calls of every program: memory, time, its own descriptors, its end. No opening of files
+/// or sockets, no programs, no other processes.
+pub const BASIC_CALLS: &[i64] = &[
+    libc::SYS_brk,
+    libc::SYS_clock_gettime,
+    libc::SYS_clock_nanosleep,
+    libc::SYS_close,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+    libc::SYS_futex,
+    libc::SYS_getpid,
+    libc::SYS_getrandom,
+    libc::SYS_gettid,
+    libc::SYS_gettimeofday,
+    libc::SYS_lseek,
+    libc::SYS_madvise,
+    libc::SYS_mmap,
+    libc::SYS_mprotect,
+    libc::SYS_mremap,
+    libc::SYS_munmap,
+    libc::SYS_nanosleep,
+    libc::SYS_ppoll,
+    libc::SYS_pwrite64,
+    libc::SYS_read,
+    libc::SYS_restart_syscall,
+    libc::SYS_rt_sigaction,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_sched_yield,
+    libc::SYS_sigaltstack,
+    libc::SYS_write,
+    libc::SYS_writev,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_poll,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_time,
+];
+
+/// System calls on sockets that are open already.
+pub const SOCKET_CALLS: &[i64] = &[
+    libc::SYS_recvfrom,
+    libc::SYS_recvmmsg,
+    libc::SYS_recvmsg,
+    libc::SYS_sendmmsg,
+    libc::SYS_sendmsg,
+    libc::SYS_sendto,
+];
+
+/// Confines this thread, and those that it starts, for good: no files, no new TCP ports, no system
+/// call that is not among `calls`. Any other call fails with `EPERM`; a C library that uses one
+/// that we did not foresee should find an error, not kill a daemon that holds connections.
+#[must_use]
+pub fn confine(calls: &[&[i64]]) -> Report {
+    let landlock = no_files().map_err(|error| error.to_string());
+    let no_new_privileges = rustix::thread::set_no_new_privs(true).is_ok();
+    let seccomp = only(calls).map_err(|error| error.to_string());
+    Report {
+        no_new_privileges,
+        seccomp,
+        landlock,
+    }
+}
+
+fn no_files() -> Result<RulesetStatus, landlock::RulesetError> {
+    let abi = ABI::V5;
+    let status = Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_all(abi))?
+        .handle_access(AccessNet::from_all(abi))?
+        .create()?
+        .restrict_self()?;
+    Ok(status.ruleset)
+}
+
+fn only(calls: &[&[i64]]) -> Result<usize, Box<dyn std::error::Error>> {
+    let rules: BTreeMap<i64, Vec<seccompiler::SeccompRule>> = calls
+        .iter()
+        .flat_map(|list| list.iter())
+        .map(|&call| (call, Vec::new()))
+        .collect();
+    let count = rules.len();
+    let filter = SeccompFilter::new(
+        rules,
+        SeccompAction::Errno(libc::EPERM as u32),
+        SeccompAction::Allow,
+        std::env::consts::ARCH.try_into()?,
+    )?;
+    let program: seccompiler::BpfProgram = filter.try_into()?;
+    seccompiler::apply_filter(&program)?;
+    Ok(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_it_no_file_is_opened_and_no_socket_made() {
+        // Confinement is for one thread, so the other tests go on.
+        let result = std::thread::spawn(|| {
+            let report = confine(&[BASIC_CALLS, SOCKET_CALLS]);
+            let file = std::fs::File::open("/proc/self/status").map(drop);
+            let socket = std::net::UdpSocket::bind("127.0.0.1:0").map(drop);
+            (report, file, socket)
+        })
+        .join()
+        .expect("the thread lives on");
+        let (report, file, socket) = result;
+        println!("{report}");
+        assert!(report.no_new_privileges);
+        if report.seccomp.is_ok() {
+            let error = file.expect_err("no files");
+            assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied);
+            let error = socket.expect_err("no sockets");
+            assert_eq!(error.raw_os_error(), Some(libc::EPERM));
+        }
+        std::fs::File::open("/proc/self/status").expect("the rest of the process is free");
+    }
+}
