@@ -1,0 +1,68 @@
+//! The options' numbers (tcpcrypt spec 3.1 and 3.4).
+
+/// What a request is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u32)]
+#[non_exhaustive]
+pub enum OptionName {
+    /// Whether tcpcrypt is wanted for a connection; an int.
+    Enable = 0,
+    /// Always encrypt; an int.
+    Cmode = 1,
+    /// The session id of a connection; read only.
+    SessionId = 2,
+    /// Of older versions; always refused.
+    RsaKey = 3,
+    /// Set: the application-aware bit; an int. Get: one octet of bits, then the session id.
+    AppSupport = 15,
+    /// Forgets the settings of a port.
+    Reset = 100,
+    /// No cached session for a connection; an int.
+    NoCache = 101,
+    /// All encrypted connections, as many as the room offered holds; read only.
+    Netstat = 102,
+    /// Encrypted connections in order, page by page: our own, of the numbers that the spec leaves for
+    /// extensions (3.4). Other daemons answer it with an error. See [`crate::netstat::PageRequest`].
+    NetstatPage = 1000,
+}
+
+impl OptionName {
+    /// The option with this number.
+    #[must_use]
+    pub fn from_number(number: u32) -> Option<Self> {
+        Some(match number {
+            0 => Self::Enable,
+            1 => Self::Cmode,
+            2 => Self::SessionId,
+            3 => Self::RsaKey,
+            15 => Self::AppSupport,
+            100 => Self::Reset,
+            101 => Self::NoCache,
+            102 => Self::Netstat,
+            1000 => Self::NetstatPage,
+            _ => return None,
+        })
+    }
+
+    /// Its number in a datagram.
+    #[must_use]
+    pub fn number(self) -> u32 {
+        self as u32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_go_both_ways() {
+        let known: Vec<u32> = (0..2000)
+            .filter(|&n| OptionName::from_number(n).is_some())
+            .collect();
+        assert_eq!(known, [0, 1, 2, 3, 15, 100, 101, 102, 1000]);
+        for number in known {
+            assert_eq!(OptionName::from_number(number).unwrap().number(), number);
+        }
+    }
+}
