@@ -15,6 +15,8 @@ pub mod certificates;
 pub mod config;
 pub mod daemon;
 pub mod http_text;
+pub mod independent_peer;
+pub mod lab;
 pub mod normalize;
 pub mod peers;
 pub mod program;

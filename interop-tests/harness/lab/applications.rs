@@ -1,0 +1,196 @@
+//! The applications at both ends: they know nothing of tcpcrypt.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use openssl::sha::Sha256;
+
+use crate::lab::host::patient;
+
+/// Accepts one connection within `limit`.
+pub fn accept(listener: &TcpListener, limit: Duration) -> io::Result<TcpStream> {
+    listener.set_nonblocking(true)?;
+    let end = Instant::now() + limit;
+    loop {
+        match listener.accept() {
+            Ok((stream, _)) => {
+                stream.set_nonblocking(false)?;
+                patient(&stream)?;
+                return Ok(stream);
+            }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock && Instant::now() < end => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "nobody connected"));
+            }
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+/// This end of a stream.
+pub fn local(stream: &TcpStream) -> SocketAddrV4 {
+    v4(stream.local_addr())
+}
+
+/// The other end of a stream.
+pub fn remote(stream: &TcpStream) -> SocketAddrV4 {
+    v4(stream.peer_addr())
+}
+
+fn v4(address: io::Result<SocketAddr>) -> SocketAddrV4 {
+    match address {
+        Ok(SocketAddr::V4(address)) => address,
+        other => panic!("no IPv4 address: {other:?}"),
+    }
+}
+
+/// Bytes that look random and are the same for the same seed.
+#[derive(Debug, Clone)]
+pub struct Pattern {
+    state: u64,
+    left: u64,
+}
+
+impl Pattern {
+    /// `length` bytes.
+    pub fn new(seed: u64, length: u64) -> Pattern {
+        let state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        Pattern {
+            state,
+            left: length,
+        }
+    }
+
+    /// The next bytes, at most 64 KiB; empty at the end.
+    fn next_block(&mut self, block: &mut Vec<u8>) {
+        block.clear();
+        let length = self.left.min(65536);
+        self.left -= length;
+        while (block.len() as u64) < length {
+            self.state ^= self.state << 13;
+            self.state ^= self.state >> 7;
+            self.state ^= self.state << 17;
+            block.extend(self.state.to_le_bytes());
+        }
+        block.truncate(usize::try_from(length).expect("at most 64 KiB"));
+    }
+
+    /// All of it; for short ones.
+    pub fn bytes(mut self) -> Vec<u8> {
+        let (mut all, mut block) = (Vec::new(), Vec::new());
+        loop {
+            self.next_block(&mut block);
+            if block.is_empty() {
+                return all;
+            }
+            all.extend(&block);
+        }
+    }
+
+    /// SHA-256 of all of it.
+    pub fn digest(mut self) -> [u8; 32] {
+        let (mut hash, mut block) = (Sha256::new(), Vec::new());
+        loop {
+            self.next_block(&mut block);
+            if block.is_empty() {
+                return hash.finish();
+            }
+            hash.update(&block);
+        }
+    }
+
+    /// Writes all of it.
+    pub fn write_to(mut self, mut stream: &TcpStream) -> io::Result<()> {
+        let mut block = Vec::new();
+        loop {
+            self.next_block(&mut block);
+            if block.is_empty() {
+                return Ok(());
+            }
+            stream.write_all(&block)?;
+        }
+    }
+
+    /// Reads to the end of the stream and demands exactly this.
+    pub fn expect_from(self, mut stream: &TcpStream) -> io::Result<()> {
+        let (mut hash, mut got) = (Sha256::new(), 0_u64);
+        let mut block = vec![0; 65536];
+        loop {
+            let length = stream.read(&mut block).map_err(|e| {
+                io::Error::new(e.kind(), format!("after {got} of {} bytes: {e}", self.left))
+            })?;
+            if length == 0 {
+                break;
+            }
+            hash.update(block.get(..length).unwrap_or_default());
+            got += length as u64;
+        }
+        let wanted = self.left;
+        if got != wanted {
+            let text = format!("{got} bytes instead of {wanted}");
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));
+        }
+        if hash.finish() == self.digest() {
+            Ok(())
+        } else {
+            Err(io::Error::new(io::ErrorKind::InvalidData, "altered bytes"))
+        }
+    }
+}
+
+/// Sends `up` bytes from client to server and `down` bytes back at the same time, each ended
+/// by a half-close, and compares everything with what was sent.
+pub fn exchange(client: &TcpStream, server: &TcpStream, up: u64, down: u64) -> io::Result<()> {
+    let (there, back) = (Pattern::new(11, up), Pattern::new(22, down));
+    std::thread::scope(|scope| {
+        let sent = scope.spawn(|| {
+            there.clone().write_to(client)?;
+            client.shutdown(Shutdown::Write)
+        });
+        let answered = scope.spawn(|| {
+            back.clone().write_to(server)?;
+            server.shutdown(Shutdown::Write)
+        });
+        let arrived = scope.spawn(|| there.clone().expect_from(server));
+        let down = back.clone().expect_from(client);
+        for (what, thread) in [
+            ("sending up", sent),
+            ("sending down", answered),
+            ("up", arrived),
+        ] {
+            let result = thread
+                .join()
+                .unwrap_or_else(|p| std::panic::resume_unwind(p));
+            result.map_err(|e| io::Error::new(e.kind(), format!("{what}: {e}")))?;
+        }
+        down.map_err(|e| io::Error::new(e.kind(), format!("down: {e}")))
+    })
+}
+
+/// Client says `question`, server reads it and says `answer`, client reads it. The
+/// connection stays open.
+pub fn talk(
+    mut client: &TcpStream,
+    mut server: &TcpStream,
+    question: &[u8],
+    answer: &[u8],
+) -> io::Result<()> {
+    client.write_all(question)?;
+    read_exactly(server, question)?;
+    server.write_all(answer)?;
+    read_exactly(client, answer)
+}
+
+/// Reads as many bytes as `wanted` has and demands that they are these.
+pub fn read_exactly(mut stream: &TcpStream, wanted: &[u8]) -> io::Result<()> {
+    let mut got = vec![0; wanted.len()];
+    stream.read_exact(&mut got)?;
+    if got == wanted {
+        Ok(())
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidData, "altered bytes"))
+    }
+}

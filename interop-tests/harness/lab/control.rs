@@ -1,0 +1,136 @@
+//! The control socket as any client sees it, written from "tcpcrypt spec 3.3" alone.
+
+use std::io;
+use std::net::SocketAddrV4;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use crate::lab::host::Host;
+
+/// Whether a connection is or will be encrypted.
+pub const ENABLE: u32 = 0;
+/// The session id.
+pub const SESSID: u32 = 2;
+/// The application-aware bits.
+pub const APP_SUPPORT: u32 = 15;
+/// Forget.
+pub const RESET: u32 = 100;
+/// No resumption.
+pub const NOCACHE: u32 = 101;
+/// The list of encrypted connections.
+pub const NETSTAT: u32 = 102;
+
+/// The address of nobody: port 0 means a connection that does not exist yet.
+pub const NOBODY: SocketAddrV4 = SocketAddrV4::new(std::net::Ipv4Addr::UNSPECIFIED, 0);
+
+/// A reply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// 0, an errno value or -1.
+    pub error: i32,
+    /// Its data.
+    pub data: Vec<u8>,
+}
+
+/// A client of the control socket with a name of its own, so that it can be answered.
+#[derive(Debug)]
+pub struct Control {
+    socket: UnixDatagram,
+    sequence: u32,
+}
+
+static CLIENTS: AtomicU32 = AtomicU32::new(0);
+
+impl Control {
+    /// Connects to a daemon's control socket on a host. Abstract names belong to the
+    /// network namespace, so the client must be there.
+    pub fn open(host: &Host, path: &Path) -> io::Result<Control> {
+        let number = CLIENTS.fetch_add(1, Ordering::Relaxed);
+        let name = format!("kxlab-control-{}-{number}", std::process::id());
+        let socket = host.within(|| {
+            let socket = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name)?)?;
+            socket.connect(path)?;
+            Ok::<_, io::Error>(socket)
+        })?;
+        socket.set_read_timeout(Some(Duration::from_secs(5)))?;
+        Ok(Control {
+            socket,
+            sequence: 0,
+        })
+    }
+
+    /// Sends any bytes.
+    pub fn send_raw(&self, datagram: &[u8]) -> io::Result<usize> {
+        self.socket.send(datagram)
+    }
+
+    /// Sends a request without waiting; gives its sequence number.
+    pub fn send(
+        &mut self,
+        set: bool,
+        option: u32,
+        local: SocketAddrV4,
+        remote: SocketAddrV4,
+        data: &[u8],
+    ) -> io::Result<u32> {
+        self.sequence += 1;
+        let mut datagram = self.sequence.to_ne_bytes().to_vec();
+        for address in [local, remote] {
+            datagram.extend(address.ip().octets());
+            datagram.extend(address.port().to_be_bytes());
+            datagram.extend([0, 0]);
+        }
+        datagram.extend(if set { 2_u32 } else { 0 }.to_ne_bytes());
+        datagram.extend(0_u32.to_ne_bytes());
+        datagram.extend(option.to_ne_bytes());
+        datagram.extend(u32::try_from(data.len()).expect("short data").to_ne_bytes());
+        datagram.extend(data);
+        self.socket.send(&datagram)?;
+        Ok(self.sequence)
+    }
+
+    /// The next reply, within `limit`.
+    pub fn reply(&mut self, limit: Duration) -> io::Result<Reply> {
+        self.socket.set_read_timeout(Some(limit))?;
+        let mut datagram = vec![0; 65536];
+        let length = self.socket.recv(&mut datagram)?;
+        datagram.truncate(length);
+        let malformed = || io::Error::other(format!("a reply of {length} bytes"));
+        let error = datagram.get(24..28).ok_or_else(malformed)?;
+        let error = i32::from_ne_bytes(error.try_into().expect("four bytes"));
+        let said = datagram.get(32..36).ok_or_else(malformed)?;
+        let said = u32::from_ne_bytes(said.try_into().expect("four bytes"));
+        let data = datagram.get(36..).ok_or_else(malformed)?.to_vec();
+        if usize::try_from(said).ok() != Some(data.len()) {
+            return Err(malformed());
+        }
+        Ok(Reply { error, data })
+    }
+
+    /// Gets an option; `room` zero bytes are sent along.
+    pub fn get(
+        &mut self,
+        option: u32,
+        local: SocketAddrV4,
+        remote: SocketAddrV4,
+        room: usize,
+    ) -> io::Result<Reply> {
+        self.send(false, option, local, remote, &vec![0; room])?;
+        self.reply(Duration::from_secs(5))
+    }
+
+    /// Sets an option to an int.
+    pub fn set(
+        &mut self,
+        option: u32,
+        local: SocketAddrV4,
+        remote: SocketAddrV4,
+        value: i32,
+    ) -> io::Result<Reply> {
+        self.send(true, option, local, remote, &value.to_ne_bytes())?;
+        self.reply(Duration::from_secs(5))
+    }
+}

@@ -1,0 +1,172 @@
+//! One host of a laboratory: a network namespace with an address.
+
+use std::ffi::OsStr;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use rustix::net::{AddressFamily, SocketType};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use crate::program::{Finished, run_command};
+
+/// Longest wait of an application for its peer. Longer than any pause that a correct daemon
+/// may cause, and short enough for a test to end.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A network namespace with the device `wire`.
+#[derive(Debug)]
+pub struct Host {
+    /// Name of the namespace.
+    pub namespace: String,
+    /// Its address on the cable.
+    pub address: Ipv4Addr,
+    dir: PathBuf,
+}
+
+impl Host {
+    pub(super) fn new(namespace: String, address: Ipv4Addr, dir: PathBuf) -> Host {
+        Host {
+            namespace,
+            address,
+            dir,
+        }
+    }
+
+    /// Where this host's control socket, jail and logs are.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// A command that will run on this host.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new("ip");
+        command
+            .args(["netns", "exec", &self.namespace])
+            .arg(program);
+        command
+    }
+
+    /// Runs shell commands on this host; panics when one fails.
+    pub fn script(&self, text: &str) {
+        let done = run_command(self.command("sh").args(["-euc", text]));
+        assert_eq!(done.rc, 0, "{text}: {}", done.stderr_text());
+    }
+
+    /// What a command on this host prints on stdout.
+    pub fn output(&self, text: &str) -> String {
+        run_command(self.command("sh").args(["-c", text])).stdout_text()
+    }
+
+    /// Runs `work` in a thread on this host. Sockets that it makes stay on this host.
+    pub fn within<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        let namespace = Path::new("/run/netns").join(&self.namespace);
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                let file = std::fs::File::open(&namespace).expect("opening the namespace");
+                move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
+                    .expect("entering the namespace");
+                work()
+            });
+            thread
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    /// A listener on every address of this host.
+    pub fn listen(&self, port: u16) -> TcpListener {
+        self.within(|| {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))
+                .unwrap_or_else(|e| panic!("listening on {port}: {e}"))
+        })
+    }
+
+    /// Connects, with a limit, to `to`; the stream has [`PATIENCE`] for every call.
+    pub fn connect(&self, to: SocketAddrV4) -> io::Result<TcpStream> {
+        let stream = self.within(|| TcpStream::connect_timeout(&to.into(), PATIENCE))?;
+        patient(&stream)?;
+        Ok(stream)
+    }
+
+    /// A socket bound to a local port, not connected yet.
+    pub fn bound(&self, port: u16) -> io::Result<std::os::fd::OwnedFd> {
+        let own = SocketAddrV4::new(self.address, port);
+        self.within(|| {
+            let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
+            rustix::net::sockopt::set_socket_reuseaddr(&socket, true)?;
+            rustix::net::bind(&socket, &own)?;
+            Ok(socket)
+        })
+    }
+
+    /// Connects from a local port of one's choice.
+    pub fn connect_from(&self, port: u16, to: SocketAddrV4) -> io::Result<TcpStream> {
+        let socket = self.bound(port)?;
+        rustix::net::sockopt::set_socket_timeout(
+            &socket,
+            rustix::net::sockopt::Timeout::Send,
+            Some(PATIENCE),
+        )?;
+        rustix::net::connect(&socket, &to)?;
+        let stream = TcpStream::from(socket);
+        patient(&stream)?;
+        Ok(stream)
+    }
+
+    /// One rule of iptables, e.g. `-A INPUT -p tcp -j DROP`.
+    pub fn rule(&self, rule: &str) {
+        self.script(&format!("iptables-legacy -w 20 {rule}"));
+    }
+
+    /// The rules of divert mode for these ports (multiport syntax). An unbound queue lets
+    /// packets pass.
+    pub fn divert(&self, ports: &str) {
+        for chain in ["INPUT", "OUTPUT"] {
+            self.rule(&format!(
+                "-A {chain} -p tcp -m multiport --ports {ports} -j NFQUEUE --queue-num 666 --queue-bypass"
+            ));
+        }
+    }
+
+    /// Loses TCP packets at random on arrival, in front of every queue.
+    pub fn lose_incoming(&self, probability: f64) {
+        self.rule(&format!(
+            "-t mangle -A PREROUTING -p tcp -m statistic --mode random --probability {probability} -j DROP"
+        ));
+    }
+
+    /// Takes the loss away again.
+    pub fn lose_nothing(&self) {
+        self.rule("-t mangle -F PREROUTING");
+    }
+
+    /// Removes a kind of TCP option from every arriving packet that matches, like a
+    /// middlebox in front of this host, e.g. `--tcp-flags SYN,ACK SYN`.
+    pub fn strip_incoming(&self, kind: u8, matching: &str) {
+        self.rule(&format!(
+            "-t mangle -A PREROUTING -p tcp {matching} -j TCPOPTSTRIP --strip-options {kind}"
+        ));
+    }
+}
+
+/// Gives a stream its time limits and sends what is written at once.
+pub fn patient(stream: &TcpStream) -> io::Result<()> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_nodelay(true)
+}
+
+/// Runs shell commands; panics when one fails.
+pub(super) fn shell(text: &str) {
+    let done = try_shell(text);
+    assert_eq!(done.rc, 0, "{text}: {}", done.stderr_text());
+}
+
+/// Runs shell commands.
+pub(super) fn try_shell(text: &str) -> Finished {
+    run_command(Command::new("sh").args(["-euc", text]))
+}
