@@ -3,3 +3,8 @@
 //!
 //! Packets and instants in, packets, deadlines and events out. No socket, clock, file or thread.
 #![forbid(unsafe_code)]
+
+pub mod cache;
+pub mod eno;
+pub mod entropy;
+pub mod legacy;
