@@ -135,12 +135,18 @@ impl EnoOption {
         Self::with(if app_aware { &list } else { &list[..1] })
     }
 
-    /// A server's answer that resumes the session it was asked for, which was of `tep`.
+    /// A server's answer that resumes the session it was asked for in `syn`, which was of `tep`.
+    ///
+    /// A bit beside ours repeats what the original takes for the client's: it looks for that in the octets of
+    /// the identifier too, so one resumption in some thirty has it. Nobody reads it.
     #[must_use]
-    pub fn accept_resumption(tep: Tep, app_aware: bool) -> Self {
+    pub fn accept_resumption(tep: Tep, app_aware: bool, syn: &EnoOption) -> Self {
+        let ours = if app_aware { APP_AWARE } else { 0 };
+        let seen = syn.suboptions().iter().copied().any(says_app_aware);
+        let global = if seen { ours | APP_AWARE << 1 } else { ours };
         // The TEP last: that is where the original looks.
-        let list = [APP_AWARE, tep.resumed_octet()];
-        Self::with(if app_aware { &list } else { &list[1..] })
+        let list = [global, tep.resumed_octet()];
+        Self::with(if global == 0 { &list[1..] } else { &list })
     }
 
     /// The option with these suboptions. What does not fit into a segment is left out.
@@ -251,8 +257,7 @@ impl EnoOption {
     /// Whether the peer's application knows of encryption.
     #[must_use]
     pub fn app_aware(&self) -> bool {
-        self.simple()
-            .any(|octet| octet & 0xf0 == 0 && octet & APP_AWARE != 0)
+        self.simple().any(says_app_aware)
     }
 
     /// The server's choice: the first that the client names and `ours` holds.
@@ -272,6 +277,11 @@ impl EnoOption {
                 (id.acceptance() & VARIABLE != 0).then_some(id)
             })
     }
+}
+
+/// Whether this octet, as a suboption, is a global one with the bit.
+fn says_app_aware(octet: u8) -> bool {
+    octet & 0xf0 == 0 && octet & APP_AWARE != 0
 }
 
 /// What a client offers in its SYN.
@@ -363,9 +373,15 @@ mod tests {
         assert_eq!(offer(true, Some(ID)), eno(&list));
         assert_eq!(EnoOption::accept(Tep::P521, false), eno(&[0x22]));
         assert_eq!(EnoOption::accept(Tep::P256, true), eno(&[0x21, 2]));
-        let resumed = EnoOption::accept_resumption;
-        assert_eq!(resumed(Tep::P256, false), eno(&[0xa1]));
-        assert_eq!(resumed(Tep::P521, true), eno(&[2, 0xa2]));
+        let resumed = |tep, app_aware, syn: &[u8]| {
+            let reply = EnoOption::accept_resumption(tep, app_aware, &eno(syn));
+            assert_eq!(reply.app_aware(), app_aware);
+            reply
+        };
+        assert_eq!(resumed(Tep::P256, false, &[0x21]), eno(&[0xa1]));
+        assert_eq!(resumed(Tep::P521, true, &[0x22]), eno(&[2, 0xa2]));
+        assert_eq!(resumed(Tep::P256, false, &ID.0), eno(&[4, 0xa1]));
+        assert_eq!(resumed(Tep::P256, true, &[0x21, 2]), eno(&[6, 0xa1]));
         assert_eq!(EnoOption::bare().as_bytes(), [0xfd, 4, 0x45, 0x4e]);
         assert!(EnoOption::bare().is_bare() && !EnoOption::accept(Tep::P256, false).is_bare());
     }
