@@ -1,0 +1,251 @@
+//! What must hold between any two daemons, ours or the original.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::time::Duration;
+
+use crate::lab::applications::{exchange, local, read_exactly, remote, talk};
+use crate::lab::capture::Capture;
+use crate::lab::daemon::Daemon;
+use crate::lab::segment::hex;
+use crate::lab::wire_checks::{assert_only_records, opening};
+use crate::lab::{Lab, PORT};
+
+/// What the client says.
+pub const QUESTION: &[u8] = b"a question that nobody else may read";
+/// What the server says.
+pub const ANSWER: &[u8] = b"an answer that nobody else may read, either";
+
+/// True with `KX_SLOW`: full sizes.
+pub fn slow() -> bool {
+    std::env::var_os("KX_SLOW").is_some()
+}
+
+/// Panics when a tap saw what the applications said.
+pub fn assert_secret(tap: &Capture) {
+    for text in [QUESTION, ANSWER] {
+        assert!(!tap.contains(&text[..12]), "plaintext on the cable");
+    }
+}
+
+/// Opens a connection, talks, compares the ids of both ends, closes in order. Gives the id
+/// and the client's port.
+pub fn one_talk(lab: &Lab, client: &Daemon<'_>, server: &Daemon<'_>) -> (String, u16) {
+    one_talk_on(lab, client, server, &lab.server.listen(PORT))
+}
+
+/// The same with a listener that is there already.
+pub fn one_talk_on(
+    lab: &Lab,
+    client: &Daemon<'_>,
+    server: &Daemon<'_>,
+    listener: &TcpListener,
+) -> (String, u16) {
+    let (near, far) = lab.connect_to(listener).expect("connecting");
+    talk(&near, &far, QUESTION, ANSWER).expect("talking");
+    let id = id_of(client, server, &near);
+    let port = local(&near).port();
+    close_both(near, far);
+    (id, port)
+}
+
+/// The id of an open connection, the same at both ends.
+pub fn id_of(client: &Daemon<'_>, server: &Daemon<'_>, near: &TcpStream) -> String {
+    let (here, there) = (local(near), remote(near));
+    let row = client.row_of(here, there).expect("the client's row");
+    let other = server.row_of(there, here).expect("the server's row");
+    assert_eq!(row.id, other.id);
+    row.id
+}
+
+/// An orderly end, client first, seen by both.
+pub fn close_both(mut near: TcpStream, mut far: TcpStream) {
+    near.shutdown(Shutdown::Write).expect("closing");
+    let mut rest = Vec::new();
+    far.read_to_end(&mut rest).expect("the client's end");
+    drop(far);
+    near.read_to_end(&mut rest).expect("the server's end");
+    assert!(rest.is_empty());
+}
+
+/// A full exchange with P-256, nothing but records afterwards, one id.
+pub fn first_exchange(lab: &Lab, client: &Daemon<'_>, server: &Daemon<'_>) {
+    let tap = lab.tap();
+    let (id, port) = one_talk(lab, client, server);
+    assert_eq!(&id[..2], "21");
+    let seen = tap.segments();
+    let opening = opening(&seen, port);
+    assert_eq!(
+        opening.syn.as_deref().map(hex).as_deref(),
+        Some("fd06454e2122")
+    );
+    assert_eq!(
+        opening.syn_ack.as_deref().map(hex).as_deref(),
+        Some("fd05454e21")
+    );
+    assert!(opening.exchanged);
+    assert_only_records(&seen, port);
+    assert_secret(&tap);
+}
+
+/// Bulk up, bulk down, both at once; 100 MB each way with `KX_SLOW`.
+pub fn bulk(lab: &Lab, _: &Daemon<'_>, _: &Daemon<'_>) {
+    let size: u64 = if slow() { 100_000_000 } else { 8_000_000 };
+    let listener = lab.server.listen(PORT);
+    for (up, down) in [(size, 0), (0, size), (size / 4, size / 4)] {
+        let (near, far) = lab.connect_to(&listener).expect("connecting");
+        exchange(&near, &far, up, down).unwrap_or_else(|e| panic!("{up}/{down}: {e}"));
+    }
+}
+
+/// 800 connections one after the other.
+pub fn short_connections(lab: &Lab, client: &Daemon<'_>, server: &Daemon<'_>) {
+    let listener = lab.server.listen(PORT);
+    for number in 0..800_u32 {
+        let one = || -> io::Result<(TcpStream, TcpStream)> {
+            let (near, far) = lab.connect_to(&listener)?;
+            talk(&near, &far, &number.to_be_bytes(), b"four")?;
+            Ok((near, far))
+        };
+        let (near, far) = one().unwrap_or_else(|e| panic!("connection {number}: {e}"));
+        close_both(near, far);
+    }
+    one_talk_on(lab, client, server, &listener);
+}
+
+/// Twenty connections open together, all busy.
+pub fn at_once(lab: &Lab, client: &Daemon<'_>, server: &Daemon<'_>) {
+    let listener = lab.server.listen(PORT);
+    let mut open = Vec::new();
+    for _ in 0..20 {
+        open.push(lab.connect_to(&listener).expect("connecting"));
+    }
+    std::thread::scope(|scope| {
+        for (near, far) in &open {
+            scope.spawn(|| exchange(near, far, 60_000, 60_000).expect("exchanging"));
+        }
+    });
+    drop(open);
+    one_talk_on(lab, client, server, &listener);
+}
+
+/// The client half-closes and goes on reading.
+pub fn client_closes_first(lab: &Lab, _: &Daemon<'_>, _: &Daemon<'_>) {
+    let (near, far) = lab.connection(PORT).expect("connecting");
+    talk(&near, &far, QUESTION, ANSWER).expect("talking");
+    half_close(near, far);
+}
+
+/// The server half-closes and goes on reading.
+pub fn server_closes_first(lab: &Lab, _: &Daemon<'_>, _: &Daemon<'_>) {
+    let (near, far) = lab.connection(PORT).expect("connecting");
+    talk(&near, &far, QUESTION, ANSWER).expect("talking");
+    half_close(far, near);
+}
+
+fn half_close(mut first: TcpStream, mut second: TcpStream) {
+    first.shutdown(Shutdown::Write).expect("half-closing");
+    let mut rest = Vec::new();
+    second.read_to_end(&mut rest).expect("the first one's end");
+    for _ in 0..5 {
+        second
+            .write_all(ANSWER)
+            .expect("writing after the other's end");
+        read_exactly(&first, ANSWER).expect("reading after one's own end");
+    }
+    drop(second);
+    first.read_to_end(&mut rest).expect("the second one's end");
+    assert!(rest.is_empty());
+}
+
+/// Either end resets; the other's application learns it as a reset.
+pub fn resets(lab: &Lab, _: &Daemon<'_>, _: &Daemon<'_>) {
+    let listener = lab.server.listen(PORT);
+    for by_client in [true, false] {
+        let (near, far) = lab.connect_to(&listener).expect("connecting");
+        talk(&near, &far, QUESTION, ANSWER).expect("talking");
+        let (first, mut second) = if by_client { (near, far) } else { (far, near) };
+        rustix::net::sockopt::set_socket_linger(&first, Some(Duration::ZERO)).expect("linger");
+        drop(first);
+        let end = second.read(&mut [0; 10]).map_err(|e| e.kind());
+        assert_eq!(
+            end,
+            Err(io::ErrorKind::ConnectionReset),
+            "by client: {by_client}"
+        );
+    }
+}
+
+/// One full exchange and five that resume, each with its own id, named by its beginning.
+pub fn resumption(lab: &Lab, client: &Daemon<'_>, server: &Daemon<'_>) {
+    let tap = lab.tap();
+    let mut ids = Vec::new();
+    for number in 0..6 {
+        let (id, port) = one_talk(lab, client, server);
+        let opening = opening(&tap.segments(), port);
+        let syn = opening.syn.expect("ENO in the SYN");
+        let syn_ack = hex(&opening.syn_ack.expect("ENO in the SYN-ACK"));
+        if number == 0 {
+            assert_eq!((&id[..2], syn.len(), &*syn_ack), ("21", 6, "fd05454e21"));
+        } else {
+            // The original reads the name's random bytes for the application-aware bit, too,
+            // and then has one byte more in front.
+            let plain = syn_ack == "fd05454ea1" || syn_ack == "fd06454e04a1";
+            assert!(plain, "{syn_ack}");
+            assert_eq!((&id[..2], syn.len()), ("A1", 16));
+            assert_eq!(hex(&syn[6..]).to_uppercase(), id[..20]);
+        }
+        assert_eq!(opening.exchanged, number == 0);
+        assert!(!ids.contains(&id), "the same id twice");
+        ids.push(id);
+        assert_only_records(&tap.segments(), port);
+    }
+    assert_secret(&tap);
+}
+
+/// Three connections, none resumed.
+pub fn always_full(lab: &Lab, client: &Daemon<'_>, server: &Daemon<'_>) {
+    let tap = lab.tap();
+    for _ in 0..3 {
+        let (id, port) = one_talk(lab, client, server);
+        assert!(opening(&tap.segments(), port).exchanged);
+        assert_eq!(&id[..2], "21");
+    }
+}
+
+/// After a restart of the server's daemon: the client offers what the server no longer
+/// knows, and gets a full exchange in the same connection.
+pub fn after_server_restart(lab: &Lab, client: &Daemon<'_>, server: &Daemon<'_>) {
+    let tap = lab.tap();
+    let (id, port) = one_talk(lab, client, server);
+    let seen = opening(&tap.segments(), port);
+    assert_eq!(seen.syn.map(|o| o.len()), Some(16));
+    assert_eq!(
+        seen.syn_ack.as_deref().map(hex).as_deref(),
+        Some("fd05454e21")
+    );
+    assert!(seen.exchanged);
+    assert_eq!(&id[..2], "21");
+    // And the new chain goes on.
+    assert_eq!(&one_talk(lab, client, server).0[..2], "A1");
+}
+
+/// After a restart of the client's daemon: a new chain.
+pub fn after_client_restart(lab: &Lab, client: &Daemon<'_>, server: &Daemon<'_>) {
+    assert_eq!(&one_talk(lab, client, server).0[..2], "21");
+    assert_eq!(&one_talk(lab, client, server).0[..2], "A1");
+}
+
+/// A middlebox in front of the server or of the client strips the option: plain TCP.
+pub fn stripped(lab: &Lab, client: &Daemon<'_>, server: &Daemon<'_>) {
+    for (host, flags) in [(&lab.server, "SYN"), (&lab.client, "SYN,ACK")] {
+        host.strip_incoming(253, &format!("--tcp-flags SYN,ACK {flags}"));
+        let (near, far) = lab.connection(PORT).expect("connecting");
+        talk(&near, &far, QUESTION, ANSWER).expect("talking");
+        exchange(&near, &far, 300_000, 300_000).expect("exchanging");
+        assert_eq!((client.netstat(), server.netstat()), (vec![], vec![]));
+        host.lose_nothing();
+    }
+    // And encrypted once it is gone.
+    one_talk(lab, client, server);
+}
