@@ -137,6 +137,11 @@ fn run(case: &Case, input: &[u8], step: usize, in_front: usize) -> Vec<u8> {
             match connection.poll() {
                 Step::NeedInput => {}
                 Step::Reject(reject) => {
+                    let said = reject
+                        .bytes
+                        .get(9..12)
+                        .map(|s| String::from_utf8_lossy(s).into_owned());
+                    assert_eq!(reject.status.map(|s| s.to_string()), said, "{}", case.name);
                     out.extend_from_slice(&reject.bytes);
                     return out.as_slice().to_vec();
                 }

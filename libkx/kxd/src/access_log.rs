@@ -1,11 +1,11 @@
-//! `--access_log`: one JSON object per request or failed handshake, one per line (ours).
+//! `--access_log`: one JSON object per request, failed handshake or bad request, one per line (ours).
 //!
 //! Fields, in this order; those without a value are left out:
 //!
 //! | field | what |
 //! | --- | --- |
 //! | `time` | RFC 3339, local zone, microseconds; when the answer was ready |
-//! | `event` | `request` or `handshake_failed` |
+//! | `event` | `request`; `handshake_failed`; `bad_request`: it never became one that could be decided; `answer_cut`: the client did not take the answer of the `request` line before |
 //! | `remote` | `ip:port`, IPv6 in brackets |
 //! | `method` | as received |
 //! | `path` | percent-decoded, at most 2048 octets; what is not UTF-8 is U+FFFD |
@@ -13,8 +13,8 @@
 //! | `path_truncated` | true if the path was longer |
 //! | `key_path` | the key asked for (same rules, without `_hex`) |
 //! | `status` | of the answer |
-//! | `reason` | one word, why no key was given ([`crate::refusal::Refusal::reason`]); `ok` if it was |
-//! | `error` | text of a failed handshake |
+//! | `reason` | one word, why no key was given ([`crate::refusal::Refusal::reason`]); `ok` if it was; of the other events: `handshake`, `malformed`, `http2`, `header_timeout`, `body_timeout`, `large_headers`, `answer_timeout` |
+//! | `error` | text of a failed handshake or of an error in HTTP/2 |
 //! | `certificate` | the client's, `(0xSIG8 SUBJECT)` as in the log |
 //! | `fingerprint` | SHA-256 of the client's certificate, hex |
 //! | `tls` | `TLSv1.3`, ... |
@@ -73,6 +73,27 @@ pub struct Entry<'a> {
     pub duration: Duration,
     /// Length of the answer's body.
     pub bytes: u64,
+}
+
+/// A request that could not be decided, or an answer that was not taken.
+#[derive(Debug, Clone, Copy)]
+pub struct FaultEntry<'a> {
+    /// When it was noticed.
+    pub time: DateTime<FixedOffset>,
+    /// `bad_request` or `answer_cut`.
+    pub event: &'static str,
+    /// The client, `ip:port`.
+    pub remote: &'a str,
+    /// Status of the answer, if there was one.
+    pub status: Option<u16>,
+    /// One word.
+    pub reason: &'a str,
+    /// What was wrong, if more can be said.
+    pub error: Option<&'a str>,
+    /// The certificate whose key the client proved.
+    pub certificate: Option<&'a Certificate>,
+    /// TLS version as OpenSSL names it.
+    pub tls_version: &'a str,
 }
 
 #[derive(Serialize)]
@@ -141,8 +162,33 @@ impl<'a> Line<'a> {
 
     fn handshake_failed(time: DateTime<FixedOffset>, remote: &'a str, error: &'a str) -> Self {
         Line {
+            error: Some(String::from_utf8_lossy(cut(error.as_bytes(), MAX_ERROR))),
+            ..Line::event(time, "handshake_failed", remote, "handshake")
+        }
+    }
+
+    fn fault(entry: &FaultEntry<'a>) -> Self {
+        let shown = |e: &'a str| String::from_utf8_lossy(cut(e.as_bytes(), MAX_ERROR));
+        Line {
+            status: entry.status,
+            error: entry.error.map(shown),
+            certificate: entry.certificate.map(Certificate::short),
+            fingerprint: entry.certificate.map(|c| hex_sha256(c.der())),
+            tls: Some(entry.tls_version),
+            ..Line::event(entry.time, entry.event, entry.remote, entry.reason)
+        }
+    }
+
+    /// A line with nothing but what each has.
+    fn event(
+        time: DateTime<FixedOffset>,
+        event: &'static str,
+        remote: &'a str,
+        reason: &'a str,
+    ) -> Self {
+        Line {
             time: stamp(time),
-            event: "handshake_failed",
+            event,
             remote,
             method: None,
             path: None,
@@ -150,8 +196,8 @@ impl<'a> Line<'a> {
             path_truncated: false,
             key_path: None,
             status: None,
-            reason: "handshake",
-            error: Some(String::from_utf8_lossy(cut(error.as_bytes(), MAX_ERROR))),
+            reason,
+            error: None,
             certificate: None,
             fingerprint: None,
             tls: None,
@@ -282,6 +328,11 @@ impl AccessLog {
     /// Logs a handshake that failed, with the text of the log.
     pub fn handshake_failed(&self, remote: &str, error: &str) {
         self.write(&Line::handshake_failed(crate::clock::now(), remote, error));
+    }
+
+    /// Logs a request that could not be decided, or an answer that was not taken.
+    pub fn fault(&self, entry: &FaultEntry<'_>) {
+        self.write(&Line::fault(entry));
     }
 
     /// Lines that could not be written: the disk is full, or who reads the pipe is too slow.

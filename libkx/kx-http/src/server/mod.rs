@@ -85,6 +85,8 @@ pub struct Request {
 /// Last words to a client that did not send HTTP.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reject {
+    /// Status of the answer; `None` for a mere close, which is no fault of the client's.
+    pub status: Option<u16>,
     /// The whole answer; may be empty.
     pub bytes: Cow<'static, [u8]>,
     /// Whether the client may still be sending. The original shuts down its side, waits 500 ms and then
@@ -96,6 +98,7 @@ impl Reject {
     /// Just close.
     fn silent() -> Reject {
         Reject {
+            status: None,
             bytes: Cow::Borrowed(&[]),
             linger: false,
         }

@@ -46,6 +46,18 @@ macro_rules! answer {
 }
 
 impl Malformed {
+    fn status(self) -> u16 {
+        match self {
+            Malformed::Syntax
+            | Malformed::FieldName
+            | Malformed::HostMissing
+            | Malformed::HostInvalid => 400,
+            Malformed::HeadTooLarge => 431,
+            Malformed::TransferEncoding => 501,
+            Malformed::Version => 505,
+        }
+    }
+
     /// The whole answer. Unlike all others it has neither Date nor Content-Length.
     fn answer(self) -> &'static str {
         match self {
@@ -76,6 +88,7 @@ impl From<HeadError> for Malformed {
 impl From<Malformed> for Reject {
     fn from(malformed: Malformed) -> Reject {
         Reject {
+            status: Some(malformed.status()),
             bytes: Cow::Borrowed(malformed.answer().as_bytes()),
             linger: malformed == Malformed::HeadTooLarge,
         }

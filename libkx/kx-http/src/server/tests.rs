@@ -259,7 +259,12 @@ fn head_limit() {
             }
             match last {
                 Step::Request(_) => assert!(accepted),
-                Step::Reject(Reject { bytes, linger }) => {
+                Step::Reject(Reject {
+                    status,
+                    bytes,
+                    linger,
+                }) => {
+                    assert_eq!(status, Some(431));
                     assert!(!accepted && linger && bytes.starts_with(b"HTTP/1.1 431 "));
                 }
                 Step::NeedInput => panic!("{filler} {step}"),

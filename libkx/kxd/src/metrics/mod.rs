@@ -15,6 +15,15 @@ const STATUSES: [u16; 18] = [
     200, 301, 400, 403, 404, 405, 406, 408, 411, 413, 414, 417, 429, 431, 500, 501, 503, 505,
 ];
 
+/// Why a request, or the rest of its answer, was dropped.
+const DROPPED: [&str; 5] = [
+    "header_timeout",
+    "body_timeout",
+    "large_headers",
+    "http2",
+    "answer_timeout",
+];
+
 /// Upper bounds of the buckets of durations, in microseconds, and how they are written.
 const BUCKETS: [(u64, &str); 9] = [
     (1_000, "0.001"),
@@ -72,6 +81,7 @@ pub struct Metrics {
     handshakes_failed: Counter,
     requests: [Counter; STATUSES.len() + 1],
     request_time: Histogram,
+    dropped: [Counter; DROPPED.len()],
     rate_limited: Counter,
     hook_refusals: Counter,
     hook_time: Histogram,
@@ -121,6 +131,25 @@ impl Metrics {
 
     /// A request was answered with `status` after `took`.
     pub fn request(&self, status: u16, took: Duration) {
+        self.status(status);
+        self.request_time.observe(took);
+    }
+
+    /// What could not be understood was answered with `status`.
+    pub fn malformed(&self, status: u16) {
+        self.status(status);
+    }
+
+    /// A request was dropped without an answer, or its answer before the end. Unknown reasons count
+    /// nowhere.
+    pub fn dropped(&self, reason: &str) {
+        let at = DROPPED.iter().position(|r| *r == reason);
+        if let Some(counter) = at.and_then(|at| self.dropped.get(at)) {
+            counter.add(1);
+        }
+    }
+
+    fn status(&self, status: u16) {
         let at = STATUSES
             .iter()
             .position(|s| *s == status)
@@ -128,7 +157,6 @@ impl Metrics {
         if let Some(counter) = self.requests.get(at) {
             counter.add(1);
         }
-        self.request_time.observe(took);
     }
 
     /// A request was over `--rate_limit` (it is a request with status 429 too).
@@ -225,9 +253,21 @@ impl Metrics {
         }
         page.histogram(
             "request_duration_seconds",
-            "Time to answer.",
+            "Time to answer, malformed requests left out.",
             &self.request_time,
         );
+        page.head(
+            "requests_dropped_total",
+            "counter",
+            "Requests not answered, or not to the end, by reason.",
+        );
+        for (reason, counter) in DROPPED.iter().zip(&self.dropped) {
+            page.sample(
+                "requests_dropped_total",
+                &format!("reason=\"{reason}\""),
+                counter.get(),
+            );
+        }
         page.count(
             "rate_limited_total",
             "Requests over --rate_limit.",
@@ -325,6 +365,9 @@ mod tests {
         metrics.request(200, Duration::from_millis(3));
         metrics.request(403, Duration::from_secs(100));
         metrics.request(299, Duration::ZERO);
+        metrics.malformed(431);
+        metrics.dropped("header_timeout");
+        metrics.dropped("no such reason");
         metrics.rate_limited();
         metrics.hook_ran(Duration::from_millis(20), true);
         metrics.mail_sent();
@@ -340,6 +383,9 @@ mod tests {
             "kxd_requests_total{status=\"200\"} 2",
             "kxd_requests_total{status=\"403\"} 1",
             "kxd_requests_total{status=\"other\"} 1",
+            "kxd_requests_total{status=\"431\"} 1",
+            "kxd_requests_dropped_total{reason=\"header_timeout\"} 1",
+            "kxd_requests_dropped_total{reason=\"http2\"} 0",
             "kxd_request_duration_seconds_bucket{le=\"0.001\"} 2",
             "kxd_request_duration_seconds_bucket{le=\"0.005\"} 3",
             "kxd_request_duration_seconds_bucket{le=\"60\"} 3",

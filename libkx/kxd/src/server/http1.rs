@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout};
 
 use super::LARGE_HEAD;
 use super::connection::Established;
+use super::fault::{self, Fault};
 use crate::clock::http_date;
 use crate::handler::{self, Caller, Exchange};
 
@@ -48,12 +49,18 @@ pub(super) async fn serve(mut established: Established) {
                     let deadline = *header_deadline.get_or_insert(now + options.header_timeout);
                     deadline.saturating_duration_since(now)
                 };
-                let Some(n) = read(&mut established, &mut http, limit).await else {
-                    break;
+                let n = match read(&mut established, &mut http, limit).await {
+                    Ok(n) => n,
+                    Err(ReadError::Timeout) if !http.is_idle() => {
+                        tell(&mut established, &Fault::HeaderTimeout);
+                        break;
+                    }
+                    Err(_) => break,
                 };
                 head_octets += n;
                 if head_octets > LARGE_HEAD && large_head.is_none() {
                     let Ok(place) = shared.large_heads.try_acquire() else {
+                        tell(&mut established, &Fault::LargeHeaders);
                         break;
                     };
                     large_head = Some(place);
@@ -68,6 +75,9 @@ pub(super) async fn serve(mut established: Established) {
                 }
             }
             Step::Reject(reject) => {
+                if let Some(status) = reject.status {
+                    tell(&mut established, &Fault::Malformed(status));
+                }
                 let sent = write(&mut established, &reject.bytes).await;
                 if reject.linger && sent.is_ok() {
                     linger(&mut established).await;
@@ -91,8 +101,14 @@ async fn answer(established: &mut Established, http: &mut Connection, request: R
     let deadline = Instant::now() + limit;
     while !http.ready_to_respond() {
         let rest = deadline.saturating_duration_since(Instant::now());
-        if read(established, http, rest).await.is_none() {
-            return false;
+        match read(established, http, rest).await {
+            Ok(_) => {}
+            Err(why) => {
+                if let ReadError::Timeout = why {
+                    tell(established, &Fault::BodyTimeout);
+                }
+                return false;
+            }
         }
     }
     let Ok(client) = established.client().map(|c| c.cloned()) else {
@@ -126,12 +142,20 @@ async fn answer(established: &mut Established, http: &mut Connection, request: R
     http.keep_alive()
 }
 
-/// One read into the machine, and how many octets it gave; `None` if there is nothing to go on with.
+/// Why there is nothing to go on with.
+enum ReadError {
+    /// Nothing came in time.
+    Timeout,
+    /// The peer is gone, or sends what nobody asked for.
+    Broken,
+}
+
+/// One read into the machine, and how many octets it gave.
 async fn read(
     established: &mut Established,
     http: &mut Connection,
     limit: Duration,
-) -> Option<usize> {
+) -> Result<usize, ReadError> {
     let read = poll_fn(|cx| {
         SCRATCH.with_borrow_mut(|scratch| {
             let n = ready!(established.tls.poll_read_slice(cx, scratch))?;
@@ -147,7 +171,20 @@ async fn read(
             )
         })
     });
-    timeout(limit, read).await.ok()?.ok()
+    match timeout(limit, read).await {
+        Ok(read) => read.map_err(|_| ReadError::Broken),
+        Err(_) => Err(ReadError::Timeout),
+    }
+}
+
+fn tell(established: &mut Established, fault: &Fault) {
+    let client = established.client().ok().flatten().cloned();
+    let caller = Caller {
+        peer: &established.peer,
+        client: client.as_ref(),
+        tls_version: established.tls.ssl().version_str(),
+    };
+    fault::tell(&established.shared, &caller, fault);
 }
 
 async fn write(established: &mut Established, mut bytes: &[u8]) -> io::Result<()> {

@@ -13,6 +13,7 @@ use kx_http::server::Response;
 use tokio::time::timeout;
 
 use super::connection::Established;
+use super::fault::{self, Fault};
 use super::{Peer, Shared};
 use crate::clock::http_date;
 use crate::handler::{self, Caller, Exchange};
@@ -58,6 +59,27 @@ struct Connection {
     active: AtomicUsize,
 }
 
+impl Connection {
+    fn caller(&self) -> Caller<'_> {
+        Caller {
+            peer: &self.peer,
+            client: self.client.as_ref(),
+            tls_version: self.tls_version,
+        }
+    }
+
+    fn tell(&self, fault: &Fault) {
+        fault::tell(&self.shared, &self.caller(), fault);
+    }
+
+    /// Only what breaks the protocol: who resets his connection or goes away says so himself.
+    fn tell_of(&self, e: &h2::Error) {
+        if e.is_library() {
+            self.tell(&Fault::Http2(e.to_string()));
+        }
+    }
+}
+
 /// Serves streams until the peer closes, errs or stays idle.
 pub(super) async fn serve(mut established: Established, admitted: Admitted) {
     let Ok(client) = established.client().map(Option::<&ClientCerts>::cloned) else {
@@ -76,8 +98,10 @@ pub(super) async fn serve(mut established: Established, admitted: Admitted) {
         .max_concurrent_streams(STREAMS_AT_ONCE)
         .max_header_list_size(HEADER_LIST_OCTETS)
         .handshake::<_, Bytes>(established.tls);
-    let Ok(Ok(mut h2)) = timeout(options.header_timeout, handshake).await else {
-        return;
+    let mut h2 = match timeout(options.header_timeout, handshake).await {
+        Ok(Ok(h2)) => h2,
+        Ok(Err(e)) => return connection.tell_of(&e),
+        Err(_) => return connection.tell(&Fault::HeaderTimeout),
     };
     loop {
         match timeout(options.idle_timeout, h2.accept()).await {
@@ -93,7 +117,8 @@ pub(super) async fn serve(mut established: Established, admitted: Admitted) {
                     answer(&active.0, request, respond).await;
                 });
             }
-            Ok(Some(Err(_)) | None) => return,
+            Ok(Some(Err(e))) => return connection.tell_of(&e),
+            Ok(None) => return,
             // Nothing new for the whole time; a stream may still wait for its hook.
             Err(_) if connection.active.load(Ordering::Relaxed) > 0 => {}
             Err(_) => {
@@ -121,12 +146,7 @@ async fn answer(
 ) {
     let head_only = request.method() == http::Method::HEAD;
     let (exchange, body) = take_apart(request);
-    let caller = Caller {
-        peer: &connection.peer,
-        client: connection.client.as_ref(),
-        tls_version: connection.tls_version,
-    };
-    let response = handler::respond(&connection.shared, &caller, exchange).await;
+    let response = handler::respond(&connection.shared, &connection.caller(), exchange).await;
     // An error here is the peer's reset or its end: there is nobody to tell.
     let _ = send(&mut respond, &response, head_only).await;
     drop(response);

@@ -6,6 +6,7 @@
 
 mod accept;
 mod connection;
+mod fault;
 mod http1;
 mod http2;
 mod listen_address;
