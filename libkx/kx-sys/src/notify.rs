@@ -81,6 +81,38 @@ impl Notifier {
         socket.set_write_timeout(Some(PATIENCE))?;
         socket.send_to_addr(message, address).map(drop)
     }
+
+    /// A connection to the manager that is still there when its address cannot be reached any more,
+    /// for one that changes its root directory or gives up making sockets. `None` if nobody listens.
+    #[must_use]
+    pub fn connect(&self) -> Option<ConnectedNotifier> {
+        let socket = UnixDatagram::unbound().ok()?;
+        socket.connect_addr(self.0.as_ref()?).ok()?;
+        socket.set_write_timeout(Some(PATIENCE)).ok()?;
+        Some(ConnectedNotifier(socket))
+    }
+}
+
+/// See [`Notifier::connect`].
+#[derive(Debug)]
+pub struct ConnectedNotifier(UnixDatagram);
+
+impl ConnectedNotifier {
+    /// As [`Notifier::ready`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn ready(&self) -> io::Result<()> {
+        self.0.send(b"READY=1").map(drop)
+    }
+
+    /// As [`Notifier::stopping`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn stopping(&self) -> io::Result<()> {
+        self.0.send(b"STOPPING=1").map(drop)
+    }
 }
 
 #[cfg(test)]
@@ -104,6 +136,11 @@ mod tests {
         let notifier = Notifier::new(Some(path.as_os_str()));
         notifier.ready().expect("sent");
         assert_eq!(received(&socket), "READY=1");
+        let connected = notifier.connect().expect("connected");
+        connected.ready().expect("sent");
+        assert_eq!(received(&socket), "READY=1");
+        connected.stopping().expect("sent");
+        assert_eq!(received(&socket), "STOPPING=1");
         notifier.status("a\nb").expect("sent");
         assert_eq!(received(&socket), "STATUS=a b");
         notifier.stopping().expect("sent");
@@ -132,6 +169,7 @@ mod tests {
         for value in [None, Some(""), Some("relative"), Some("vsock:2:1234")] {
             let notifier = Notifier::new(value.map(OsStr::new));
             assert!(!notifier.is_connected());
+            assert!(notifier.connect().is_none());
             notifier.ready().expect("nothing to do");
         }
     }

@@ -1,4 +1,9 @@
-//! tcpcryptd.
+//! The tcpcrypt daemon. See tcpcryptd(8).
 #![forbid(unsafe_code)]
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let posix = std::env::var_os("POSIXLY_CORRECT").is_some();
+    ExitCode::from(tcpcryptd::run(std::env::args_os(), posix))
+}

@@ -1,0 +1,224 @@
+//! From a queued packet to its verdict.
+
+use std::time::Instant;
+
+use kx_sys::nfqueue::{Decision, Packet, Verdict as QueueVerdict};
+
+use crate::engine::{Direction, Endpoint, Verdict};
+use crate::log::{Log, NOISY};
+use crate::options::Options;
+use crate::self_tests::{Dropper, Point};
+
+/// Mark of packets that we send to the wire ("tcp", 1). They come through the queue like those of
+/// the host, and are known by it.
+pub const MARK_OUTWARD: u32 = 0x7463_7001;
+/// Mark of packets that we send to this host ("tcp", 2). They come through the queue twice: on their
+/// way out to the loopback interface, and in again.
+pub const MARK_INWARD: u32 = 0x7463_7002;
+
+/// What is done with packets that are not our own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Policy {
+    /// `-a`
+    Accept,
+    /// `-m`
+    Modify,
+    /// tcpcrypt
+    Encrypt,
+}
+
+/// Numbers for the state dump.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Counters {
+    /// Packets that came.
+    pub packets: u64,
+    /// Of these, replaced.
+    pub replaced: u64,
+    /// Of these, dropped.
+    pub dropped: u64,
+    /// Of these, made by ourselves.
+    pub own: u64,
+}
+
+/// How packets are judged.
+#[derive(Debug)]
+pub struct Divert {
+    policy: Policy,
+    repeat: Option<u32>,
+    dropper: Option<Dropper>,
+    /// What happened so far.
+    pub counters: Counters,
+}
+
+impl Divert {
+    /// As the command line says. `dropper` only with `-t 2`.
+    #[must_use]
+    pub fn new(options: &Options, dropper: Option<Dropper>) -> Divert {
+        Divert {
+            // The original asks for -a first, too.
+            policy: if options.accept {
+                Policy::Accept
+            } else if options.modify {
+                Policy::Modify
+            } else {
+                Policy::Encrypt
+            },
+            repeat: options.repeat_mark(),
+            dropper,
+            counters: Counters::default(),
+        }
+    }
+
+    /// Judges a packet. A replacement is appended to `out`.
+    pub fn decide(
+        &mut self,
+        endpoint: &mut Endpoint,
+        log: &Log,
+        now: Instant,
+        packet: &Packet<'_>,
+        out: &mut Vec<u8>,
+    ) -> Decision {
+        self.counters.packets += 1;
+        if let Some(decision) = self.own(packet) {
+            self.counters.own += 1;
+            return decision;
+        }
+        let direction = match packet.hook {
+            hook if hook.is_inward() => Direction::In,
+            hook if hook.is_outward() => Direction::Out,
+            // Not to or from this host: nothing of ours.
+            _ => return self.pass(packet, false),
+        };
+        let start = out.len();
+        let verdict = self.verdict(endpoint, log, now, direction, packet, out);
+        match verdict {
+            Verdict::Accept => self.pass(packet, false),
+            Verdict::Replace => {
+                self.counters.replaced += 1;
+                self.pass(packet, true)
+            }
+            Verdict::Drop => {
+                out.truncate(start);
+                self.counters.dropped += 1;
+                Decision {
+                    verdict: QueueVerdict::Drop,
+                    mark: None,
+                    replace: false,
+                }
+            }
+        }
+    }
+
+    fn verdict(
+        &mut self,
+        endpoint: &mut Endpoint,
+        log: &Log,
+        now: Instant,
+        direction: Direction,
+        packet: &Packet<'_>,
+        out: &mut Vec<u8>,
+    ) -> Verdict {
+        match self.policy {
+            Policy::Accept => return Verdict::Accept,
+            Policy::Modify => {
+                out.extend_from_slice(without_padding(packet.payload));
+                return Verdict::Replace;
+            }
+            Policy::Encrypt => {}
+        }
+        let inward = direction == Direction::In;
+        if self.drops(Point::Before, inward) {
+            return Verdict::Drop;
+        }
+        if log.shows(NOISY) {
+            log.say(NOISY, PacketLine(packet.payload, inward));
+        }
+        let verdict = endpoint.handle_packet(now, direction, packet.payload, out);
+        if self.drops(Point::After, inward) {
+            return Verdict::Drop;
+        }
+        verdict
+    }
+
+    fn drops(&mut self, point: Point, inward: bool) -> bool {
+        match &mut self.dropper {
+            Some(dropper) => dropper.drops(point, inward),
+            None => false,
+        }
+    }
+
+    /// Packets of ours go on; where their way ends, the mark is taken off.
+    fn own(&self, packet: &Packet<'_>) -> Option<Decision> {
+        match packet.mark {
+            MARK_INWARD if packet.hook.is_outward() => Some(Decision {
+                verdict: QueueVerdict::Accept,
+                mark: None,
+                replace: false,
+            }),
+            MARK_INWARD | MARK_OUTWARD => Some(match self.repeat {
+                Some(mark) => repeat(mark, false),
+                None => Decision {
+                    verdict: QueueVerdict::Accept,
+                    mark: Some(0),
+                    replace: false,
+                },
+            }),
+            _ => None,
+        }
+    }
+
+    fn pass(&self, packet: &Packet<'_>, replace: bool) -> Decision {
+        match self.repeat {
+            // Other bits of the mark belong to somebody else. A packet that comes although it has
+            // the mark would come for ever: the rules do not look at it.
+            Some(mark) if packet.mark & mark != mark => repeat(packet.mark | mark, replace),
+            _ => Decision {
+                verdict: QueueVerdict::Accept,
+                mark: None,
+                replace,
+            },
+        }
+    }
+}
+
+fn repeat(mark: u32, replace: bool) -> Decision {
+    Decision {
+        verdict: QueueVerdict::Repeat,
+        mark: Some(mark),
+        replace,
+    }
+}
+
+/// An IPv4 packet as long as it says, without what a link layer appended.
+fn without_padding(packet: &[u8]) -> &[u8] {
+    let stated = packet.get(2..4).and_then(|octets| octets.first_chunk());
+    let length = stated.map(|octets| usize::from(u16::from_be_bytes(*octets)));
+    length
+        .and_then(|length| packet.get(..length))
+        .filter(|packet| packet.len() >= 20)
+        .unwrap_or(packet)
+}
+
+/// A packet as `-vvv` shows it: ends, length, flags, direction.
+struct PacketLine<'a>(&'a [u8], bool);
+
+impl std::fmt::Display for PacketLine<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let PacketLine(packet, inward) = *self;
+        let octet = |at: usize| packet.get(at).copied().unwrap_or(0);
+        let number = |at: usize| u16::from_be_bytes([octet(at), octet(at + 1)]);
+        let ip = |at: usize| {
+            std::net::Ipv4Addr::new(octet(at), octet(at + 1), octet(at + 2), octet(at + 3))
+        };
+        let tcp = usize::from(octet(0) & 15) * 4;
+        write!(formatter, "{}:{}->", ip(12), number(tcp))?;
+        write!(formatter, "{}:{} {} ", ip(16), number(tcp + 2), number(2))?;
+        let flags = octet(tcp + 13);
+        for (bit, letter) in [(2, 'S'), (16, 'A'), (4, 'R'), (1, 'F')] {
+            if flags & bit != 0 {
+                write!(formatter, "{letter}")?;
+            }
+        }
+        write!(formatter, " [{}]", if inward { "in" } else { "out" })
+    }
+}

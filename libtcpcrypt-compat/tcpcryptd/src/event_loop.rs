@@ -1,0 +1,270 @@
+//! One thread that waits for packets, requests, signals and deadlines, and does what each asks for.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::{Duration, Instant};
+
+use crate::engine::{ClientId, Endpoint};
+use kx_sys::conntrack::LiberalTracking;
+use kx_sys::nfqueue::{Batch, Message, Messages, Queue, Verdicts};
+use kx_sys::signals::{Signals, number};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::control_socket::ControlSocket;
+use crate::divert::Divert;
+use crate::injector::Injector;
+use crate::log::{DEBUG, Log};
+
+/// Datagrams received with one call.
+const BATCH: usize = 64;
+/// Batches after which the others get their turn.
+const BATCHES_IN_A_ROW: usize = 16;
+/// Requests after which the others get their turn.
+const REQUESTS_IN_A_ROW: usize = 64;
+/// How long the last packets may take at the end.
+const FAREWELL: Duration = Duration::from_millis(300);
+/// How long to wait for one of them.
+const FAREWELL_STEP: Duration = Duration::from_millis(20);
+
+/// What the loop works with; everything is open when it is made.
+pub struct Parts {
+    /// Where packets come from.
+    pub queue: Queue,
+    /// How they are judged.
+    pub divert: Divert,
+    /// Where packets go to that we make.
+    pub injector: Injector,
+    /// Where programs ask.
+    pub control: ControlSocket,
+    /// What ends the daemon.
+    pub signals: Signals,
+    /// To be put back at the end.
+    pub tracking: Option<LiberalTracking>,
+    /// The protocol.
+    pub endpoint: Endpoint,
+}
+
+/// The running daemon.
+pub struct Daemon {
+    parts: Parts,
+    batch: Batch,
+    verdicts: Verdicts,
+    answer: Vec<u8>,
+    send_errors: u64,
+    refused_verdicts: u64,
+}
+
+impl Daemon {
+    /// Everything is there.
+    #[must_use]
+    pub fn new(parts: Parts) -> Daemon {
+        Daemon {
+            verdicts: parts.queue.verdicts(),
+            parts,
+            batch: Batch::new(BATCH),
+            answer: Vec::new(),
+            send_errors: 0,
+            refused_verdicts: 0,
+        }
+    }
+
+    /// Works until a signal says otherwise, then resets what is encrypted and puts back what was
+    /// changed.
+    ///
+    /// # Errors
+    /// The queue cannot be read any more.
+    pub fn run(&mut self, log: &mut Log) -> io::Result<()> {
+        let result = self.work(log);
+        if result.is_ok() {
+            // The line that the original leaves behind for the ^C on the terminal.
+            log.say_part("\n");
+        }
+        self.say_farewell(log);
+        result
+    }
+
+    /// The state, as a signal asks for it and at the end.
+    pub fn dump(&self, log: &Log) {
+        let control = self.parts.control.as_fd().as_raw_fd();
+        let queue = self.parts.queue.as_fd().as_raw_fd();
+        log.dump(&[control, queue], self);
+    }
+
+    fn work(&mut self, log: &mut Log) -> io::Result<()> {
+        loop {
+            let wait = self.parts.endpoint.poll_timeout();
+            let ready = self.wait(wait)?;
+            if ready.signal && self.is_asked_to_end(log)? {
+                return Ok(());
+            }
+            if ready.packets {
+                self.handle_packets(log)?;
+            }
+            if ready.request {
+                self.handle_requests();
+            }
+            let now = Instant::now();
+            if wait.is_some_and(|deadline| deadline <= now) {
+                self.parts.endpoint.handle_timeout(now);
+            }
+            self.drain(log, now);
+        }
+    }
+
+    fn wait(&self, deadline: Option<Instant>) -> io::Result<Ready> {
+        let mut descriptors = [
+            PollFd::new(&self.parts.queue, PollFlags::IN),
+            PollFd::new(&self.parts.control, PollFlags::IN),
+            PollFd::new(&self.parts.signals, PollFlags::IN),
+        ];
+        let timeout = deadline.map(|deadline| {
+            let wait = deadline.saturating_duration_since(Instant::now());
+            Timespec::try_from(wait).unwrap_or(Timespec {
+                tv_sec: 3600,
+                tv_nsec: 0,
+            })
+        });
+        match poll(&mut descriptors, timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let [packets, request, signal] = descriptors.map(|fd| !fd.revents().is_empty());
+        Ok(Ready {
+            packets,
+            request,
+            signal,
+        })
+    }
+
+    fn is_asked_to_end(&self, log: &Log) -> io::Result<bool> {
+        while let Some(signal) = self.parts.signals.next()? {
+            match signal {
+                number::USER1 => self.dump(log),
+                _ => return Ok(true),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Takes packets until there are none; their verdicts go out in front of what is injected, so
+    /// that packets stay in order.
+    fn handle_packets(&mut self, log: &mut Log) -> io::Result<()> {
+        for _ in 0..BATCHES_IN_A_ROW {
+            let received = self.parts.queue.receive(&mut self.batch)?;
+            if received == 0 {
+                break;
+            }
+            let now = Instant::now();
+            for datagram in self.batch.datagrams() {
+                for message in Messages::new(datagram) {
+                    match message {
+                        Ok(Message::Packet(packet)) => {
+                            let parts = &mut self.parts;
+                            self.verdicts.decide(packet.id, |out| {
+                                let endpoint = &mut parts.endpoint;
+                                parts.divert.decide(endpoint, log, now, &packet, out)
+                            });
+                        }
+                        Ok(Message::Answer { error: Some(_), .. }) => self.refused_verdicts += 1,
+                        Ok(_) => {}
+                        Err(error) => log.event(now, DEBUG, error),
+                    }
+                }
+                if self.verdicts.is_full() {
+                    send(&self.parts.queue, &mut self.verdicts, &mut self.send_errors);
+                }
+            }
+            send(&self.parts.queue, &mut self.verdicts, &mut self.send_errors);
+            self.parts.injector.drain(&mut self.parts.endpoint);
+            if received < self.batch.slots() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn handle_requests(&mut self) {
+        let now = Instant::now();
+        for _ in 0..REQUESTS_IN_A_ROW {
+            let Some((client, request)) = self.parts.control.receive() else {
+                break;
+            };
+            self.parts
+                .endpoint
+                .handle_control(now, ClientId(client), request);
+        }
+    }
+
+    /// What the protocol wants to have done.
+    fn drain(&mut self, log: &mut Log, now: Instant) {
+        self.parts.injector.drain(&mut self.parts.endpoint);
+        loop {
+            self.answer.clear();
+            let Some(client) = self.parts.endpoint.poll_control(&mut self.answer) else {
+                break;
+            };
+            self.parts.control.answer(client.0, &self.answer);
+        }
+        while let Some(event) = self.parts.endpoint.poll_event() {
+            log.event(now, event.level, &event);
+        }
+    }
+
+    /// Resets encrypted connections at both ends: without us they could only stall, or show plain
+    /// text. The resets come through the queue themselves, so it is served a little longer.
+    fn say_farewell(&mut self, log: &mut Log) {
+        self.parts.endpoint.shutdown();
+        let end = Instant::now() + FAREWELL;
+        let mut waiting = self.parts.injector.drain(&mut self.parts.endpoint);
+        while waiting && Instant::now() < end {
+            let step = Instant::now() + FAREWELL_STEP;
+            waiting = matches!(self.wait(Some(step)), Ok(ready) if ready.packets)
+                && self.handle_packets(log).is_ok();
+        }
+        self.drain(log, Instant::now());
+        if let Some(tracking) = &mut self.parts.tracking {
+            if let Err(error) = tracking.restore() {
+                log.complain(format_args!("nf_conntrack_tcp_be_liberal: {error}"));
+            }
+        }
+    }
+}
+
+fn send(queue: &Queue, verdicts: &mut Verdicts, errors: &mut u64) {
+    if queue.send(verdicts).is_err() {
+        *errors += 1;
+    }
+}
+
+/// What [`Daemon::wait`] found.
+struct Ready {
+    packets: bool,
+    request: bool,
+    signal: bool,
+}
+
+/// The lines that `-v` adds to the state dump.
+impl fmt::Display for Daemon {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counters = &self.parts.divert.counters;
+        let injector = &self.parts.injector;
+        writeln!(
+            formatter,
+            "Packets: {} in queue, {} replaced, {} dropped, {} own; {} injected, {} failed",
+            counters.packets,
+            counters.replaced,
+            counters.dropped,
+            counters.own,
+            injector.sent,
+            injector.failed,
+        )?;
+        writeln!(
+            formatter,
+            "Verdicts: {} refused, {} sends failed, {} packets too long",
+            self.refused_verdicts,
+            self.send_errors,
+            self.verdicts.refused_replacements(),
+        )
+    }
+}

@@ -1,0 +1,54 @@
+//! Packets that nobody sent but we.
+
+use std::io;
+
+use crate::engine::{Direction, Endpoint};
+use kx_sys::raw_socket::RawSocket;
+
+use crate::divert::{MARK_INWARD, MARK_OUTWARD};
+
+/// A socket for each direction, since the mark is the socket's.
+#[derive(Debug)]
+pub struct Injector {
+    outward: RawSocket,
+    inward: RawSocket,
+    buffer: Vec<u8>,
+    /// Packets sent.
+    pub sent: u64,
+    /// Packets that the system did not take.
+    pub failed: u64,
+}
+
+impl Injector {
+    /// Opens the sockets.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn open() -> io::Result<Injector> {
+        Ok(Injector {
+            outward: RawSocket::open(MARK_OUTWARD)?,
+            inward: RawSocket::open(MARK_INWARD)?,
+            buffer: Vec::new(),
+            sent: 0,
+            failed: 0,
+        })
+    }
+
+    /// Sends all that waits; true if there was something. What cannot be sent is lost like any
+    /// packet, the protocol repeats it.
+    pub fn drain(&mut self, endpoint: &mut Endpoint) -> bool {
+        let before = self.sent + self.failed;
+        loop {
+            self.buffer.clear();
+            let socket = match endpoint.poll_transmit(&mut self.buffer) {
+                None => return self.sent + self.failed > before,
+                Some(Direction::Out) => &self.outward,
+                Some(Direction::In) => &self.inward,
+            };
+            match socket.send(&self.buffer) {
+                Ok(()) => self.sent += 1,
+                Err(_) => self.failed += 1,
+            }
+        }
+    }
+}

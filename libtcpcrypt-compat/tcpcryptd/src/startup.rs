@@ -1,0 +1,290 @@
+//! From the command line to the running daemon, in the original's order and with its words
+//! (tcpcrypt spec 2.1): open everything, then give everything up.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use kx_sys::conntrack::LiberalTracking;
+use kx_sys::nfqueue::{self, Queue};
+use kx_sys::notify::Notifier;
+use kx_sys::privileges::{self, DropError, User};
+use kx_sys::sandbox;
+use kx_sys::signals::{Signals, number};
+use rustix::thread::CapabilitySet;
+use tcpcrypt_control::{Address, AddressError};
+
+use crate::control_socket::ControlSocket;
+use crate::divert::Divert;
+use crate::event_loop::{Daemon, Parts};
+use crate::injector::Injector;
+use crate::log::{ALWAYS, DEBUG, DEFAULT, Log, system_text};
+use crate::options::Options;
+use crate::self_tests::{self, Dropper, TestError};
+use crate::usage;
+
+/// Octets of additional randomness that the original reads.
+const SEED: usize = 4;
+
+/// What ends the start. `Display` is the line behind the program's name.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// `-r`
+    #[error("Could not open random device {path}: {}", system_text(source))]
+    OpenRandom {
+        /// As given.
+        path: String,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// Neither of the two is there.
+    #[error("Could not find a random device")]
+    NoRandom,
+    /// Too short, or not readable.
+    #[error("Could not read random seed from {0}")]
+    ReadRandom(String),
+    /// Nothing but zeros in it.
+    #[error("Could not provide random seed")]
+    NoSeed,
+    /// `-t`
+    #[error("Test {0} out of range")]
+    TestRange(i32),
+    /// `-t 2` without `-T`.
+    #[error("Need a packet number parameter.  1 is first.")]
+    NoPacketNumber,
+    /// `-t 0` and `-t 1`.
+    #[error(transparent)]
+    Test(#[from] TestError),
+    /// The queue.
+    #[error("{}: {}", .0.step, system_text(&.0.source))]
+    Queue(#[from] nfqueue::OpenError),
+    /// `-u`
+    #[error("interpreting socket address '{text}': {source}")]
+    Address {
+        /// As given.
+        text: String,
+        /// What is wrong with it.
+        source: AddressError,
+    },
+    /// A call of the system's, by its name.
+    #[error("{call}: {}", system_text(source))]
+    Call {
+        /// With parentheses.
+        call: &'static str,
+        /// Its error.
+        source: io::Error,
+    },
+    /// `-U`, nobody of that name.
+    #[error("Can't find user '{0}'")]
+    NoUser(String),
+    /// `-U`, and nobody knows.
+    #[error("Can't find user '{name}': {}", system_text(source))]
+    User {
+        /// As given.
+        name: String,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// Privileges could not be given up.
+    #[error("{}", drop_text(.0))]
+    Drop(#[from] DropError),
+}
+
+fn call(call: &'static str) -> impl FnOnce(io::Error) -> StartError {
+    move |source| StartError::Call { call, source }
+}
+
+fn drop_text(error: &DropError) -> String {
+    match error {
+        DropError::SetGid { source, .. }
+        | DropError::InitGroups { source, .. }
+        | DropError::Chroot { source, .. }
+        | DropError::Chdir(source)
+        | DropError::SetUid { source, .. }
+        | DropError::Capabilities { source, .. } => format!("{error}: {}", system_text(source)),
+        DropError::NotDropped(_) => error.to_string(),
+    }
+}
+
+/// Runs what the options ask for, to its end.
+///
+/// # Errors
+/// What the original says on standard error before it ends with code 1. Nothing is changed then.
+pub fn run(options: &Options, log: &mut Log) -> Result<(), StartError> {
+    let signals = Signals::collect(&[number::INTERRUPT, number::TERMINATE, number::USER1])
+        .map_err(call("signal(SIGINT)"))?;
+    log.say(ALWAYS, "Initializing...");
+    let seed = read_seed(options, log)?;
+    match options.test {
+        None => daemon(options, log, signals, &seed, None),
+        Some(test) => self_test(test, options, log, signals, &seed),
+    }
+}
+
+fn self_test(
+    test: i32,
+    options: &Options,
+    log: &mut Log,
+    signals: Signals,
+    seed: &[u8],
+) -> Result<(), StartError> {
+    let name = usize::try_from(test)
+        .ok()
+        .and_then(|index| usage::TESTS.get(index))
+        .ok_or(StartError::TestRange(test))?;
+    log.say(ALWAYS, format_args!("Running test {test}: {name}"));
+    match test {
+        0 => self_tests::cipher_throughput(log, &signals)?,
+        1 => self_tests::mac_throughput(log, &signals, options)?,
+        _ => {
+            let dropper = Dropper::new(options).ok_or(StartError::NoPacketNumber)?;
+            return daemon(options, log, signals, seed, Some(dropper));
+        }
+    }
+    log.say_part("\n");
+    log.dump(&[], "");
+    Ok(())
+}
+
+/// Additional randomness, from the device that was named or one of the usual ones.
+fn read_seed(options: &Options, log: &Log) -> Result<[u8; SEED], StartError> {
+    let (path, mut file) = match &options.random_path {
+        Some(path) => {
+            let shown = path.to_string_lossy().into_owned();
+            match File::open(path) {
+                Ok(file) => (shown, file),
+                Err(source) => {
+                    return Err(StartError::OpenRandom {
+                        path: shown,
+                        source,
+                    });
+                }
+            }
+        }
+        None => ["/dev/urandom", "/dev/random"]
+            .into_iter()
+            .find_map(|path| Some((path.to_owned(), File::open(path).ok()?)))
+            .ok_or(StartError::NoRandom)?,
+    };
+    log.say_part(format_args!("Reading random seed from {path} "));
+    let mut seed = [0; SEED];
+    file.read_exact(&mut seed)
+        .map_err(|_| StartError::ReadRandom(path))?;
+    log.say_part("\n");
+    if seed == [0; SEED] {
+        return Err(StartError::NoSeed);
+    }
+    Ok(seed)
+}
+
+fn daemon(
+    options: &Options,
+    log: &mut Log,
+    signals: Signals,
+    seed: &[u8],
+    dropper: Option<Dropper>,
+) -> Result<(), StartError> {
+    let _ = seed;
+    let queue = Queue::open(nfqueue::Settings::new(options.queue_number()))?;
+    log.say(
+        DEFAULT,
+        format_args!(
+            "Divert packets using iptables -j NFQUEUE --queue-num {}",
+            options.divert_port
+        ),
+    );
+    if !options.driver_params.is_empty() {
+        let mark = options.repeat_mark().unwrap_or(0);
+        let line = format_args!("Also, add -m mark --mark 0x0/0x{mark:x}");
+        log.say(DEFAULT, line);
+    }
+    let injector = Injector::open().map_err(call("socket()"))?;
+    let mut control = bind_control(options, log)?;
+    let notifier = Notifier::from_environment().connect();
+    let mut tracking = track_liberally(log);
+    if let Err(error) = drop_privileges(options, log) {
+        if let Some(tracking) = &mut tracking {
+            let _ = tracking.restore();
+        }
+        return Err(error);
+    }
+    let _ = &mut control;
+    log.say(ALWAYS, "Running");
+    if let Some(notifier) = &notifier {
+        let _ = notifier.ready();
+    }
+    let mut daemon = Daemon::new(Parts {
+        queue,
+        divert: Divert::new(options, dropper),
+        injector,
+        control,
+        signals,
+        tracking,
+        endpoint: crate::engine::Endpoint,
+    });
+    let result = daemon.run(log);
+    if let Some(notifier) = &notifier {
+        let _ = notifier.stopping();
+    }
+    daemon.dump(log);
+    result.map_err(call("read(divert)"))
+}
+
+fn bind_control(options: &Options, log: &Log) -> Result<ControlSocket, StartError> {
+    let text = &options.control;
+    let address = Address::parse(text.as_bytes()).map_err(|source| StartError::Address {
+        text: text.to_string_lossy().into_owned(),
+        source,
+    })?;
+    let line = format_args!("Opening control socket at {address}");
+    log.say(DEFAULT, line);
+    ControlSocket::bind(&address).map_err(call("bind()"))
+}
+
+/// Connection tracking sees plain sequence numbers on one side of us and others on the other.
+fn track_liberally(log: &Log) -> Option<LiberalTracking> {
+    match LiberalTracking::set() {
+        Ok(tracking) => {
+            if tracking.as_ref().is_some_and(LiberalTracking::was_changed) {
+                log.say(
+                    DEFAULT,
+                    "Setting nf_conntrack_tcp_be_liberal to 1 until the end",
+                );
+            }
+            tracking
+        }
+        Err(error) => {
+            log.say(
+                DEFAULT,
+                format_args!(
+                    "Could not set nf_conntrack_tcp_be_liberal: {}",
+                    system_text(&error)
+                ),
+            );
+            None
+        }
+    }
+}
+
+fn drop_privileges(options: &Options, log: &Log) -> Result<(), StartError> {
+    let jail = options.jail_dir.to_string_lossy();
+    let name = options.jail_user.to_string_lossy();
+    log.say(
+        DEFAULT,
+        format_args!("Attempting to drop privileges with chroot={jail} and user={name}"),
+    );
+    let user = User::find(&name)
+        .map_err(|source| StartError::User {
+            name: name.clone().into_owned(),
+            source,
+        })?
+        .ok_or_else(|| StartError::NoUser(name.into_owned()))?;
+    let jail = Path::new(&options.jail_dir);
+    privileges::drop_to(&user, jail, CapabilitySet::NET_ADMIN)?;
+    // Best effort like all that follows: the limit for core files may be fixed from outside.
+    let _ = kx_sys::hardening::forbid_core_dumps();
+    let report = sandbox::confine(&[sandbox::BASIC_CALLS, sandbox::SOCKET_CALLS]);
+    log.say(DEBUG, format_args!("Sandbox: {report}"));
+    Ok(())
+}
