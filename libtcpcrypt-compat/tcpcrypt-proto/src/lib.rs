@@ -5,6 +5,10 @@
 #![forbid(unsafe_code)]
 
 pub mod cache;
+pub mod config;
+pub mod endpoint;
 pub mod eno;
 pub mod entropy;
+pub mod event;
 pub mod legacy;
+pub mod verdict;

@@ -1,0 +1,92 @@
+//! What the daemon's options decide, and the bounds that keep hostile input from growing anything.
+
+use std::time::Duration;
+
+use crate::eno::Tep;
+
+/// How an endpoint behaves (options of tcpcryptd, tcpcrypt spec 2.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Config {
+    /// Without it new connections pass untouched (`-d` clears it). Those that are encrypted go on.
+    pub enabled: bool,
+    /// Sessions are stored and resumed (`-c` clears it).
+    pub session_cache: bool,
+    /// Retransmissions and delayed work by timer (`-i` clears it). Bounds in time hold without it, too.
+    pub timers: bool,
+    /// The key exchange that moves to the front of what is offered (`-C`).
+    pub prefer: Option<Tep>,
+    /// Events on failed authentication and on connections that end up plain are
+    /// [fatal](crate::event::Event::fatal) (`-D`).
+    pub debug: bool,
+    /// Octets of the longest packet on the path; what is added to an MSS option is derived from it.
+    pub mtu: u16,
+    /// Key exchanges are reported as events, for test captures (spec 9).
+    pub key_log: bool,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            session_cache: true,
+            timers: true,
+            prefer: None,
+            debug: false,
+            mtu: 1500,
+            key_log: false,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// How much is kept at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections, those in the handshake included. Beyond it new ones are plain.
+    pub connections: usize,
+    /// Connections in the handshake that others opened to us. The oldest gives way.
+    pub half_open: usize,
+    /// The same of one remote address, so that one host cannot push out the others.
+    pub half_open_per_peer: usize,
+    /// How long a handshake may take before it is given up.
+    pub handshake: Duration,
+    /// Closed connections whose last segments are still translated. The oldest gives way.
+    pub tombstones: usize,
+    /// How long they are kept: twice the longest life of a segment, as Linux has it.
+    pub tombstone_time: Duration,
+    /// How long an encrypted connection may be without a packet: as long as Linux's connection tracking waits
+    /// (`nf_conntrack_tcp_timeout_established`, five days).
+    pub idle: Duration,
+    /// Requests that wait for the end of a handshake.
+    pub waiting_requests: usize,
+    /// How long they wait before they are answered with EBUSY.
+    pub request_wait: Duration,
+    /// Ports that have settings.
+    pub ports: usize,
+    /// Events that nobody has read. Later ones are only counted.
+    pub events: usize,
+    /// Packets that wait for [`poll_transmit`](crate::endpoint::Endpoint::poll_transmit), not counting those
+    /// of encrypted connections, which hold them back themselves.
+    pub packets: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 262_144,
+            half_open: 16_384,
+            half_open_per_peer: 4096,
+            handshake: Duration::from_secs(130),
+            tombstones: 65_536,
+            tombstone_time: Duration::from_secs(60),
+            idle: Duration::from_secs(5 * 24 * 60 * 60),
+            waiting_requests: 1024,
+            request_wait: Duration::from_secs(4),
+            ports: 65_535,
+            events: 1024,
+            packets: 4096,
+        }
+    }
+}
