@@ -4,4 +4,5 @@
 
 pub mod keys;
 pub mod session;
+pub mod stage;
 pub mod wire;

@@ -38,7 +38,7 @@ impl Default for Offer {
             ciphers: vec![AES128, AES256],
             resume: None,
             isn: 1_000_000,
-            like_the_original: false,
+            like_the_original: true,
         }
     }
 }
