@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use kx_crypto::aead::Algorithm;
+
 use crate::eno::Tep;
 
 /// How an endpoint behaves (options of tcpcryptd, tcpcrypt spec 2.1).
@@ -15,6 +17,8 @@ pub struct Config {
     pub timers: bool,
     /// The key exchange that moves to the front of what is offered (`-C`).
     pub prefer: Option<Tep>,
+    /// The ciphers offered in INIT1, the preferred one first. As a server we follow the client's order.
+    pub ciphers: [Algorithm; 2],
     /// Events on failed authentication and on connections that end up plain are
     /// [fatal](crate::event::Event::fatal) (`-D`).
     pub debug: bool,
@@ -33,6 +37,7 @@ impl Default for Config {
             session_cache: true,
             timers: true,
             prefer: None,
+            ciphers: [Algorithm::Aes128Gcm, Algorithm::Aes256Gcm],
             debug: false,
             mtu: 1500,
             key_log: false,
