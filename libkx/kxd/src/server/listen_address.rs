@@ -63,6 +63,17 @@ pub(super) fn bind(host: &str, port: i64) -> Result<TcpListener, ListenError> {
     open(addr, addr.to_string())
 }
 
+/// The address of a socket that we did not open ourselves. All addresses are shown as the original's
+/// default, without a host.
+pub(super) fn of(socket: &TcpListener) -> String {
+    match socket.local_addr() {
+        Ok(addr) if addr.ip().is_unspecified() => format!(":{}", addr.port()),
+        Ok(addr) => super::Peer::new(addr).text,
+        // It was looked at when it was taken over; but a line is not worth an end.
+        Err(e) => format!("a passed socket ({})", format_errno(&e)),
+    }
+}
+
 /// The first IPv4 address of a name, else the first of all, as the original picks it.
 fn resolve(host: &str, port: u16) -> Option<SocketAddr> {
     let all: Vec<SocketAddr> = (host, port).to_socket_addrs().ok()?.collect();

@@ -56,11 +56,18 @@ pub fn run(argv0: &OsStr, args: impl Iterator<Item = OsString>) -> ExitCode {
             format_args!("WARNING: No emails will be sent, use --smtp_addr"),
         );
     }
-    log.line(
-        at::START,
-        format_args!("Listening on {}", options.listen_addr()),
-    );
-    match serve(options, log.clone()) {
+    let outcome = inherited().and_then(|sockets| {
+        // Where several were passed, several lines.
+        let addresses: Vec<String> = match sockets.as_slice() {
+            [] => vec![options.listen_addr()],
+            passed => passed.iter().map(listen_address::of).collect(),
+        };
+        for address in addresses {
+            log.line(at::START, format_args!("Listening on {address}"));
+        }
+        serve(options, log.clone(), sockets)
+    });
+    match outcome {
         Ok(code) => code,
         Err(e) => {
             log.line(at::FATAL, format_args!("{e}"));
@@ -70,8 +77,19 @@ pub fn run(argv0: &OsStr, args: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// Everything after "Listening on": loads, binds, starts the workers and waits for a signal.
-fn serve(options: Options, log: GoLog) -> Result<ExitCode, Box<dyn std::error::Error>> {
+/// The sockets that a service manager passed.
+fn inherited() -> Result<Vec<TcpListener>, Box<dyn std::error::Error>> {
+    let sockets = kx_sys::listen::take_inherited()?;
+    Ok(sockets.into_iter().map(|i| i.listener).collect())
+}
+
+/// Everything after "Listening on": loads, binds unless there are sockets already, starts the workers
+/// and waits for a signal.
+fn serve(
+    options: Options,
+    log: GoLog,
+    mut listeners: Vec<TcpListener>,
+) -> Result<ExitCode, Box<dyn std::error::Error>> {
     // Who started us may have ignored SIGCHLD; then hooks could not be waited for.
     kx_sys::spawn::reset_sigchld()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -94,10 +112,6 @@ fn serve(options: Options, log: GoLog) -> Result<ExitCode, Box<dyn std::error::E
     let options = within_descriptors(options, descriptors, &log);
     kx_sys::memory::limit_arenas(u16::try_from(options.workers).unwrap_or(u16::MAX));
     let tls = ServerContext::load(&options.cert, &options.key, options.tls_min)?;
-    let mut listeners: Vec<TcpListener> = kx_sys::listen::take_inherited()?
-        .into_iter()
-        .map(|i| i.listener)
-        .collect();
     if listeners.is_empty() {
         listeners.push(listen_address::bind(
             &options.ip_addr.to_string_lossy(),
