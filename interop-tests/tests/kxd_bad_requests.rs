@@ -1,13 +1,15 @@
-//! Requests that never become one: what metrics and access log say of them, and that the log says
+//! Requests that never become one, and answers that nobody takes: what metrics and access log say of them, and that the log says
 //! nothing (the original has neither metrics nor access log, and no line for them in its log).
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
 
 use interop_tests::config::Config;
 use interop_tests::daemon::{Kxd, kxd};
 use interop_tests::subject::ours;
-use interop_tests::undisturbed::with_key;
+use interop_tests::tls_client::Connection;
+use interop_tests::undisturbed::{assert_prompt, with_key};
 use interop_tests::wait::{self, SOON};
 use serde_json::Value;
 
@@ -55,7 +57,10 @@ fn malformed_requests_are_counted_and_in_the_access_log_only() {
     let requests: [(u64, &str); 6] = [
         (400, "GET\r\n\r\n"),
         (400, "GET /v1/k HTTP/1.1\r\n\r\n"),
-        (400, "GET /v1/k HTTP/1.1\r\nHost: localhost\r\na b: c\r\n\r\n"),
+        (
+            400,
+            "GET /v1/k HTTP/1.1\r\nHost: localhost\r\na b: c\r\n\r\n",
+        ),
         (431, &long),
         (
             501,
@@ -163,4 +168,69 @@ fn what_is_not_http2_is_counted_and_in_the_access_log_only() {
     let name = "kxd_requests_dropped_total{reason=\"http2\"}";
     assert_eq!(metric(&config, name), 2);
     assert_eq!(server.new_lines(0), [""; 0], "the log");
+}
+
+/// Takes what comes slowly, but never stops, until `told`; whether all of `wanted` octets came.
+fn sip(mut connection: Connection, wanted: usize, told: impl Fn() -> bool) -> bool {
+    // What the kernel holds for the client shall not count.
+    let _ = rustix::net::sockopt::set_socket_recv_buffer_size(connection.stream.get_ref(), 8192);
+    let mut taken = 0;
+    let mut buffer = [0; 16 * 1024];
+    while !told() && taken < wanted {
+        match connection.stream.read(&mut buffer) {
+            Ok(n @ 1..) => taken += n,
+            _ => break,
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    taken >= wanted
+}
+
+#[test]
+fn an_answer_that_is_taken_too_slowly_is_cut() {
+    const KEY: usize = 8_000_000;
+    if !ours() {
+        return;
+    }
+    let config = with_key();
+    config.key("big", vec![b'x'; KEY]);
+    // 16 times 512 KiB: four seconds for all of it.
+    let server = telling(&config, &["--answer_timeout=250ms"]);
+    assert_eq!(server.get("/v1/big").body.len(), KEY);
+    let request = interop_tests::tls_client::get_request("/v1/big").into_bytes();
+    let mut h2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    // SETTINGS and WINDOW_UPDATE: any window; then GET /v1/big by HPACK's static table and literals.
+    h2.extend([0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4, 0x7f, 0xff, 0xff, 0xff]);
+    h2.extend([0, 0, 4, 8, 0, 0, 0, 0, 0, 0x7f, 0, 0, 0]);
+    h2.extend([0, 0, 14, 1, 5, 0, 0, 0, 1]);
+    h2.extend(b"\x82\x87\x01\x01h\x04\x07/v1/big");
+    let reason = "kxd_requests_dropped_total{reason=\"answer_timeout\"}";
+    for (before, (protocol, request)) in (0..).zip([("http/1.1", request), ("h2", h2)]) {
+        let began = Instant::now();
+        let mut slow = server
+            .client()
+            .alpn(&[protocol])
+            .connect()
+            .expect("handshake");
+        slow.stream.write_all(&request).expect("request");
+        let whole = sip(slow, KEY, || metric(&config, reason) > before);
+        assert!(!whole, "{protocol}: all of it, in {:?}", began.elapsed());
+        assert_eq!(metric(&config, reason), before + 1, "{protocol}");
+        let took = began.elapsed();
+        assert!(
+            took > Duration::from_secs(3),
+            "{protocol}: cut after {took:?}"
+        );
+        assert!(
+            took < Duration::from_secs(30),
+            "{protocol}: cut after {took:?}"
+        );
+    }
+    let events: Vec<String> = lines(&config, 5)
+        .iter()
+        .map(|l| l["event"].to_string())
+        .collect();
+    let wanted = ["request", "request", "answer_cut", "request", "answer_cut"];
+    assert_eq!(events, wanted.map(|event| format!("{event:?}")));
+    assert_prompt(&server, "answers that were cut");
 }

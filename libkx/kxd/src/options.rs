@@ -74,6 +74,11 @@ pub const FLAGS: &[Flag] = &[
         usage: "File to write one JSON line per request to, use '-' for stdout",
     },
     Flag {
+        name: "answer_timeout",
+        kind: Kind::Duration(120 * SECOND),
+        usage: "How long a client may take for each 512 KiB of an answer",
+    },
+    Flag {
         name: "check",
         kind: Kind::Bool(false),
         usage: "Check certificate, key and data directory, report problems and exit",
@@ -164,6 +169,8 @@ pub struct Options {
     pub max_connections: u32,
     /// Connections at once from one address.
     pub max_connections_per_addr: u32,
+    /// Limit of an answer of up to [`ANSWER_UNIT`]; longer ones have in proportion more.
+    pub answer_timeout: Duration,
     /// Limit of a TLS handshake.
     pub handshake_timeout: Duration,
     /// Limit of a request header.
@@ -226,6 +233,7 @@ impl Options {
                 "max_connections_per_addr",
                 1..=MAX_COUNT,
             )?,
+            answer_timeout: wait(argv0, &parsed, "answer_timeout")?,
             handshake_timeout: wait(argv0, &parsed, "handshake_timeout")?,
             header_timeout: wait(argv0, &parsed, "header_timeout")?,
             idle_timeout: wait(argv0, &parsed, "idle_timeout")?,
@@ -259,11 +267,22 @@ impl Options {
         }
     }
 
+    /// How long a client may take for an answer of this many octets, all in all.
+    pub fn answer_limit(&self, octets: usize) -> Duration {
+        let units = octets.div_ceil(ANSWER_UNIT).max(1);
+        self.answer_timeout
+            .saturating_mul(u32::try_from(units).unwrap_or(u32::MAX))
+    }
+
     /// The listen address as the original writes it: the two texts with a colon between.
     pub fn listen_addr(&self) -> String {
         format!("{}:{}", self.ip_addr.to_string_lossy(), self.port)
     }
 }
+
+/// Octets of an answer for which `-answer_timeout` is meant: with its default the slowest client that is
+/// served gets 4 KiB in a second, which a modem did.
+pub const ANSWER_UNIT: usize = 512 * 1024;
 
 /// More workers than this are for who asks for them: a key server is not that busy.
 const MAX_AUTO_WORKERS: usize = 8;

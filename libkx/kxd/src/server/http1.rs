@@ -18,7 +18,7 @@ use super::fault::{self, Fault};
 use crate::clock::http_date;
 use crate::handler::{self, Caller, Exchange};
 
-/// How long a peer may take to read a piece of an answer.
+/// How long a peer may take to read a piece of an answer; for the whole see [`crate::options::Options::answer_limit`].
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Octets read at once; one buffer per worker, not per connection.
@@ -133,7 +133,15 @@ async fn answer(established: &mut Established, http: &mut Connection, request: R
     let mut out = SecretBytes::default();
     http.respond(&response, &http_date(), &mut out);
     drop(response);
-    if write(established, out.as_slice()).await.is_err() {
+    let limit = established.shared.options.answer_limit(out.len());
+    let sent = match timeout(limit, write(established, out.as_slice())).await {
+        Ok(sent) => sent,
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+    };
+    if let Err(e) = sent {
+        if e.kind() == io::ErrorKind::TimedOut {
+            tell(established, &Fault::AnswerTimeout);
+        }
         return false;
     }
     if !http.keep_alive() && http.linger() {

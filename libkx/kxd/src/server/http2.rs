@@ -10,7 +10,7 @@ use http::{HeaderValue, Request, StatusCode, header};
 use kx_crypto::secret::SecretBytes;
 use kx_http::router;
 use kx_http::server::Response;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::connection::Established;
 use super::fault::{self, Fault};
@@ -147,8 +147,16 @@ async fn answer(
     let head_only = request.method() == http::Method::HEAD;
     let (exchange, body) = take_apart(request);
     let response = handler::respond(&connection.shared, &connection.caller(), exchange).await;
-    // An error here is the peer's reset or its end: there is nobody to tell.
-    let _ = send(&mut respond, &response, head_only).await;
+    let limit = connection
+        .shared
+        .options
+        .answer_limit(response.body.as_ref().len());
+    let deadline = Instant::now() + limit;
+    match send(&mut respond, &response, head_only, deadline).await {
+        // An error here is the peer's reset or its end: there is nobody to tell.
+        Ok(Sent::Whole | Sent::Unwanted) | Err(_) => {}
+        Ok(Sent::Cut) => connection.tell(&Fault::AnswerTimeout),
+    }
     drop(response);
     let _ = timeout(BODY_TIMEOUT, discard(body)).await;
 }
@@ -181,11 +189,22 @@ async fn discard(mut body: h2::RecvStream) {
     }
 }
 
+/// How an answer ended.
+enum Sent {
+    /// It was given to the connection, to its end.
+    Whole,
+    /// The peer has ended the stream.
+    Unwanted,
+    /// The peer gave no window for the rest in time.
+    Cut,
+}
+
 async fn send(
     respond: &mut SendResponse<Bytes>,
     response: &Response,
     head_only: bool,
-) -> Result<(), h2::Error> {
+    deadline: Instant,
+) -> Result<Sent, h2::Error> {
     let body = response.body.as_ref();
     let mut head = http::Response::new(());
     *head.status_mut() = StatusCode::from_u16(response.status).unwrap_or(StatusCode::OK);
@@ -208,11 +227,19 @@ async fn send(
     while !rest.is_empty() {
         stream.reserve_capacity(rest.len());
         let window = std::future::poll_fn(|cx| stream.poll_capacity(cx));
-        let n = match timeout(WINDOW_TIMEOUT, window).await {
-            Ok(Some(granted)) => granted?.min(rest.len()),
-            _ => {
+        let limit = deadline
+            .saturating_duration_since(Instant::now())
+            .min(WINDOW_TIMEOUT);
+        let granted = match limit {
+            Duration::ZERO => None,
+            limit => timeout(limit, window).await.ok(),
+        };
+        let n = match granted {
+            Some(Some(granted)) => granted?.min(rest.len()),
+            Some(None) => return Ok(Sent::Unwanted),
+            None => {
                 stream.send_reset(h2::Reason::CANCEL);
-                return Ok(());
+                return Ok(Sent::Cut);
             }
         };
         let (piece, after) = rest.split_at_checked(n).unwrap_or((rest, &[]));
@@ -223,5 +250,5 @@ async fn send(
             rest.is_empty(),
         )?;
     }
-    Ok(())
+    Ok(Sent::Whole)
 }
