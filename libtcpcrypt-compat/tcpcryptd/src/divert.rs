@@ -3,8 +3,9 @@
 use std::time::Instant;
 
 use kx_sys::nfqueue::{Decision, Packet, Verdict as QueueVerdict};
+use tcpcrypt_proto::endpoint::Endpoint;
+use tcpcrypt_proto::verdict::{Direction, Verdict};
 
-use crate::engine::{Direction, Endpoint, Verdict};
 use crate::log::{Log, NOISY};
 use crate::options::Options;
 use crate::self_tests::{Dropper, Point};

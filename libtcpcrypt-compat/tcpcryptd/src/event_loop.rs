@@ -5,15 +5,17 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
-use crate::engine::{ClientId, Endpoint};
 use kx_sys::conntrack::LiberalTracking;
 use kx_sys::nfqueue::{Batch, Message, Messages, Queue, Verdicts};
 use kx_sys::signals::{Signals, number};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tcpcrypt_proto::endpoint::{ClientId, Endpoint};
+use tcpcrypt_proto::event::EventKind;
 
 use crate::control_socket::ControlSocket;
 use crate::divert::Divert;
 use crate::injector::Injector;
+use crate::key_log::KeyLogFile;
 use crate::log::{DEBUG, Log};
 
 /// Datagrams received with one call.
@@ -43,6 +45,8 @@ pub struct Parts {
     pub tracking: Option<LiberalTracking>,
     /// The protocol.
     pub endpoint: Endpoint,
+    /// Where keys are written for tests.
+    pub key_log: Option<KeyLogFile>,
 }
 
 /// The running daemon.
@@ -53,6 +57,16 @@ pub struct Daemon {
     answer: Vec<u8>,
     send_errors: u64,
     refused_verdicts: u64,
+    fatal: bool,
+}
+
+/// Why the loop ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// A signal asked for it.
+    Signal,
+    /// In debug mode, something happened that must not.
+    Check,
 }
 
 impl Daemon {
@@ -66,6 +80,7 @@ impl Daemon {
             answer: Vec::new(),
             send_errors: 0,
             refused_verdicts: 0,
+            fatal: false,
         }
     }
 
@@ -74,9 +89,9 @@ impl Daemon {
     ///
     /// # Errors
     /// The queue cannot be read any more.
-    pub fn run(&mut self, log: &mut Log) -> io::Result<()> {
+    pub fn run(&mut self, log: &mut Log) -> io::Result<Ended> {
         let result = self.work(log);
-        if result.is_ok() {
+        if matches!(result, Ok(Ended::Signal)) {
             // The line that the original leaves behind for the ^C on the terminal.
             log.say_part("\n");
         }
@@ -91,12 +106,12 @@ impl Daemon {
         log.dump(&[control, queue], self);
     }
 
-    fn work(&mut self, log: &mut Log) -> io::Result<()> {
+    fn work(&mut self, log: &mut Log) -> io::Result<Ended> {
         loop {
             let wait = self.parts.endpoint.poll_timeout();
             let ready = self.wait(wait)?;
             if ready.signal && self.is_asked_to_end(log)? {
-                return Ok(());
+                return Ok(Ended::Signal);
             }
             if ready.packets {
                 self.handle_packets(log)?;
@@ -109,6 +124,9 @@ impl Daemon {
                 self.parts.endpoint.handle_timeout(now);
             }
             self.drain(log, now);
+            if self.fatal {
+                return Ok(Ended::Check);
+            }
         }
     }
 
@@ -207,7 +225,13 @@ impl Daemon {
             self.parts.control.answer(client.0, &self.answer);
         }
         while let Some(event) = self.parts.endpoint.poll_event() {
-            log.event(now, event.level, &event);
+            self.fatal |= event.fatal;
+            match (&event.kind, &mut self.parts.key_log) {
+                (EventKind::KeyLog(keys), Some(file)) => file.write(keys),
+                // Never where it was not asked for.
+                (EventKind::KeyLog(_), None) => {}
+                _ => log.event(now, event.level, &event),
+            }
         }
     }
 
@@ -265,6 +289,17 @@ impl fmt::Display for Daemon {
             self.refused_verdicts,
             self.send_errors,
             self.verdicts.refused_replacements(),
+        )?;
+        let stats = self.parts.endpoint.stats();
+        writeln!(
+            formatter,
+            "Connections: {} encrypted, {} in handshake, {} closed lately; {} sessions kept",
+            stats.encrypted, stats.half_open, stats.tombstones, stats.sessions,
+        )?;
+        writeln!(
+            formatter,
+            "So far: {} by key exchange, {} resumed, {} fell back to plain, {} reset",
+            stats.exchanged, stats.resumed, stats.plain, stats.reset,
         )
     }
 }

@@ -2,8 +2,9 @@
 
 use std::io;
 
-use crate::engine::{Direction, Endpoint};
 use kx_sys::raw_socket::RawSocket;
+use tcpcrypt_proto::endpoint::Endpoint;
+use tcpcrypt_proto::verdict::Direction;
 
 use crate::divert::{MARK_INWARD, MARK_OUTWARD};
 

@@ -6,9 +6,9 @@
 
 pub mod control_socket;
 pub mod divert;
-pub mod engine;
 pub mod event_loop;
 pub mod injector;
+pub mod key_log;
 pub mod log;
 pub mod options;
 pub mod self_tests;
@@ -20,6 +20,10 @@ use std::io::Write;
 
 use log::Log;
 use options::{Options, Stop};
+use startup::StartError;
+
+/// What a shell says of the original, which aborts when a check of debug mode (`-D`) fails.
+const ABORTED: u8 = 128 + 6;
 
 /// Runs the program; returns its exit code. `posix`: the variable `POSIXLY_CORRECT` is there.
 #[must_use]
@@ -35,7 +39,10 @@ pub fn run(mut arguments: impl Iterator<Item = OsString>, posix: bool) -> u8 {
         Err(error) => {
             log.complain(&error);
             log.dump(&[], "");
-            1
+            match error {
+                StartError::Check => ABORTED,
+                _ => 1,
+            }
         }
     }
 }

@@ -5,7 +5,9 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::Instant;
 
+use kx_crypto::aead::{Algorithm, NonceLen, Seal};
 use kx_sys::conntrack::LiberalTracking;
 use kx_sys::nfqueue::{self, Queue};
 use kx_sys::notify::Notifier;
@@ -14,11 +16,16 @@ use kx_sys::sandbox;
 use kx_sys::signals::{Signals, number};
 use rustix::thread::CapabilitySet;
 use tcpcrypt_control::{Address, AddressError};
+use tcpcrypt_proto::config::Config;
+use tcpcrypt_proto::endpoint::Endpoint;
+use tcpcrypt_proto::eno::Tep;
+use tcpcrypt_proto::entropy::{Entropy, System};
 
 use crate::control_socket::ControlSocket;
 use crate::divert::Divert;
-use crate::event_loop::{Daemon, Parts};
+use crate::event_loop::{Daemon, Ended, Parts};
 use crate::injector::Injector;
+use crate::key_log::{self, KeyLogFile};
 use crate::log::{ALWAYS, DEBUG, DEFAULT, Log, system_text};
 use crate::options::Options;
 use crate::self_tests::{self, Dropper, TestError};
@@ -86,6 +93,17 @@ pub enum StartError {
         /// The system's error.
         source: io::Error,
     },
+    /// `TCPCRYPT_KEYLOG`
+    #[error("Could not open key log {path}: {}", system_text(source))]
+    KeyLog {
+        /// As given.
+        path: String,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// `-D`
+    #[error("a check of debug mode (-D) failed")]
+    Check,
     /// Privileges could not be given up.
     #[error("{}", drop_text(.0))]
     Drop(#[from] DropError),
@@ -185,7 +203,6 @@ fn daemon(
     seed: &[u8],
     dropper: Option<Dropper>,
 ) -> Result<(), StartError> {
-    let _ = seed;
     let queue = Queue::open(nfqueue::Settings::new(options.queue_number()))?;
     log.say(
         DEFAULT,
@@ -200,7 +217,9 @@ fn daemon(
         log.say(DEFAULT, line);
     }
     let injector = Injector::open().map_err(call("socket()"))?;
-    let mut control = bind_control(options, log)?;
+    let control = bind_control(options, log)?;
+    let key_log = open_key_log(log)?;
+    let endpoint = endpoint(options, seed, key_log.is_some());
     let notifier = Notifier::from_environment().connect();
     let mut tracking = track_liberally(log);
     if let Err(error) = drop_privileges(options, log) {
@@ -209,7 +228,6 @@ fn daemon(
         }
         return Err(error);
     }
-    let _ = &mut control;
     log.say(ALWAYS, "Running");
     if let Some(notifier) = &notifier {
         let _ = notifier.ready();
@@ -221,14 +239,68 @@ fn daemon(
         control,
         signals,
         tracking,
-        endpoint: crate::engine::Endpoint,
+        endpoint,
+        key_log,
     });
     let result = daemon.run(log);
     if let Some(notifier) = &notifier {
         let _ = notifier.stopping();
     }
-    daemon.dump(log);
-    result.map_err(call("read(divert)"))
+    match result.map_err(call("read(divert)"))? {
+        Ended::Signal => {
+            daemon.dump(log);
+            Ok(())
+        }
+        Ended::Check => Err(StartError::Check),
+    }
+}
+
+fn open_key_log(log: &Log) -> Result<Option<KeyLogFile>, StartError> {
+    let Some(path) = std::env::var_os(key_log::VARIABLE).filter(|path| !path.is_empty()) else {
+        return Ok(None);
+    };
+    let shown = path.to_string_lossy().into_owned();
+    match KeyLogFile::open(&path) {
+        Ok(file) => {
+            log.say(ALWAYS, format_args!("Writing the keys to {shown}"));
+            Ok(Some(file))
+        }
+        Err(source) => Err(StartError::KeyLog {
+            path: shown,
+            source,
+        }),
+    }
+}
+
+fn endpoint(options: &Options, seed: &[u8], key_log: bool) -> Endpoint {
+    let config = Config {
+        enabled: !options.disable,
+        session_cache: !options.no_cache,
+        timers: !options.disable_timers,
+        prefer: options.prefer.and_then(Tep::from_octet),
+        debug: options.debug,
+        key_log,
+        ..Config::default()
+    };
+    let mut entropy = System::with_extra(seed);
+    warm_up(&mut entropy);
+    Endpoint::new(config, Box::new(entropy), Instant::now())
+}
+
+/// Uses the cryptographic library once: it looks for its configuration and its modules on first use,
+/// and later there are no files. What fails here fails again when it matters.
+fn warm_up(entropy: &mut System) {
+    for tep in Tep::DEFAULT {
+        if let Ok(key) = entropy.private_key(tep.curve()) {
+            let _ = key.agree(key.public());
+        }
+    }
+    for algorithm in [Algorithm::Aes128Gcm, Algorithm::Aes256Gcm] {
+        let key = vec![0; algorithm.key_len()];
+        let _ = Seal::new(algorithm, &key, NonceLen::Eight)
+            .and_then(|mut seal| seal.seal(&[0; 8], &[], &mut [0; 16]));
+    }
+    let _ = entropy.fill(&mut [0; 32]);
 }
 
 fn bind_control(options: &Options, log: &Log) -> Result<ControlSocket, StartError> {

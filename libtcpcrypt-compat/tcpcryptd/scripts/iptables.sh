@@ -1,0 +1,147 @@
+#!/bin/sh
+# Gives TCP packets to tcpcryptd, or stops that.
+#
+#   iptables.sh [start]   adds the rules; the first one that fails ends it with 1
+#   iptables.sh stop      removes them (also: -f)
+#
+# Environment:
+#   ONLY_PORTS    these ports, in the notation of iptables' multiport match: 80,8000:8100
+#   OMIT_PORTS    all but these; exactly one of the two has to be there
+#   DAEMON_USER   the user that tcpcryptd becomes
+#   DIVERT_PORT   the number of its queue
+#   MARK          optional: the mark of its option -x, in hexadecimal
+#   RULES         optional: nft, iptables, or auto (nft where the kernel has queues for it)
+#   IPTABLES      optional: the program, iptables by default
+#   ECHO          optional: echo shows the commands and runs none
+#
+# The rules let packets pass when no daemon listens (bypass): connections that were plain go on, and
+# new ones are plain. They stand in the mangle tables of INPUT and OUTPUT, where both directions
+# show the same addresses, and where a filter comes after the daemon and still has its say.
+# Loopback is left alone.
+
+TABLE=tcpcryptd
+
+complain() {
+    echo "$@" >&2
+    exit 1
+}
+
+case "$1" in
+    start | "") ACTION=start ;;
+    stop | -f) ACTION=stop ;;
+    *) complain 'Say "start" or "stop" as the first argument' ;;
+esac
+
+[ -n "$ONLY_PORTS$OMIT_PORTS" ] ||
+    complain "One of the variables OMIT_PORTS and ONLY_PORTS has to be set"
+[ -z "$ONLY_PORTS" ] || [ -z "$OMIT_PORTS" ] ||
+    complain "Only one of the variables OMIT_PORTS and ONLY_PORTS may be set"
+[ -n "$DAEMON_USER" ] || complain "The variable DAEMON_USER has to be set"
+[ -n "$DIVERT_PORT" ] || complain "The variable DIVERT_PORT has to be set"
+
+PORTS=$ONLY_PORTS$OMIT_PORTS
+case "$PORTS$DIVERT_PORT$MARK" in
+    *[!0-9a-fA-FxX,:]*) complain "Ports, queue and mark are numbers" ;;
+esac
+MARK=${MARK#0[xX]}
+IPTABLES=${IPTABLES:-iptables}
+
+# The whole table at once: it is there, or it is not.
+nft_rules() {
+    set=$(echo "$PORTS" | sed 's/:/-/g; s/,/, /g')
+    queue="queue num $DIVERT_PORT bypass"
+    [ -z "$MARK" ] || queue="meta mark & 0x$MARK == 0 $queue"
+    echo "table ip $TABLE {"
+    for hook in input output; do
+        case $hook in
+            input) interface=iifname type=filter ;;
+            # As the mangle table: what is changed finds its route again.
+            output) interface=oifname type=route ;;
+        esac
+        echo "    chain $hook {"
+        echo "        type $type hook $hook priority mangle; policy accept;"
+        echo "        $interface lo accept"
+        echo "        meta l4proto != tcp accept"
+        if [ -n "$OMIT_PORTS" ]; then
+            echo "        tcp dport { $set } accept"
+            echo "        tcp sport { $set } accept"
+            echo "        $queue"
+        else
+            echo "        tcp dport { $set } $queue"
+            echo "        tcp sport { $set } $queue"
+        fi
+        echo "    }"
+    done
+    echo "}"
+}
+
+nft_start() {
+    if [ -n "$ECHO" ]; then
+        $ECHO "nft -f - <<END"
+        nft_rules | while read -r line; do $ECHO "$line"; done
+        $ECHO "END"
+    else
+        nft_rules | nft -f -
+    fi
+}
+
+nft_stop() {
+    $ECHO nft delete table ip $TABLE
+}
+
+# $1: -A or -D. Every rule is tried; the result is the first failure's.
+iptables_rules() {
+    result=0
+    if [ -n "$OMIT_PORTS" ]; then not='!'; else not=; fi
+    unseen=
+    [ -z "$MARK" ] || unseen="-m mark --mark 0x0/0x$MARK"
+    for chain in INPUT OUTPUT; do
+        case $chain in
+            INPUT) interface=-i ;;
+            OUTPUT) interface=-o ;;
+        esac
+        # Words are meant to be split here.
+        # shellcheck disable=SC2086
+        $ECHO $IPTABLES -t mangle "$1" $chain ! $interface lo -p tcp \
+            -m multiport $not --ports "$PORTS" $unseen \
+            -j NFQUEUE --queue-num "$DIVERT_PORT" --queue-bypass || {
+            result=$?
+            [ "$1" = -D ] || return $result
+        }
+    done
+    return $result
+}
+
+iptables_start() {
+    iptables_rules -A && return
+    result=$?
+    # Half of the rules would encrypt nothing and cost the way through the queue.
+    [ -n "$ECHO" ] || iptables_rules -D 2>/dev/null
+    return $result
+}
+
+iptables_stop() {
+    iptables_rules -D
+}
+
+# The kernel may have nftables and no queues for them; the check does not change anything.
+nft_works() {
+    command -v nft >/dev/null 2>&1 && nft_rules | nft -c -f - 2>/dev/null
+}
+
+case "${RULES:-auto}" in
+    nft) kind=nft ;;
+    iptables) kind=iptables ;;
+    auto)
+        if [ $ACTION = stop ] && [ -z "$ECHO" ] && nft list table ip $TABLE >/dev/null 2>&1; then
+            kind=nft
+        elif [ $ACTION = start ] && nft_works; then
+            kind=nft
+        else
+            kind=iptables
+        fi
+        ;;
+    *) complain "RULES is nft, iptables or auto" ;;
+esac
+
+${kind}_$ACTION
