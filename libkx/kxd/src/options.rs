@@ -337,7 +337,7 @@ fn wait(argv0: &OsStr, parsed: &Parsed, name: &'static str) -> Result<Duration, 
         .ok()
         .filter(|d| *d >= Duration::from_millis(1) && *d <= MAX_WAIT)
         .ok_or_else(|| {
-            let given = format!("{nanoseconds}ns");
+            let given = goflag::format_duration(nanoseconds);
             goflag::reject(
                 argv0,
                 FLAGS,
@@ -346,4 +346,48 @@ fn wait(argv0: &OsStr, parsed: &Parsed, name: &'static str) -> Result<Duration, 
                 "must be from 1ms to 24h",
             )
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(flag: &str) -> Option<String> {
+        let stop = Options::parse(OsStr::new("kxd"), [OsString::from(flag)].into_iter()).err()?;
+        let text = String::from_utf8(stop.stderr).ok()?;
+        text.lines().next().map(str::to_owned)
+    }
+
+    #[test]
+    fn durations_out_of_range_are_shown_as_go_writes_them() {
+        for (given, shown) in [
+            ("0", "0s"),
+            ("-90s", "-1m30s"),
+            ("48h", "48h0m0s"),
+            ("999us", "999µs"),
+        ] {
+            assert_eq!(
+                refusal(&format!("-idle_timeout={given}")),
+                Some(format!(
+                    "invalid value \"{shown}\" for flag -idle_timeout: must be from 1ms to 24h"
+                ))
+            );
+        }
+        assert_eq!(refusal("-idle_timeout=24h"), None);
+        assert_eq!(
+            refusal("-idle_timeout=5").as_deref(),
+            Some("invalid value \"5\" for flag -idle_timeout: parse error")
+        );
+    }
+
+    #[test]
+    fn long_answers_have_in_proportion_more_time() {
+        let options = Options::parse(OsStr::new("kxd"), std::iter::empty()).ok();
+        let limit = |octets| options.as_ref().map(|o| o.answer_limit(octets).as_secs());
+        assert_eq!(limit(0), Some(120));
+        assert_eq!(limit(ANSWER_UNIT), Some(120));
+        assert_eq!(limit(ANSWER_UNIT + 1), Some(240));
+        assert_eq!(limit(64 << 20), Some(128 * 120));
+        assert!(limit(usize::MAX) > Some(1 << 32));
+    }
 }
