@@ -126,8 +126,7 @@ impl Client {
     ) -> Result<(), Error> {
         let mut first = [0; VALUE_MAX];
         let len = self.get(ends, OptionName::Netstat.number(), &mut first)?;
-        let first = first.get(..len).unwrap_or_default();
-        if VALUE_MAX - len < LONGEST_ROW {
+        if may_go_on(len) {
             match self.pages(&mut visit) {
                 // Another daemon; or one that has just ended, and then the list stands too.
                 Err((_, false)) => {}
@@ -135,7 +134,33 @@ impl Client {
                 Ok(()) => return Ok(()),
             }
         }
-        show(first, visit).map(drop)
+        show(first.get(..len).unwrap_or_default(), visit).map(drop)
+    }
+
+    /// The list of all encrypted connections, of at most `room` octets, as C programs get it.
+    ///
+    /// # Errors
+    /// As [`Client::connections`].
+    pub fn list(&mut self, ends: Ends, room: usize) -> Result<Vec<u8>, Error> {
+        let mut list = vec![0; room.min(VALUE_MAX)];
+        let len = self.get(ends, OptionName::Netstat.number(), &mut list)?;
+        list.truncate(len);
+        if room <= VALUE_MAX || !may_go_on(len) {
+            return Ok(list);
+        }
+        let mut longer = Vec::new();
+        let paged = self.pages(&mut |row| {
+            if netstat::push(&mut longer, 0, room, row) {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
+        });
+        match paged {
+            Err((error, true)) => Err(error),
+            Err((_, false)) => Ok(list),
+            Ok(()) => Ok(longer),
+        }
     }
 
     /// The same by pages. The error comes with whether anything was shown.
@@ -216,6 +241,11 @@ impl Client {
             }
         }
     }
+}
+
+/// Whether a list of `len` octets may have been cut off.
+fn may_go_on(len: usize) -> bool {
+    VALUE_MAX.saturating_sub(len) < LONGEST_ROW
 }
 
 fn request(ends: Ends, optname: u32) -> Header {

@@ -3,7 +3,7 @@
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::Instant;
 
-use tcpcrypt_control::Address;
+use tcpcrypt_control::{Address, Sockaddr};
 
 use crate::error::Error;
 
@@ -29,19 +29,27 @@ impl ControlSocket {
         let socket = Self(unsafe { OwnedFd::from_raw_fd(socket) });
         if to.is_unix() {
             // A family without a name: the kernel chooses an abstract one, to which the daemon answers.
-            socket.call(libc::bind, &libc::sa_family_t::to_ne_bytes(1))?;
+            // The room behind it is for valgrind, which looks for a path whatever the length.
+            let family = libc::sa_family_t::to_ne_bytes(1);
+            let mut unnamed = [0; Sockaddr::ROOM];
+            unnamed[..family.len()].copy_from_slice(&family);
+            socket.call(libc::bind, &unnamed, family.len())?;
         }
-        socket.call(libc::connect, to.sockaddr().as_bytes())?;
+        let address = to.sockaddr();
+        let address = address.as_bytes();
+        socket.call(libc::connect, address, address.len())?;
         Ok(socket)
     }
 
+    /// Binds or connects to the first `len` octets of `address`.
     #[allow(unsafe_code)]
     fn call(
         &self,
         call: unsafe extern "C" fn(i32, *const libc::sockaddr, libc::socklen_t) -> i32,
         address: &[u8],
+        len: usize,
     ) -> Result<(), Error> {
-        let len = libc::socklen_t::try_from(address.len()).map_err(|_| Error::TooLong)?;
+        let len = libc::socklen_t::try_from(len.min(address.len())).map_err(|_| Error::TooLong)?;
         // SAFETY: bind or connect; both read `len` octets, which are there.
         if unsafe { call(self.0.as_raw_fd(), address.as_ptr().cast(), len) } != 0 {
             return Err(Error::last());

@@ -22,7 +22,7 @@ use std::ffi::{c_char, c_int, c_void};
 use std::ptr;
 
 use libc::socklen_t;
-use tcpcrypt_control::{OptionName, VALUE_MAX, netstat};
+use tcpcrypt_control::{OptionName, VALUE_MAX};
 
 use boundary::{answer, c_octets, guarded};
 use session_text::Wanted;
@@ -171,16 +171,8 @@ fn checked_level(level: c_int) -> Result<(), Error> {
 fn get(s: c_int, optname: u32, offered: usize) -> Result<Vec<u8>, Error> {
     let ends = Ends::of_raw(s)?;
     let mut client = Client::of_process()?;
-    if OptionName::from_number(optname) == Some(OptionName::Netstat) && offered > VALUE_MAX {
-        let mut list = Vec::new();
-        client.connections(ends, |row| {
-            if netstat::push(&mut list, 0, offered, row) {
-                std::ops::ControlFlow::Continue(())
-            } else {
-                std::ops::ControlFlow::Break(())
-            }
-        })?;
-        return Ok(list);
+    if OptionName::from_number(optname) == Some(OptionName::Netstat) {
+        return client.list(ends, offered);
     }
     let mut value = vec![0; offered.min(VALUE_MAX)];
     let len = client.get(ends, optname, &mut value)?;
