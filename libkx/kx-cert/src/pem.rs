@@ -1,6 +1,8 @@
 //! PEM (RFC 7468) read as Go's `encoding/pem` does (kxd spec 3.1), with places and reasons for
 //! `--check`.
 
+use std::collections::HashSet;
+
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -102,17 +104,17 @@ pub fn blocks(text: &[u8]) -> impl Iterator<Item = Block<'_>> {
 pub fn items(text: &[u8]) -> Vec<Item<'_>> {
     let mut scanner = Scanner::new(text);
     let mut items = Vec::new();
-    let mut begins = Vec::new();
+    let mut begins = HashSet::new();
     while let Some(found) = scanner.step() {
         match found {
             Found::Block(block) => {
-                begins.push(block.line);
+                begins.insert(block.line);
                 items.push(Item::Block(block));
             }
             Found::Malformed { at, reason } => {
                 let line = scanner.lines.at(at);
                 if reason != Reason::NoBegin {
-                    begins.push(line);
+                    begins.insert(line);
                 }
                 items.push(Item::Malformed(Malformed { line, reason }));
             }
@@ -121,18 +123,18 @@ pub fn items(text: &[u8]) -> Vec<Item<'_>> {
     // BEGINs that the scan never came to: another BEGIN followed before any END, or no END at all.
     for (i, line) in text.split(|&octet| octet == b'\n').enumerate() {
         let number = i + 1;
-        if let Some(at) = find(line, BEGIN) {
-            if !begins.contains(&number) {
-                let reason = if at == 0 {
-                    Reason::NoEnd
-                } else {
-                    Reason::BeginNotAtLineStart
-                };
-                items.push(Item::Malformed(Malformed {
-                    line: number,
-                    reason,
-                }));
-            }
+        if let Some(at) = find(line, BEGIN)
+            && !begins.contains(&number)
+        {
+            let reason = if at == 0 {
+                Reason::NoEnd
+            } else {
+                Reason::BeginNotAtLineStart
+            };
+            items.push(Item::Malformed(Malformed {
+                line: number,
+                reason,
+            }));
         }
     }
     items.sort_by_key(|item| match item {
@@ -323,4 +325,35 @@ pub fn encode(label: &str, der: &[u8]) -> String {
     text.push_str(label);
     text.push_str("-----\n");
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::{Item, blocks, items};
+
+    /// What is read at once is bounded by 16 MiB: half a million of the shortest pieces must not take
+    /// minutes, whatever they are.
+    #[test]
+    fn many_begins_take_time_in_proportion() {
+        const COUNT: usize = 200_000;
+        for piece in [
+            "-----BEGIN A-----\n",
+            "x-----BEGIN A-----\n",
+            "-----BEGIN A-----\nAAAA\n-----END A-----\n",
+            "-----BEGIN A-----\n\n-----END B-----\n",
+            "-----BEGIN A-----\nA: b\n-----END A-----\n",
+            "\n-----END A-----\n",
+        ] {
+            let text = piece.repeat(COUNT);
+            let began = Instant::now();
+            let found = items(text.as_bytes());
+            let took = began.elapsed();
+            assert!(found.len() >= COUNT, "{piece:?}: {}", found.len());
+            assert!(took < Duration::from_secs(10), "{piece:?}: {took:?}");
+            let good = found.iter().filter(|i| matches!(i, Item::Block(_)));
+            assert_eq!(good.count(), blocks(text.as_bytes()).count(), "{piece:?}");
+        }
+    }
 }
