@@ -11,4 +11,6 @@ pub mod eno;
 pub mod entropy;
 pub mod event;
 pub mod legacy;
+pub mod packet;
+pub mod seq;
 pub mod verdict;

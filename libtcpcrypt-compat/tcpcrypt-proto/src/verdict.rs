@@ -11,11 +11,4 @@ pub enum Verdict {
     Drop,
 }
 
-/// Which way a packet goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Direction {
-    /// From this host's TCP to the wire.
-    Out,
-    /// From the wire to this host's TCP.
-    In,
-}
+pub use crate::packet::Direction;

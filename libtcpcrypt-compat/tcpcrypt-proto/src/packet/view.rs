@@ -1,0 +1,231 @@
+//! A TCP packet as it came from the queue: checked once, then read without copying.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use thiserror::Error;
+
+use super::flags::Flags;
+use super::options::{self, Options};
+use super::{Direction, FourTuple};
+use crate::seq::Seq;
+
+/// Why some octets are not a TCP packet that can be worked on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ParseError {
+    /// Neither IPv4 nor IPv6.
+    #[error("IP version {0}")]
+    Version(u8),
+    /// A header or length field says more than there is.
+    #[error("{have} octets where {need} are needed")]
+    Short {
+        /// Octets needed.
+        need: usize,
+        /// Octets there.
+        have: usize,
+    },
+    /// An IP header length below the minimum.
+    #[error("IP header of {0} octets")]
+    IpHeader(usize),
+    /// A piece of a packet.
+    #[error("fragment")]
+    Fragment,
+    /// Not TCP, or TCP behind extension headers.
+    #[error("protocol {0}")]
+    Protocol(u8),
+    /// A TCP header length below the minimum.
+    #[error("TCP header of {0} octets")]
+    TcpHeader(usize),
+}
+
+/// A TCP packet over IPv4 or IPv6, read only. Octets behind the IP total length are not part of it.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    ip: &'a [u8],
+    header: &'a [u8; 20],
+    options: &'a [u8],
+    payload: &'a [u8],
+    source: IpAddr,
+    destination: IpAddr,
+}
+
+fn cut(octets: &[u8], at: usize) -> Result<(&[u8], &[u8]), ParseError> {
+    octets.split_at_checked(at).ok_or(ParseError::Short {
+        need: at,
+        have: octets.len(),
+    })
+}
+
+fn be16(octets: &[u8], at: usize) -> u16 {
+    let pair = octets.get(at..).and_then(|o| o.first_chunk::<2>());
+    u16::from_be_bytes(pair.copied().unwrap_or_default())
+}
+
+fn array<const N: usize>(octets: &[u8], at: usize) -> [u8; N] {
+    let found = octets.get(at..).and_then(|o| o.first_chunk::<N>());
+    found.copied().unwrap_or([0; N])
+}
+
+impl<'a> View<'a> {
+    /// Reads a whole IP packet.
+    ///
+    /// # Errors
+    ///
+    /// What [`ParseError`] names; such a packet belongs to no connection.
+    pub fn parse(packet: &'a [u8]) -> Result<View<'a>, ParseError> {
+        let (ip, segment, source, destination) = match packet.first().map_or(0, |b| b >> 4) {
+            4 => ipv4(packet)?,
+            6 => ipv6(packet)?,
+            version => return Err(ParseError::Version(version)),
+        };
+        let (header, _) = segment.split_first_chunk::<20>().ok_or(ParseError::Short {
+            need: 20,
+            have: segment.len(),
+        })?;
+        let length = usize::from(header[12] >> 4).wrapping_mul(4);
+        if length < 20 {
+            return Err(ParseError::TcpHeader(length));
+        }
+        let (whole, payload) = cut(segment, length)?;
+        Ok(View {
+            ip,
+            header,
+            options: whole.get(20..).unwrap_or_default(),
+            payload,
+            source,
+            destination,
+        })
+    }
+
+    /// Sender and receiver as this host sees them.
+    pub fn tuple(&self, direction: Direction) -> FourTuple {
+        let source = SocketAddr::new(self.source, be16(self.header, 0));
+        let destination = SocketAddr::new(self.destination, be16(self.header, 2));
+        match direction {
+            Direction::Out => FourTuple {
+                local: source,
+                remote: destination,
+            },
+            Direction::In => FourTuple {
+                local: destination,
+                remote: source,
+            },
+        }
+    }
+
+    /// Sequence number.
+    pub fn seq(&self) -> Seq {
+        Seq(u32::from_be_bytes(array(self.header, 4)))
+    }
+
+    /// Acknowledgement number, whether or not the flag is set.
+    pub fn ack(&self) -> Seq {
+        Seq(u32::from_be_bytes(array(self.header, 8)))
+    }
+
+    /// Control bits.
+    pub fn flags(&self) -> Flags {
+        Flags(self.header[13])
+    }
+
+    /// Window, unscaled.
+    pub fn window(&self) -> u16 {
+        be16(self.header, 14)
+    }
+
+    /// Urgent pointer, whether or not the flag is set.
+    pub fn urgent(&self) -> u16 {
+        be16(self.header, 18)
+    }
+
+    /// The octets of the TCP options, padding included.
+    pub fn options(&self) -> &'a [u8] {
+        self.options
+    }
+
+    /// The TCP options one by one.
+    pub fn each_option(&self) -> Options<'a> {
+        options::each(self.options)
+    }
+
+    /// The data.
+    pub fn payload(&self) -> &'a [u8] {
+        self.payload
+    }
+
+    /// The IP header with its options.
+    pub fn ip_header(&self) -> &'a [u8] {
+        self.ip
+    }
+
+    /// Address of the sender.
+    pub fn source(&self) -> IpAddr {
+        self.source
+    }
+
+    /// Address of the receiver.
+    pub fn destination(&self) -> IpAddr {
+        self.destination
+    }
+
+    /// The fixed part of the TCP header.
+    pub(super) fn tcp_header(&self) -> &'a [u8; 20] {
+        self.header
+    }
+
+    /// Octets of the whole IP packet.
+    pub fn total_length(&self) -> usize {
+        [self.ip, self.header.as_slice(), self.options, self.payload]
+            .iter()
+            .fold(0, |sum, part| sum.saturating_add(part.len()))
+    }
+
+    /// What the segment takes of the sequence space: data, SYN and FIN.
+    pub fn seq_len(&self) -> u32 {
+        let data = u32::try_from(self.payload.len()).unwrap_or(u32::MAX);
+        let one = |flag| u32::from(self.flags().has(flag));
+        data.saturating_add(one(Flags::SYN))
+            .saturating_add(one(Flags::FIN))
+    }
+
+    /// The sequence number behind the segment.
+    pub fn end(&self) -> Seq {
+        self.seq() + self.seq_len()
+    }
+}
+
+type Parts<'a> = (&'a [u8], &'a [u8], IpAddr, IpAddr);
+
+fn ipv4(packet: &[u8]) -> Result<Parts<'_>, ParseError> {
+    let length = usize::from(packet.first().map_or(0, |b| b & 15)).wrapping_mul(4);
+    if length < 20 {
+        return Err(ParseError::IpHeader(length));
+    }
+    cut(packet, length)?;
+    let (packet, _) = cut(packet, usize::from(be16(packet, 2)))?;
+    let (ip, segment) = cut(packet, length)?;
+    // More fragments, or an offset.
+    if be16(ip, 6) & 0x3fff != 0 {
+        return Err(ParseError::Fragment);
+    }
+    protocol(ip.get(9).copied())?;
+    let source = Ipv4Addr::from(array::<4>(ip, 12));
+    let destination = Ipv4Addr::from(array::<4>(ip, 16));
+    Ok((ip, segment, source.into(), destination.into()))
+}
+
+fn ipv6(packet: &[u8]) -> Result<Parts<'_>, ParseError> {
+    let (ip, rest) = cut(packet, 40)?;
+    protocol(ip.get(6).copied())?;
+    let (segment, _) = cut(rest, usize::from(be16(ip, 4)))?;
+    let source = Ipv6Addr::from(array::<16>(ip, 8));
+    let destination = Ipv6Addr::from(array::<16>(ip, 24));
+    Ok((ip, segment, source.into(), destination.into()))
+}
+
+fn protocol(number: Option<u8>) -> Result<(), ParseError> {
+    match number {
+        Some(6) => Ok(()),
+        other => Err(ParseError::Protocol(other.unwrap_or(0))),
+    }
+}
