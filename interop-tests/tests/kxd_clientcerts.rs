@@ -178,3 +178,34 @@ fn a_p224_certificate_is_accepted_in_1_2_from_a_client_that_offers_the_group() {
     client.groups = Some("X25519:P-256:P-224".to_owned());
     assert_eq!(client.get("/v1/self-p224").body, b"KEY");
 }
+
+#[test]
+fn a_later_certificate_that_does_not_parse_ends_the_connection() {
+    let config = Config::new();
+    config.key("k", "KEY");
+    let server = kxd(&config).start();
+    for version in [SslVersion::TLS1_2, SslVersion::TLS1_3] {
+        let mut client = server.client().version(version);
+        let broken = client_of("self-algmismatch", &server)
+            .expect("client")
+            .chain;
+        client.chain.extend(broken);
+        let why = match client.connect() {
+            Ok(mut connection) => connection.verdict(),
+            Err(e) => Some(e),
+        };
+        let why = why.expect("an error");
+        if subject().kind == Kind::Ours {
+            // OpenSSL lets us choose no alert here: the end comes without a word, and in order.
+            assert!(
+                why.contains("EOF") || why.contains("without a word"),
+                "{why}"
+            );
+        } else {
+            assert_eq!(why, "SSLV3_ALERT_BAD_CERTIFICATE", "{version:?}");
+        }
+        let line = "tls: failed to parse client certificate: x509: inner and outer";
+        let lines = server.new_lines(1);
+        assert!(lines.iter().any(|l| l.contains(line)), "{lines:?}");
+    }
+}

@@ -100,7 +100,6 @@ async fn handshake(shared: Arc<Shared>, tcp: TcpStream, peer: Peer) -> Option<Es
         // sends its request only when its Finished was acknowledged, and we would do that 40 ms later.
         let _ = rustix::net::sockopt::set_tcp_quickack(tls.transport().tcp(), true);
     }
-    shared.metrics.handshake_done();
     let mut established = Established {
         shared,
         peer,
@@ -116,9 +115,13 @@ async fn handshake(shared: Arc<Shared>, tcp: TcpStream, peer: Peer) -> Option<Es
     if (more_sent || unseen)
         && let Err(e) = established.client()
     {
+        // The original sends the alert bad_certificate. OpenSSL sends alerts of its own choice only, and
+        // shows its callback no certificate that it could not put into a chain; so the peer sees an end.
         failed(&established.shared, &established.peer, &e.to_string());
+        drain_briefly(&established.tls).await;
         return None;
     }
+    established.shared.metrics.handshake_done();
     Some(established)
 }
 
