@@ -19,11 +19,14 @@ UNITDIR ?= $(PREFIX)/lib/systemd/system
 TARGET_DIR ?= target/release
 # A relative TARGET_DIR is one of this tree, wherever make was started.
 KX_BUILT := $(if $(filter /%,$(TARGET_DIR)),$(TARGET_DIR),$(KX_ROOT)/$(TARGET_DIR))
-KX_PACKAGES := -p kxd -p kxc -p kxgencert -p libkx
+KX_PACKAGES := -p kxd -p kxc -p kxgencert -p libkx -p tcpcryptd -p libtcpcrypt -p tcnetstat -p tcs
 
 # What a program needs that is linked to libkx.a: OpenSSL, and what
 # `rustc --print native-static-libs` says.
 KX_LIBS_PRIVATE := -lssl -lcrypto -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
+
+# And one that is linked to libtcpcrypt.a.
+KX_TCPCRYPT_LIBS_PRIVATE := -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
 
 CARGO ?= cargo
 INSTALL ?= install
@@ -33,17 +36,21 @@ export RUSTUP_HOME ?= $(HOME)/.rustup
 
 KX_D := $(DESTDIR)$(PREFIX)
 KX_SRC := $(KX_ROOT)/libkx/kxd
+KX_TCP := $(KX_ROOT)/libtcpcrypt-compat
+KX_TCPD := $(KX_TCP)/tcpcryptd
 # Files that name /usr name PREFIX once they are installed.
 kx_install_text = sed 's,/usr/,$(PREFIX)/,g' '$(2)' > '$(3)' && chmod $(1) '$(3)'
 
 KX_MAN := $(wildcard $(KX_ROOT)/libkx/kxd/man/*.1 $(KX_ROOT)/libkx/kxc/man/*.1 $(KX_ROOT)/libkx/kxgencert/man/*.1)
+KX_TCP_MAN8 := $(wildcard $(KX_TCP)/*/man/*.8)
+KX_TCP_MAN3 := $(wildcard $(KX_TCP)/*/man/*.3)
 KX_SHELL := $(wildcard $(KX_SRC)/scripts/* $(KX_SRC)/initramfs/hook $(KX_SRC)/initramfs/premount \
-	$(KX_SRC)/dracut/95kxc/* $(KX_ROOT)/interop-tests/packages/*)
+	$(KX_SRC)/dracut/95kxc/* $(KX_TCPD)/scripts/* $(KX_ROOT)/interop-tests/packages/*)
 
-.PHONY: install install-programs install-library install-system install-docs \
-	deb rpm lint-man lint-shell lint-units lint-symbols lint-packages test-packages
+.PHONY: install install-programs install-library install-system install-docs install-tcpcrypt \
+	install-libtcpcrypt deb rpm lint-man lint-shell lint-units lint-symbols lint-packages test-packages
 
-install: install-programs install-library install-system install-docs ## everything in TARGET_DIR, below DESTDIR
+install: install-programs install-library install-system install-docs install-tcpcrypt install-libtcpcrypt ## everything in TARGET_DIR, below DESTDIR
 
 install-programs:
 	$(INSTALL) -d $(KX_D)/bin $(KX_D)/libexec/kxc $(KX_D)/share/man/man1
@@ -92,6 +99,36 @@ install-docs:
 	$(INSTALL) -m 644 $(KX_ROOT)/pkgs/docs/quick_start.md $(KX_ROOT)/pkgs/docs/cryptsetup.README \
 		$(KX_ROOT)/pkgs/docs/coming-from-kxd.md $(KX_ROOT)/README.md $(KX_D)/share/doc/kxc/
 
+# The programs go where the original's Makefile puts them, bin; it installs no scripts.
+install-tcpcrypt:
+	$(INSTALL) -d $(KX_D)/bin $(KX_D)/share/man/man8 $(KX_D)/share/tcpcryptd $(KX_D)/lib/sysusers.d \
+		$(KX_D)/lib/tmpfiles.d $(DESTDIR)$(SYSCONFDIR)/default $(DESTDIR)$(UNITDIR)
+	$(INSTALL) -m 755 $(addprefix $(KX_BUILT)/,tcpcryptd tcnetstat tcs) $(KX_D)/bin/
+	$(INSTALL) -m 644 $(KX_TCP_MAN8) $(KX_D)/share/man/man8/
+	for script in launch_tcpcryptd.sh iptables.sh; do \
+		$(call kx_install_text,755,$(KX_TCPD)/scripts/'$$script',$(KX_D)/share/tcpcryptd/'$$script') || exit 1; \
+	done
+	$(call kx_install_text,644,$(KX_TCPD)/tcpcryptd.service,$(DESTDIR)$(UNITDIR)/tcpcryptd.service)
+	$(INSTALL) -m 644 $(KX_TCPD)/tcpcryptd.default $(DESTDIR)$(SYSCONFDIR)/default/tcpcryptd
+	$(INSTALL) -m 644 $(KX_TCPD)/tcpcryptd.sysusers $(KX_D)/lib/sysusers.d/tcpcryptd.conf
+	$(INSTALL) -m 644 $(KX_TCPD)/tcpcryptd.tmpfiles $(KX_D)/lib/tmpfiles.d/tcpcryptd.conf
+
+# File names, links and soname are the original's.
+install-libtcpcrypt:
+	$(INSTALL) -d $(DESTDIR)$(LIBDIR)/pkgconfig $(KX_D)/include/tcpcrypt $(KX_D)/share/man/man3
+	$(INSTALL) -m 644 $(KX_BUILT)/libtcpcrypt.so $(DESTDIR)$(LIBDIR)/libtcpcrypt.so.0.0.0
+	ln -sf libtcpcrypt.so.0.0.0 $(DESTDIR)$(LIBDIR)/libtcpcrypt.so.0
+	ln -sf libtcpcrypt.so.0.0.0 $(DESTDIR)$(LIBDIR)/libtcpcrypt.so
+	$(INSTALL) -m 644 $(KX_BUILT)/libtcpcrypt.a $(DESTDIR)$(LIBDIR)/
+	$(INSTALL) -m 644 $(KX_ROOT)/include/tcpcrypt/tcpcrypt.h $(KX_D)/include/tcpcrypt/
+	$(INSTALL) -m 644 $(KX_TCP_MAN3) $(KX_D)/share/man/man3/
+	for name in getsessid getsockopt setparam setsockopt; do \
+		echo '.so man3/tcpcrypt.3' > $(KX_D)/share/man/man3/tcpcrypt_$$name.3 || exit 1; \
+	done
+	sed -e 's,@PREFIX@,$(PREFIX),' -e 's,@LIBDIR@,$(LIBDIR),' -e 's,@INCLUDEDIR@,$(PREFIX)/include,' \
+		-e 's,@VERSION@,$(KX_VERSION),' -e 's,@LIBS_PRIVATE@,$(KX_TCPCRYPT_LIBS_PRIVATE),' \
+		$(KX_TCP)/libtcpcrypt/tcpcrypt.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/tcpcrypt.pc
+
 # A clean copy of the tracked files in $(1); without git, of everything but target.
 define kx_copy_tree
 rm -rf '$(1)' && mkdir -p '$(1)' && cd $(KX_ROOT) && \
@@ -127,7 +164,7 @@ endif
 	ls -l $(KX_ROOT)/target/rpm/*.rpm
 
 lint-man: ## manual pages
-	mandoc -Tlint -W warning $(KX_MAN)
+	mandoc -Tlint -W warning $(KX_MAN) $(KX_TCP_MAN8) $(KX_TCP_MAN3)
 
 lint-shell:
 	shellcheck -e SC1091 $(KX_SHELL) $(KX_ROOT)/pkgs/etc/init.d-kxd
@@ -138,11 +175,15 @@ lint-units:
 		$(KX_ROOT)/pkgs/systemd/kxd.service > /dev/null
 	systemd-analyze security --offline=true --threshold=20 --no-pager \
 		$(KX_ROOT)/pkgs/systemd/kxc@.service > /dev/null
+	systemd-analyze security --offline=true --threshold=45 --no-pager \
+		$(KX_TCPD)/tcpcryptd.service > /dev/null
 
 # The package's list of symbols is that of the library's own test.
 lint-symbols:
 	sed -n 's/^ \(kx_.*\)@Base .*/\1/p' $(KX_ROOT)/pkgs/debian/libkx0.symbols | \
 		diff -u $(KX_ROOT)/libkx/libkx/symbols.txt -
+	sed -n 's/^ \(tcpcrypt_.*\)@Base .*/\1/p' $(KX_ROOT)/pkgs/debian/libtcpcrypt0.symbols | \
+		diff -u $(KX_TCP)/libtcpcrypt/symbols.txt -
 
 lint-packages: lint-shell lint-units lint-symbols ## scripts, units and target/deb
 	lintian --allow-root --fail-on error,warning $(KX_ROOT)/target/deb/*.deb
