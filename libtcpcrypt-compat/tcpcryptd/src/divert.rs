@@ -4,8 +4,10 @@ use std::time::Instant;
 
 use kx_sys::nfqueue::{Decision, Packet, Verdict as QueueVerdict};
 use tcpcrypt_proto::endpoint::Endpoint;
-use tcpcrypt_proto::verdict::{Direction, Verdict};
+use tcpcrypt_proto::packet::{Direction, Flags, View};
+use tcpcrypt_proto::verdict::Verdict;
 
+use crate::guard::{Outcome, Table};
 use crate::log::{Log, NOISY};
 use crate::options::Options;
 use crate::self_tests::{Dropper, Point};
@@ -47,6 +49,8 @@ pub struct Divert {
     policy: Policy,
     repeat: Option<u32>,
     dropper: Option<Dropper>,
+    /// What the guard has to know; without a guard there is none.
+    pub table: Option<Table>,
     /// What happened so far.
     pub counters: Counters,
 }
@@ -66,6 +70,7 @@ impl Divert {
             },
             repeat: options.repeat_mark(),
             dropper,
+            table: None,
             counters: Counters::default(),
         }
     }
@@ -92,6 +97,17 @@ impl Divert {
         };
         let start = out.len();
         let verdict = self.verdict(endpoint, log, now, direction, packet, out);
+        if let (Some(table), Policy::Encrypt) = (&mut self.table, self.policy) {
+            let before = packet.payload;
+            let after = out.get(start..).unwrap_or_default();
+            match verdict {
+                Verdict::Accept => table.judged(now, direction, before, Outcome::Accepted),
+                Verdict::Replace => {
+                    table.judged(now, direction, before, Outcome::Replaced(after));
+                }
+                Verdict::Drop => {}
+            }
+        }
         match verdict {
             Verdict::Accept => self.pass(packet, false),
             Verdict::Replace => {
@@ -132,7 +148,9 @@ impl Divert {
             return Verdict::Drop;
         }
         if log.shows(NOISY) {
-            log.say(NOISY, PacketLine(packet.payload, inward));
+            if let Ok(view) = View::parse(packet.payload) {
+                log.say(NOISY, PacketLine(&view, direction));
+            }
         }
         let verdict = endpoint.handle_packet(now, direction, packet.payload, out);
         if self.drops(Point::After, inward) {
@@ -168,6 +186,12 @@ impl Divert {
         }
     }
 
+    /// The decision that lets a packet go on, our own ones included.
+    #[must_use]
+    pub fn let_pass(&self, packet: &Packet<'_>) -> Decision {
+        self.own(packet).unwrap_or_else(|| self.pass(packet, false))
+    }
+
     fn pass(&self, packet: &Packet<'_>, replace: bool) -> Decision {
         match self.repeat {
             // Other bits of the mark belong to somebody else. A packet that comes although it has
@@ -201,25 +225,28 @@ fn without_padding(packet: &[u8]) -> &[u8] {
 }
 
 /// A packet as `-vvv` shows it: ends, length, flags, direction.
-struct PacketLine<'a>(&'a [u8], bool);
+struct PacketLine<'a>(&'a View<'a>, Direction);
 
 impl std::fmt::Display for PacketLine<'_> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let PacketLine(packet, inward) = *self;
-        let octet = |at: usize| packet.get(at).copied().unwrap_or(0);
-        let number = |at: usize| u16::from_be_bytes([octet(at), octet(at + 1)]);
-        let ip = |at: usize| {
-            std::net::Ipv4Addr::new(octet(at), octet(at + 1), octet(at + 2), octet(at + 3))
+        let PacketLine(view, direction) = *self;
+        let ends = view.tuple(direction);
+        let (from, to, way) = match direction {
+            Direction::In => (ends.remote, ends.local, "in"),
+            Direction::Out => (ends.local, ends.remote, "out"),
         };
-        let tcp = usize::from(octet(0) & 15) * 4;
-        write!(formatter, "{}:{}->", ip(12), number(tcp))?;
-        write!(formatter, "{}:{} {} ", ip(16), number(tcp + 2), number(2))?;
-        let flags = octet(tcp + 13);
-        for (bit, letter) in [(2, 'S'), (16, 'A'), (4, 'R'), (1, 'F')] {
-            if flags & bit != 0 {
-                write!(formatter, "{letter}")?;
+        write!(formatter, "{from}->{to} {} ", view.total_length())?;
+        let letters = [
+            (Flags::SYN, "S"),
+            (Flags::ACK, "A"),
+            (Flags::RST, "R"),
+            (Flags::FIN, "F"),
+        ];
+        for (flag, letter) in letters {
+            if view.flags().has(flag) {
+                formatter.write_str(letter)?;
             }
         }
-        write!(formatter, " [{}]", if inward { "in" } else { "out" })
+        write!(formatter, " [{way}]")
     }
 }

@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
+use kx_sys::companion::Companion;
 use kx_sys::conntrack::LiberalTracking;
 use kx_sys::nfqueue::{Batch, Message, Messages, Queue, Verdicts};
 use kx_sys::signals::{Signals, number};
@@ -16,7 +17,7 @@ use crate::control_socket::ControlSocket;
 use crate::divert::Divert;
 use crate::injector::Injector;
 use crate::key_log::KeyLogFile;
-use crate::log::{DEBUG, Log};
+use crate::log::{ALWAYS, DEBUG, Log};
 
 /// Datagrams received with one call.
 const BATCH: usize = 64;
@@ -26,6 +27,8 @@ const BATCHES_IN_A_ROW: usize = 16;
 const REQUESTS_IN_A_ROW: usize = 64;
 /// How long the last packets may take at the end.
 const FAREWELL: Duration = Duration::from_millis(300);
+/// How long the guard may take to go.
+const GUARD_PATIENCE: Duration = Duration::from_secs(1);
 /// How long to wait for one of them.
 const FAREWELL_STEP: Duration = Duration::from_millis(20);
 
@@ -41,6 +44,8 @@ pub struct Parts {
     pub control: ControlSocket,
     /// What ends the daemon.
     pub signals: Signals,
+    /// Who resets connections if we cannot.
+    pub guard: Option<Companion>,
     /// To be put back at the end.
     pub tracking: Option<LiberalTracking>,
     /// The protocol.
@@ -113,6 +118,12 @@ impl Daemon {
             if ready.signal && self.is_asked_to_end(log)? {
                 return Ok(Ended::Signal);
             }
+            if ready.guard {
+                self.parts.guard = None;
+                self.parts.divert.table = None;
+                let lost = "The guard process is gone; encrypted connections would outlive a crash";
+                log.say(ALWAYS, lost);
+            }
             if ready.packets {
                 self.handle_packets(log)?;
             }
@@ -135,6 +146,11 @@ impl Daemon {
             PollFd::new(&self.parts.queue, PollFlags::IN),
             PollFd::new(&self.parts.control, PollFlags::IN),
             PollFd::new(&self.parts.signals, PollFlags::IN),
+            match &self.parts.guard {
+                Some(guard) => PollFd::new(guard, PollFlags::IN),
+                // Never ready: nothing is asked of it.
+                None => PollFd::new(&self.parts.signals, PollFlags::empty()),
+            },
         ];
         let timeout = deadline.map(|deadline| {
             let wait = deadline.saturating_duration_since(Instant::now());
@@ -147,11 +163,12 @@ impl Daemon {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        let [packets, request, signal] = descriptors.map(|fd| !fd.revents().is_empty());
+        let [packets, request, signal, guard] = descriptors.map(|fd| !fd.revents().is_empty());
         Ok(Ready {
             packets,
             request,
             signal,
+            guard,
         })
     }
 
@@ -194,7 +211,7 @@ impl Daemon {
                 }
             }
             send(&self.parts.queue, &mut self.verdicts, &mut self.send_errors);
-            self.parts.injector.drain(&mut self.parts.endpoint);
+            self.inject(now);
             if received < self.batch.slots() {
                 break;
             }
@@ -214,9 +231,15 @@ impl Daemon {
         }
     }
 
+    fn inject(&mut self, now: Instant) -> bool {
+        let parts = &mut self.parts;
+        let table = parts.divert.table.as_mut();
+        parts.injector.drain(now, &mut parts.endpoint, table)
+    }
+
     /// What the protocol wants to have done.
     fn drain(&mut self, log: &mut Log, now: Instant) {
-        self.parts.injector.drain(&mut self.parts.endpoint);
+        self.inject(now);
         loop {
             self.answer.clear();
             let Some(client) = self.parts.endpoint.poll_control(&mut self.answer) else {
@@ -240,7 +263,7 @@ impl Daemon {
     fn say_farewell(&mut self, log: &mut Log) {
         self.parts.endpoint.shutdown();
         let end = Instant::now() + FAREWELL;
-        let mut waiting = self.parts.injector.drain(&mut self.parts.endpoint);
+        let mut waiting = self.inject(Instant::now());
         while waiting && Instant::now() < end {
             let step = Instant::now() + FAREWELL_STEP;
             waiting = matches!(self.wait(Some(step)), Ok(ready) if ready.packets)
@@ -251,6 +274,9 @@ impl Daemon {
             if let Err(error) = tracking.restore() {
                 log.complain(format_args!("nf_conntrack_tcp_be_liberal: {error}"));
             }
+        }
+        if let Some(guard) = self.parts.guard.take() {
+            guard.dismiss(GUARD_PATIENCE);
         }
     }
 }
@@ -266,6 +292,7 @@ struct Ready {
     packets: bool,
     request: bool,
     signal: bool,
+    guard: bool,
 }
 
 /// The lines that `-v` adds to the state dump.

@@ -1,12 +1,14 @@
 //! Packets that nobody sent but we.
 
 use std::io;
+use std::time::Instant;
 
 use kx_sys::raw_socket::RawSocket;
 use tcpcrypt_proto::endpoint::Endpoint;
 use tcpcrypt_proto::verdict::Direction;
 
 use crate::divert::{MARK_INWARD, MARK_OUTWARD};
+use crate::guard::Table;
 
 /// A socket for each direction, since the mark is the socket's.
 #[derive(Debug)]
@@ -37,19 +39,37 @@ impl Injector {
 
     /// Sends all that waits; true if there was something. What cannot be sent is lost like any
     /// packet, the protocol repeats it.
-    pub fn drain(&mut self, endpoint: &mut Endpoint) -> bool {
+    pub fn drain(
+        &mut self,
+        now: Instant,
+        endpoint: &mut Endpoint,
+        mut table: Option<&mut Table>,
+    ) -> bool {
         let before = self.sent + self.failed;
+        let mut packet = std::mem::take(&mut self.buffer);
         loop {
-            self.buffer.clear();
-            let socket = match endpoint.poll_transmit(&mut self.buffer) {
-                None => return self.sent + self.failed > before,
-                Some(Direction::Out) => &self.outward,
-                Some(Direction::In) => &self.inward,
+            packet.clear();
+            let Some(direction) = endpoint.poll_transmit(&mut packet) else {
+                break;
             };
-            match socket.send(&self.buffer) {
-                Ok(()) => self.sent += 1,
-                Err(_) => self.failed += 1,
+            if let Some(table) = &mut table {
+                table.injected(now, direction, &packet);
             }
+            self.send(direction, &packet);
+        }
+        self.buffer = packet;
+        self.sent + self.failed > before
+    }
+
+    /// Sends one packet.
+    pub fn send(&mut self, direction: Direction, packet: &[u8]) {
+        let socket = match direction {
+            Direction::Out => &self.outward,
+            Direction::In => &self.inward,
+        };
+        match socket.send(packet) {
+            Ok(()) => self.sent += 1,
+            Err(_) => self.failed += 1,
         }
     }
 }

@@ -7,6 +7,7 @@
 pub mod control_socket;
 pub mod divert;
 pub mod event_loop;
+pub mod guard;
 pub mod injector;
 pub mod key_log;
 pub mod log;

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use kx_crypto::aead::{Algorithm, NonceLen, Seal};
+use kx_sys::companion::{self, Side};
 use kx_sys::conntrack::LiberalTracking;
 use kx_sys::nfqueue::{self, Queue};
 use kx_sys::notify::Notifier;
@@ -24,9 +25,10 @@ use tcpcrypt_proto::entropy::{Entropy, System};
 use crate::control_socket::ControlSocket;
 use crate::divert::Divert;
 use crate::event_loop::{Daemon, Ended, Parts};
+use crate::guard::{self, Guard, Table};
 use crate::injector::Injector;
 use crate::key_log::{self, KeyLogFile};
-use crate::log::{ALWAYS, DEBUG, DEFAULT, Log, system_text};
+use crate::log::{ALWAYS, DEBUG, DEFAULT, Log, NOISY, system_text};
 use crate::options::Options;
 use crate::self_tests::{self, Dropper, TestError};
 use crate::usage;
@@ -228,13 +230,43 @@ fn daemon(
         }
         return Err(error);
     }
+    // After giving up privileges, so that the guard has no more than we; before giving up the making
+    // of processes.
+    let mut divert = Divert::new(options, dropper);
+    let guard = match Table::new().and_then(|table| Ok((companion::start(guard::NAME)?, table))) {
+        Ok((Side::First(companion), table)) => {
+            divert.table = Some(table);
+            Some(companion)
+        }
+        Ok((Side::Companion(watch), table)) => {
+            drop((control, signals, endpoint));
+            confine(log, NOISY);
+            let guard = Guard {
+                queue,
+                divert,
+                injector,
+                table,
+                tracking,
+                packet: Vec::new(),
+            };
+            guard.stand_by(watch, log);
+            return Ok(());
+        }
+        Err(error) => {
+            let text = system_text(&error);
+            log.say(DEFAULT, format_args!("No guard process: {text}"));
+            None
+        }
+    };
+    confine(log, DEBUG);
     log.say(ALWAYS, "Running");
     if let Some(notifier) = &notifier {
         let _ = notifier.ready();
     }
     let mut daemon = Daemon::new(Parts {
         queue,
-        divert: Divert::new(options, dropper),
+        divert,
+        guard,
         injector,
         control,
         signals,
@@ -354,9 +386,12 @@ fn drop_privileges(options: &Options, log: &Log) -> Result<(), StartError> {
         .ok_or_else(|| StartError::NoUser(name.into_owned()))?;
     let jail = Path::new(&options.jail_dir);
     privileges::drop_to(&user, jail, CapabilitySet::NET_ADMIN)?;
-    // Best effort like all that follows: the limit for core files may be fixed from outside.
+    Ok(())
+}
+
+/// Best effort: the limit for core files may be fixed from outside, the kernel may be old.
+fn confine(log: &Log, level: u8) {
     let _ = kx_sys::hardening::forbid_core_dumps();
     let report = sandbox::confine(&[sandbox::BASIC_CALLS, sandbox::SOCKET_CALLS]);
-    log.say(DEBUG, format_args!("Sandbox: {report}"));
-    Ok(())
+    log.say(level, format_args!("Sandbox: {report}"));
 }
