@@ -10,6 +10,7 @@ pub mod endpoint;
 pub mod eno;
 pub mod entropy;
 pub mod event;
+pub mod flow;
 pub mod legacy;
 pub mod packet;
 pub mod seq;

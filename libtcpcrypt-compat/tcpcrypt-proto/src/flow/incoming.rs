@@ -1,0 +1,183 @@
+//! A segment from the wire on its way to the local TCP.
+
+use crate::packet::{Flags, Rewrite, Seq, View, options};
+
+use super::acks::AckIn;
+use super::byte_store::MAX_SLICES;
+use super::emit::{MAX_DELIVERY, timestamps};
+use super::inbound::Taken;
+use super::{Flow, Step};
+
+/// A piece of plaintext for the local TCP.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Delivery {
+    pub(super) from: i64,
+    pub(super) to: i64,
+    /// FIN, if the stream ends behind it.
+    pub(super) fin: Flags,
+}
+
+impl Flow {
+    pub(super) fn incoming_segment(&mut self, packet: &View<'_>, out: &mut Vec<u8>) -> Step {
+        let Some(ack) = self.ack_in(packet) else {
+            return Step::Drop;
+        };
+        let window_changed = packet.window() != self.latest_in.window;
+        self.latest_in.window = packet.window();
+        self.latest_in.timestamps = self.timestamps_of(packet);
+
+        let fin = packet.flags().has(Flags::FIN);
+        if packet.payload().is_empty() && !fin {
+            if ack.inside && !ack.advances && !window_changed {
+                // It would be one duplicate too many.
+                return Step::Drop;
+            }
+            let mut rewrite = self.rewrite_in(packet, ack.ack);
+            rewrite.seq = self.empty_seq_in(packet);
+            rewrite.write(&[], out);
+            return Step::Replace;
+        }
+        self.fin_unanswered |= fin;
+        let place = self.inbound.wire.place(packet.seq(), self.inbound.received);
+        let taken = match self.inbound.take(place, packet.payload(), fin) {
+            Ok(taken) => taken,
+            Err(failure) => return Step::Failed(failure),
+        };
+        self.follow_form();
+        if self.inbound.has_more() {
+            let delivery = self.deliver();
+            return self.replace_by(packet, ack.ack, delivery, out);
+        }
+        match taken {
+            Taken::Next => self.replace_incomplete(packet, ack, window_changed, out),
+            Taken::Early => self.replace_by_nudge(packet, ack.ack, out),
+            Taken::Old => match self.repeat(place, packet.payload().len(), fin) {
+                Some(delivery) => self.replace_by(packet, ack.ack, delivery, out),
+                None => self.replace_by_nudge(packet, ack.ack, out),
+            },
+        }
+    }
+
+    /// The next plaintext for the local TCP; from here on it counts as handed over.
+    pub(super) fn deliver(&mut self) -> Delivery {
+        let from = self.inbound.delivered;
+        let opened = self.inbound.opened();
+        let to = opened.min(from.saturating_add(MAX_DELIVERY));
+        self.inbound.delivered = to;
+        let mut fin = Flags::default();
+        // The FIN must not overtake anything (rule 8).
+        if to == opened && self.inbound.fin_plain().is_some() {
+            self.inbound.fin_delivered = true;
+            fin = Flags::FIN;
+        }
+        Delivery { from, to, fin }
+    }
+
+    /// Plaintext once more that the local TCP has not acknowledged, of a segment that came once more.
+    fn repeat(&self, place: i64, len: usize, fin: bool) -> Option<Delivery> {
+        let inbound = &self.inbound;
+        let end = place.saturating_add_unsigned(len as u64);
+        let from = inbound
+            .map
+            .at_or_before_wire(place)
+            .plain
+            .max(inbound.acked);
+        let to = inbound.map.at_or_after_wire(end).plain;
+        let to = to
+            .min(inbound.delivered)
+            .min(from.saturating_add(MAX_DELIVERY));
+        let fin = if fin && inbound.fin_delivered && to == inbound.delivered {
+            Flags::FIN
+        } else {
+            Flags::default()
+        };
+        (from < to || fin == Flags::FIN).then_some(Delivery { from, to, fin })
+    }
+
+    /// A segment that completed no record (rules 4 and 5). As an empty one it would count as a duplicate
+    /// acknowledgement.
+    fn replace_incomplete(
+        &mut self,
+        packet: &View<'_>,
+        ack: AckIn,
+        window_changed: bool,
+        out: &mut Vec<u8>,
+    ) -> Step {
+        let mut rewrite = self.rewrite_in(packet, ack.ack);
+        let tells_sack = options::find(rewrite.options.as_slice(), options::SACK).is_some();
+        // A record without data is never acknowledged for the data's sake.
+        if !self.inbound.runs.is_empty() || !self.inbound.is_incomplete() || tells_sack {
+            return self.replace_by_nudge(packet, ack.ack, out);
+        }
+        if !ack.advances && !window_changed {
+            return Step::Drop;
+        }
+        rewrite.flags = rewrite.flags.without(Flags::FIN | Flags::PSH);
+        rewrite.seq = self.inbound.plain.seq(self.inbound.delivered);
+        rewrite.write(&[], out);
+        Step::Replace
+    }
+
+    /// Lets the packet carry a piece of plaintext.
+    fn replace_by(
+        &mut self,
+        packet: &View<'_>,
+        ack: Seq,
+        delivery: Delivery,
+        out: &mut Vec<u8>,
+    ) -> Step {
+        let mut rewrite = self.rewrite_in(packet, ack);
+        rewrite.flags = rewrite.flags.without(Flags::FIN) | delivery.fin;
+        rewrite.seq = self.inbound.plain.seq(delivery.from);
+        if let Some(pointer) = self.urgent_at(delivery.from) {
+            rewrite.flags |= Flags::URG;
+            rewrite.urgent = pointer;
+        }
+        let mut slices = [[].as_slice(); MAX_SLICES];
+        let used = self.inbound.text(delivery.from, delivery.to, &mut slices);
+        if rewrite.write(slices.get(..used).unwrap_or_default(), out) {
+            Step::Replace
+        } else {
+            Step::Drop
+        }
+    }
+
+    /// Lets the packet carry one octet that the local TCP has, so that it acknowledges at once, and what the
+    /// packet acknowledges is not taken for a duplicate (rule 5). It has all before what it acknowledged, so
+    /// nobody ever looks at the octet.
+    pub(super) fn replace_by_nudge(
+        &mut self,
+        packet: &View<'_>,
+        ack: Seq,
+        out: &mut Vec<u8>,
+    ) -> Step {
+        let mut rewrite = self.rewrite_in(packet, ack);
+        if packet.flags().has(Flags::SYN) {
+            rewrite.window = self.latest_in.window;
+            rewrite.options = timestamps(self.timestamps_of(packet));
+        }
+        rewrite.flags = Flags::ACK;
+        rewrite.seq = self
+            .inbound
+            .plain
+            .seq(self.inbound.awaited().saturating_sub(1));
+        rewrite.write(&[&[0]], out);
+        Step::Replace
+    }
+
+    /// The packet with what is the same whatever it carries. Only a record says what is urgent.
+    fn rewrite_in<'v>(&self, packet: &View<'v>, ack: Seq) -> Rewrite<'v> {
+        let mut rewrite = Rewrite::of(packet);
+        rewrite.ack = ack;
+        rewrite.flags = rewrite.flags.without(Flags::URG);
+        rewrite.urgent = 0;
+        rewrite.options = self.options_in(packet);
+        rewrite
+    }
+
+    /// The urgent pointer of a segment that begins at `place`.
+    fn urgent_at(&self, place: i64) -> Option<u16> {
+        let ahead = self.inbound.urgent?.saturating_sub(place);
+        u16::try_from(ahead).ok().filter(|ahead| *ahead > 0)
+    }
+}

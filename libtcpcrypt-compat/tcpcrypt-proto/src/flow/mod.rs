@@ -1,0 +1,329 @@
+//! The data phase of one connection: half a TCP between the local TCP, which sends and awaits plaintext, and
+//! the wire, which carries records (tcpcrypt-datapath 2.8, tcpcrypt spec 4.5 and 5.1).
+//!
+//! Packets go through one by one and are replaced by what they are on the other side: other data, other
+//! numbers. Where one packet becomes several, or one is needed that nobody sent, it comes from
+//! [`Flow::poll_transmit`].
+
+mod acks;
+mod byte_store;
+mod closing;
+mod emit;
+mod inbound;
+mod incoming;
+mod line;
+mod outbound;
+mod outgoing;
+mod record_map;
+mod runs;
+mod sack;
+mod timers;
+mod tombstone;
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use crate::legacy::record::{OffsetForm, Opener, RecordError, Sealer};
+use crate::packet::{Direction, Flags, FourTuple, Seq, View, options};
+
+use closing::Peer;
+use emit::Resend;
+use inbound::Inbound;
+use outbound::Outbound;
+use timers::Timers;
+
+pub use tombstone::Tombstone;
+
+/// The next sequence number of each numbering at the moment encryption starts. "out" is what the local TCP
+/// sends, "in" what it receives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Numbers {
+    /// Of the local TCP's own next octet.
+    pub out_plain: Seq,
+    /// The same octet's on the wire: offset 0 of the records we send.
+    pub out_wire: Seq,
+    /// Of the next octet that the local TCP awaits.
+    pub in_plain: Seq,
+    /// The same octet's on the wire: offset 0 of the records we receive.
+    pub in_wire: Seq,
+}
+
+/// What the handshake settled, beside the keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FlowOptions {
+    /// Both ends.
+    pub tuple: FourTuple,
+    /// Both SYNs permitted SACK, as they were on the wire. It also says that the peer is not the original in
+    /// divert mode, which takes the permission out (spec 5.1).
+    pub sack: bool,
+    /// Both SYNs had timestamps.
+    pub timestamps: bool,
+    /// Octets of the longest IP packet on the path.
+    pub mtu: u16,
+    /// The window scale that the local TCP announced, if both did (RFC 7323). Without it the bound on what is
+    /// held for the peer is a constant.
+    pub local_window_scale: Option<u8>,
+}
+
+impl FlowOptions {
+    /// A connection without options, over Ethernet.
+    #[must_use]
+    pub fn new(tuple: FourTuple) -> Self {
+        Self {
+            tuple,
+            sack: false,
+            timestamps: false,
+            mtu: 1500,
+            local_window_scale: None,
+        }
+    }
+}
+
+/// What becomes of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// It goes on as it is.
+    Accept,
+    /// The packet that was appended to `out` goes on in its place.
+    Replace,
+    /// It goes nowhere.
+    Drop,
+    /// The stream is broken. The packet goes nowhere, and the caller calls [`Flow::reset`].
+    Failed(Failure),
+}
+
+/// Why a stream is broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// A record is not what the peer sealed. The text is the original's.
+    #[error("MAC check failed")]
+    Mac,
+    /// What should be a record is none.
+    #[error("malformed record")]
+    Malformed,
+    /// The peer's FIN stands inside a record.
+    #[error("connection closed inside a record")]
+    Truncated,
+    /// The key has done as much as it may.
+    #[error("key used up")]
+    UsedUp,
+    /// The cryptographic library failed.
+    #[error("cryptographic library failed")]
+    Library,
+}
+
+impl From<RecordError> for Failure {
+    fn from(error: RecordError) -> Self {
+        match error {
+            RecordError::Mac => Failure::Mac,
+            RecordError::Malformed => Failure::Malformed,
+            RecordError::UsedUp | RecordError::Reused => Failure::UsedUp,
+            RecordError::TooLong | RecordError::Library => Failure::Library,
+        }
+    }
+}
+
+/// How far a connection is on its way to the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closing {
+    /// No FIN in either direction.
+    Open,
+    /// A FIN was sent or received, and not all is acknowledged.
+    HalfClosed,
+    /// Both FINs are acknowledged: a [`Tombstone`] is enough from here on.
+    Closed,
+    /// A reset was sent or received: a [`Tombstone`] is enough from here on.
+    Reset,
+}
+
+/// What was last passed on in one direction, for packets of our own.
+#[derive(Debug, Clone, Copy, Default)]
+struct Latest {
+    ack: Seq,
+    window: u16,
+    timestamps: Option<(u32, u32)>,
+}
+
+/// The data phase of one connection.
+///
+/// A flow that has nothing under way holds no buffers. What it holds at most is bounded by constants,
+/// whatever the peer sends: about 16 MiB of records on their way out (only what the local TCP sent), and about
+/// 6 MiB of octets received, with as much again for the borders of the shortest possible records.
+pub struct Flow {
+    out: Outbound,
+    inbound: Inbound,
+    options: FlowOptions,
+    peer: Peer,
+    /// As last seen on packets from the local TCP, with the ack as on the wire.
+    latest_out: Latest,
+    /// As last seen on packets from the wire, with the ack as the local TCP got it.
+    latest_in: Latest,
+    /// Records that wait for a packet of our own.
+    resends: VecDeque<Resend>,
+    /// The peer sent a FIN that was not yet acknowledged by its true number.
+    fin_unanswered: bool,
+    /// An acknowledgement of the peer's FIN by its true number is due.
+    true_ack_due: bool,
+    /// One octet is to be repeated to the local TCP, so that it acknowledges.
+    nudge_due: bool,
+    /// Resets to be sent, first onto the wire, then to the local TCP.
+    resets_due: u8,
+    reset: bool,
+    timers: Timers,
+}
+
+impl Flow {
+    /// A flow at the moment encryption starts.
+    #[must_use]
+    pub fn new(
+        numbers: Numbers,
+        sealer: Sealer,
+        opener: Opener,
+        options: FlowOptions,
+        now: Instant,
+    ) -> Self {
+        Self {
+            out: Outbound::new(&numbers, sealer),
+            inbound: Inbound::new(&numbers, opener),
+            options,
+            peer: if options.sack {
+                Peer::Ordinary
+            } else {
+                Peer::Unknown
+            },
+            latest_out: Latest {
+                ack: numbers.in_wire,
+                ..Latest::default()
+            },
+            latest_in: Latest {
+                ack: numbers.out_plain,
+                ..Latest::default()
+            },
+            resends: VecDeque::new(),
+            fin_unanswered: false,
+            true_ack_due: false,
+            nudge_due: false,
+            resets_due: 0,
+            reset: false,
+            timers: Timers::new(now),
+        }
+    }
+
+    /// Translates a packet of the local TCP. With [`Step::Replace`] the whole IP packet for the wire was
+    /// appended to `out`; else `out` is as it was.
+    pub fn outgoing(&mut self, now: Instant, packet: &View<'_>, out: &mut Vec<u8>) -> Step {
+        self.timers.active(now);
+        let flags = packet.flags();
+        // An answer to a SYN that was repeated. Ours to that one is a nudge (see `incoming`).
+        if flags.has(Flags::SYN) {
+            return Step::Drop;
+        }
+        if flags.has(Flags::RST) {
+            return self.outgoing_reset(packet, out);
+        }
+        if !flags.has(Flags::ACK) {
+            return Step::Drop;
+        }
+        self.latest_out.window = packet.window();
+        self.latest_out.timestamps = self.timestamps_of(packet);
+        if let Some(scale) = self.options.local_window_scale {
+            self.inbound.window = Some(i64::from(packet.window()) << scale.min(14));
+        }
+        self.outgoing_segment(packet, out)
+    }
+
+    /// Translates a packet from the wire. With [`Step::Replace`] the whole IP packet for the local TCP was
+    /// appended to `out`; else `out` is as it was.
+    pub fn incoming(&mut self, now: Instant, packet: &View<'_>, out: &mut Vec<u8>) -> Step {
+        self.timers.active(now);
+        let flags = packet.flags();
+        if flags.has(Flags::RST) {
+            return self.incoming_reset(packet, out);
+        }
+        if flags.has(Flags::SYN) {
+            // The peer has not seen the end of the handshake, or begins anew. Either way the local TCP shall
+            // say where it stands.
+            return self.replace_by_nudge(packet, self.latest_in.ack, out);
+        }
+        if !flags.has(Flags::ACK) {
+            return Step::Drop;
+        }
+        let step = self.incoming_segment(packet, out);
+        if self.inbound.is_incomplete() {
+            self.timers.incomplete(now, self.inbound.received);
+        }
+        step
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) wants to be called.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    /// Does what is due at `now`. Early and late calls do no harm.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let incomplete = self
+            .inbound
+            .is_incomplete()
+            .then_some(self.inbound.received);
+        if self.timers.incomplete_is_due(now, incomplete) {
+            self.nudge_due = true;
+        }
+        if self.timers.rest_is_due(now) {
+            self.out.rest();
+            self.inbound.rest();
+            self.resends = VecDeque::new();
+        }
+    }
+
+    /// How far the connection is on its way to the end.
+    #[must_use]
+    pub fn closing(&self) -> Closing {
+        if self.reset {
+            Closing::Reset
+        } else if self.out.fin_acked && self.inbound.fin_acked {
+            Closing::Closed
+        } else if self.out.fin.is_some() || self.inbound.fin.is_some() {
+            Closing::HalfClosed
+        } else {
+            Closing::Open
+        }
+    }
+
+    /// Whether a record of the peer was genuine: it has the keys (tcpcrypt spec 4.4).
+    #[must_use]
+    pub fn authenticated_once(&self) -> bool {
+        self.inbound.authenticated
+    }
+
+    /// Octets of memory held beside the flow itself and the cipher contexts.
+    #[must_use]
+    pub fn footprint(&self) -> usize {
+        self.out.footprint()
+            + self.inbound.footprint()
+            + self.resends.capacity() * size_of::<Resend>()
+    }
+
+    /// The sender makes its nonces as the peer was seen to make them (spec 4.5).
+    fn follow_form(&mut self) {
+        if self.inbound.form() == Some(OffsetForm::Subtracted) {
+            self.out.set_form(OffsetForm::Subtracted);
+        }
+    }
+
+    fn timestamps_of(&self, packet: &View<'_>) -> Option<(u32, u32)> {
+        if self.options.timestamps {
+            options::timestamps(packet.options())
+        } else {
+            None
+        }
+    }
+
+    fn latest(&self, direction: Direction) -> &Latest {
+        match direction {
+            Direction::Out => &self.latest_out,
+            Direction::In => &self.latest_in,
+        }
+    }
+}

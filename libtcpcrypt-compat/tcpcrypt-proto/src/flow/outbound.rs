@@ -1,0 +1,137 @@
+//! What the local TCP sends: plaintext made into records, each made once and kept until it is acknowledged.
+
+use crate::legacy::record::{self, Flags, OffsetForm, RecordError, Sealer};
+
+use super::Numbers;
+use super::byte_store::{ByteStore, MAX_SLICES};
+use super::line::Line;
+use super::record_map::{Border, RecordMap};
+
+/// Octets of records that are kept for retransmission. The local TCP's own send buffer is smaller; plaintext
+/// beyond it is dropped, and comes again.
+pub(super) const MAX_UNACKED: i64 = 16 << 20;
+
+/// The direction from the local TCP to the wire.
+pub(super) struct Outbound {
+    pub(super) plain: Line,
+    pub(super) wire: Line,
+    /// The records on their way. What is before them is acknowledged.
+    pub(super) map: RecordMap,
+    /// Their octets, by place on the wire.
+    records: ByteStore,
+    sealer: Sealer,
+    /// Where the stream ends, once the local TCP has closed it. In front of its FIN all is numbered.
+    pub(super) fin: Option<i64>,
+    pub(super) fin_acked: bool,
+}
+
+impl Outbound {
+    pub(super) fn new(numbers: &Numbers, sealer: Sealer) -> Self {
+        Self {
+            plain: Line::new(numbers.out_plain),
+            wire: Line::new(numbers.out_wire),
+            map: RecordMap::new(),
+            records: ByteStore::new(),
+            sealer,
+            fin: None,
+            fin_acked: false,
+        }
+    }
+
+    /// Makes records of data that follow all that was numbered so far, at most `per_record` octets in each.
+    /// Stops where too much is under way.
+    pub(super) fn seal(
+        &mut self,
+        data: &[u8],
+        per_record: usize,
+        flags: Flags,
+    ) -> Result<(), RecordError> {
+        let mut rest = data;
+        let mut sealed = 0_usize;
+        while !rest.is_empty() {
+            let end = self.map.end();
+            if end.wire.saturating_sub(self.map.base().wire) > MAX_UNACKED {
+                return Ok(());
+            }
+            let (part, more) = rest.split_at(rest.len().min(per_record.max(1)));
+            let flags = Flags {
+                fin: flags.fin && more.is_empty(),
+                urgent: urgent_from(flags.urgent, sealed),
+            };
+            let record_len = flags.overhead() + part.len();
+            // Places on the wire are the nonce; they never fall behind 0.
+            let offset = u64::try_from(end.wire).map_err(|_| RecordError::Reused)?;
+            let sealer = &mut self.sealer;
+            self.records
+                .append(record_len, |out| sealer.seal(offset, flags, part, out))?;
+            self.map.push(part.len(), record_len);
+            sealed += part.len();
+            rest = more;
+        }
+        Ok(())
+    }
+
+    /// The record that begins at `start`: where it ends, and its octets.
+    pub(super) fn record<'a>(
+        &'a self,
+        start: i64,
+        slices: &mut [&'a [u8]; MAX_SLICES],
+    ) -> (Border, usize) {
+        let end = self.map.at_or_after_wire(start.saturating_add(1));
+        (end, self.records.slices(start, end.wire, slices))
+    }
+
+    /// The peer has everything up to `border`.
+    pub(super) fn acknowledge(&mut self, border: Border) {
+        self.map.release(border);
+        self.records.release(border.wire);
+    }
+
+    /// The number behind the FIN if one was sent, else behind the data.
+    pub(super) fn next_wire(&self) -> i64 {
+        self.map
+            .end()
+            .wire
+            .saturating_add(i64::from(self.fin.is_some()))
+    }
+
+    /// The same in the numbering of the plaintext.
+    pub(super) fn next_plain(&self) -> i64 {
+        self.map
+            .end()
+            .plain
+            .saturating_add(i64::from(self.fin.is_some()))
+    }
+
+    pub(super) fn set_form(&mut self, form: OffsetForm) {
+        self.sealer.set_form(form);
+    }
+
+    pub(super) fn rest(&mut self) {
+        self.sealer.rest();
+    }
+
+    /// Octets of memory held for the stream.
+    pub(super) fn footprint(&self) -> usize {
+        self.map.footprint() + self.records.footprint()
+    }
+}
+
+/// The urgent pointer as seen from `sealed` octets further on; none if it points to what is before.
+pub(super) fn urgent_from(urgent: Option<u16>, sealed: usize) -> Option<u16> {
+    match urgent {
+        Some(pointer) if sealed > 0 => {
+            let left = usize::from(pointer).checked_sub(sealed)?;
+            u16::try_from(left).ok().filter(|left| *left > 0)
+        }
+        same => same,
+    }
+}
+
+/// Octets of data in a record that has to fit a packet of `mtu` octets with headers of `headers` octets.
+pub(super) fn data_per_record(mtu: u16, headers: usize, flags: Flags) -> usize {
+    usize::from(mtu)
+        .saturating_sub(headers)
+        .saturating_sub(flags.overhead())
+        .clamp(1, record::MAX_DATA_LEN)
+}

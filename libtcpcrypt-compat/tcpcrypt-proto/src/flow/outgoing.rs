@@ -1,0 +1,121 @@
+//! A segment of the local TCP on its way to the wire.
+
+use crate::legacy::record;
+use crate::packet::{Flags, Rewrite, View};
+
+use super::byte_store::MAX_SLICES;
+use super::emit::Resend;
+use super::outbound::data_per_record;
+use super::{Flow, Step};
+
+impl Flow {
+    pub(super) fn outgoing_segment(&mut self, packet: &View<'_>, out: &mut Vec<u8>) -> Step {
+        let ack = self.ack_out(packet);
+        let mut rewrite = Rewrite::of(packet);
+        rewrite.ack = ack;
+        let fin = packet.flags().has(Flags::FIN);
+        if packet.payload().is_empty() && !fin {
+            rewrite.options = self.options_out(packet, usize::MAX);
+            rewrite.seq = self.empty_seq_out(packet);
+            rewrite.write(&[], out);
+            return Step::Replace;
+        }
+        rewrite.options = self.options_out(packet, 0);
+
+        let next = self.out.map.end().plain;
+        let from = self.out.plain.place(packet.seq(), next);
+        let mut to = from.saturating_add_unsigned(packet.payload().len() as u64);
+        // A packet in front of this one was lost before it came here. To give this one its number would leave
+        // a hole for ever; the local TCP sends both again.
+        if from > next || (to > next && self.out.fin.is_some()) {
+            return Step::Drop;
+        }
+        if to > next {
+            if let Err(error) = self.seal_new(packet, &rewrite, next.saturating_sub(from)) {
+                return Step::Failed(error.into());
+            }
+            let end = self.out.map.end().plain;
+            if end == next && from == next {
+                return Step::Drop;
+            }
+            to = to.min(end);
+        }
+        let whole = to == from.saturating_add_unsigned(packet.payload().len() as u64);
+        let fin = fin && whole && to == self.out.map.end().plain;
+        if fin {
+            self.out.fin = Some(to);
+        }
+        self.send_records(rewrite, from, to, fin, out)
+    }
+
+    /// Makes records of what a packet brings beyond `known` octets.
+    fn seal_new(
+        &mut self,
+        packet: &View<'_>,
+        rewrite: &Rewrite<'_>,
+        known: i64,
+    ) -> Result<(), record::RecordError> {
+        let known = usize::try_from(known).unwrap_or(0);
+        let new = packet.payload().get(known..).unwrap_or_default();
+        let urgent = packet.flags().has(Flags::URG).then(|| packet.urgent());
+        let flags = record::Flags {
+            fin: packet.flags().has(Flags::FIN),
+            urgent: super::outbound::urgent_from(urgent, known),
+        };
+        let headers = rewrite.length(0);
+        let room = data_per_record(self.options.mtu, headers, flags);
+        self.out.seal(new, room, flags)
+    }
+
+    /// Puts the first of the records that hold a piece of plaintext into the packet, and has the others follow.
+    fn send_records(
+        &mut self,
+        mut rewrite: Rewrite<'_>,
+        from: i64,
+        to: i64,
+        fin: bool,
+        out: &mut Vec<u8>,
+    ) -> Step {
+        let flags = rewrite.flags;
+        let end_flags = |fin: bool| {
+            let fin = if fin { Flags::FIN } else { Flags(0) };
+            Flags(flags.0 & Flags::PSH.0) | fin
+        };
+        let base = self.out.map.base();
+        if to <= base.plain {
+            // All of it is acknowledged on the wire, which the local TCP does not know, or it is a keep-alive
+            // with an octet of data.
+            rewrite.flags = flags.without(Flags::FIN | Flags::URG);
+            if fin {
+                rewrite.flags |= Flags::FIN;
+                rewrite.seq = self.out.wire.seq(self.out.map.end().wire);
+            } else {
+                rewrite.seq = self.old_seq_out(from.min(base.plain.saturating_sub(1)));
+            }
+            rewrite.write(&[], out);
+            return Step::Replace;
+        }
+        let first = self.out.map.at_or_before_plain(from);
+        let last = self.out.map.at_or_after_plain(to);
+        let mut slices = [[].as_slice(); MAX_SLICES];
+        let (end, used) = self.out.record(first.wire, &mut slices);
+        rewrite.seq = self.out.wire.seq(first.wire);
+        let alone = end.wire >= last.wire;
+        rewrite.flags = flags.without(Flags::FIN | Flags::PSH);
+        if alone {
+            rewrite.flags |= end_flags(fin);
+        }
+        let room = usize::from(self.options.mtu)
+            .saturating_sub(rewrite.length(usize::try_from(end.wire - first.wire).unwrap_or(0)));
+        self.push_own_blocks(&mut rewrite.options, room);
+        rewrite.write(slices.get(..used).unwrap_or_default(), out);
+        if !alone {
+            self.resend(Resend {
+                from: end.wire,
+                to: last.wire,
+                flags: end_flags(fin),
+            });
+        }
+        Step::Replace
+    }
+}

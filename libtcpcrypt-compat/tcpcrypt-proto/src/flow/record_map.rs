@@ -1,0 +1,157 @@
+//! Where records begin and end in both numberings.
+
+use std::collections::VecDeque;
+
+/// A border between records, as a place on the line of plaintext and on that of the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Border {
+    pub(super) plain: i64,
+    pub(super) wire: i64,
+}
+
+/// The borders of all records that are not yet acknowledged, oldest first.
+#[derive(Debug)]
+pub(super) struct RecordMap {
+    /// Where the oldest record begins.
+    base: Border,
+    /// Where each record ends.
+    ends: VecDeque<Border>,
+}
+
+/// A drained map gives back more room than this.
+const KEPT_ROOM: usize = 8;
+
+impl RecordMap {
+    pub(super) fn new() -> Self {
+        Self {
+            base: Border { plain: 0, wire: 0 },
+            ends: VecDeque::new(),
+        }
+    }
+
+    /// Where the oldest record begins; everything before is acknowledged.
+    pub(super) fn base(&self) -> Border {
+        self.base
+    }
+
+    /// Where the last record ends.
+    pub(super) fn end(&self) -> Border {
+        self.ends.back().copied().unwrap_or(self.base)
+    }
+
+    /// Appends a record. One without plaintext cannot be told from its neighbour by the local TCP, so it
+    /// becomes a part of the record before it; no number of them makes the map grow.
+    pub(super) fn push(&mut self, plain_len: usize, wire_len: usize) {
+        let end = self.end();
+        let border = Border {
+            plain: end.plain.saturating_add_unsigned(plain_len as u64),
+            wire: end.wire.saturating_add_unsigned(wire_len as u64),
+        };
+        if plain_len > 0 {
+            self.ends.push_back(border);
+        } else if let Some(last) = self.ends.back_mut() {
+            *last = border;
+        } else {
+            self.base = border;
+        }
+    }
+
+    /// The last border at or before a place on the wire; the base if there is none.
+    pub(super) fn at_or_before_wire(&self, wire: i64) -> Border {
+        let after = self.ends.partition_point(|end| end.wire <= wire);
+        self.border(after)
+    }
+
+    /// The first border at or after a place on the wire; the end if there is none.
+    pub(super) fn at_or_after_wire(&self, wire: i64) -> Border {
+        if wire <= self.base.wire {
+            return self.base;
+        }
+        let before = self.ends.partition_point(|end| end.wire < wire);
+        self.ends.get(before).copied().unwrap_or(self.end())
+    }
+
+    /// The last border at or before a place in the plaintext; the base if there is none.
+    pub(super) fn at_or_before_plain(&self, plain: i64) -> Border {
+        let after = self.ends.partition_point(|end| end.plain <= plain);
+        self.border(after)
+    }
+
+    /// The first border at or after a place in the plaintext; the end if there is none.
+    pub(super) fn at_or_after_plain(&self, plain: i64) -> Border {
+        if plain <= self.base.plain {
+            return self.base;
+        }
+        let before = self.ends.partition_point(|end| end.plain < plain);
+        self.ends.get(before).copied().unwrap_or(self.end())
+    }
+
+    /// Forgets the records that end at or before `border`, which must be one of this map.
+    pub(super) fn release(&mut self, border: Border) {
+        let gone = self.ends.partition_point(|end| end.wire <= border.wire);
+        self.base = self.border(gone);
+        self.ends.drain(..gone);
+        if self.ends.is_empty() && self.ends.capacity() > KEPT_ROOM {
+            self.ends = VecDeque::new();
+        }
+    }
+
+    /// Octets of memory held.
+    pub(super) fn footprint(&self) -> usize {
+        self.ends.capacity() * size_of::<Border>()
+    }
+
+    /// The border with `count` records before it.
+    fn border(&self, count: usize) -> Border {
+        match count.checked_sub(1) {
+            Some(last) => self.ends.get(last).copied().unwrap_or(self.base),
+            None => self.base,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn border(plain: i64, wire: i64) -> Border {
+        Border { plain, wire }
+    }
+
+    #[test]
+    fn borders_in_both_numberings() {
+        let mut map = RecordMap::new();
+        map.push(100, 120);
+        map.push(1, 21);
+        map.push(50, 72);
+        assert_eq!(map.end(), border(151, 213));
+        assert_eq!(map.at_or_before_wire(119), border(0, 0));
+        assert_eq!(map.at_or_before_wire(120), border(100, 120));
+        assert_eq!(map.at_or_before_wire(140), border(100, 120));
+        assert_eq!(map.at_or_after_wire(121), border(101, 141));
+        assert_eq!(map.at_or_before_plain(100), border(100, 120));
+        assert_eq!(map.at_or_before_plain(99), border(0, 0));
+        assert_eq!(map.at_or_after_plain(1), border(100, 120));
+        assert_eq!(map.at_or_after_plain(9999), border(151, 213));
+        map.release(border(101, 141));
+        assert_eq!(map.base(), border(101, 141));
+        assert_eq!(map.at_or_before_wire(5), border(101, 141));
+        map.release(border(151, 213));
+        assert_eq!(map.end(), border(151, 213));
+    }
+
+    #[test]
+    fn records_without_plaintext_take_no_room() {
+        let mut map = RecordMap::new();
+        for _ in 0..1000 {
+            map.push(0, 20);
+        }
+        assert_eq!(map.base(), border(0, 20_000));
+        map.push(1, 21);
+        for _ in 0..1000 {
+            map.push(0, 20);
+        }
+        assert_eq!(map.at_or_before_plain(1), border(1, 40_021));
+        assert!(map.footprint() < 256);
+    }
+}

@@ -1,0 +1,92 @@
+//! What a flow does by the clock.
+
+use std::time::{Duration, Instant};
+
+/// How long a record may stay incomplete before the local TCP is made to acknowledge what came of it
+/// (tcpcrypt-datapath 2.8, rule 5): longer than the rest takes that is on its way, shorter than the peer waits
+/// before it sends again.
+const INCOMPLETE: Duration = Duration::from_millis(40);
+
+/// How long without a packet until cipher contexts are freed.
+const REST: Duration = Duration::from_secs(5);
+
+/// Deadlines move with each packet, so a timer that runs out looks whether it still holds. It is set again
+/// then, instead of with each packet.
+pub(super) struct Timers {
+    last_packet: Instant,
+    rest_at: Option<Instant>,
+    incomplete_at: Option<Instant>,
+    /// How much had come when the timer was set.
+    received: i64,
+    /// How much had come when it last ran out.
+    told: i64,
+}
+
+impl Timers {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            last_packet: now,
+            rest_at: now.checked_add(REST),
+            incomplete_at: None,
+            received: -1,
+            told: -1,
+        }
+    }
+
+    /// There was a packet.
+    pub(super) fn active(&mut self, now: Instant) {
+        self.last_packet = now;
+        if self.rest_at.is_none() {
+            self.rest_at = now.checked_add(REST);
+        }
+    }
+
+    /// A record is incomplete, with all before `received` there.
+    pub(super) fn incomplete(&mut self, now: Instant, received: i64) {
+        if self.incomplete_at.is_none() && self.told != received {
+            self.incomplete_at = now.checked_add(INCOMPLETE);
+            self.received = received;
+        }
+    }
+
+    pub(super) fn next(&self) -> Option<Instant> {
+        match (self.incomplete_at, self.rest_at) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// Whether a record has been incomplete for the whole time. `received` is how much there is of it now, if
+    /// there is one.
+    pub(super) fn incomplete_is_due(&mut self, now: Instant, received: Option<i64>) -> bool {
+        if self.incomplete_at.is_none_or(|at| now < at) {
+            return false;
+        }
+        self.incomplete_at = None;
+        match received {
+            Some(received) if received == self.received => {
+                self.told = received;
+                true
+            }
+            Some(received) => {
+                self.incomplete(now, received);
+                false
+            }
+            None => false,
+        }
+    }
+
+    /// Whether nothing came for long.
+    pub(super) fn rest_is_due(&mut self, now: Instant) -> bool {
+        if self.rest_at.is_none_or(|at| now < at) {
+            return false;
+        }
+        let due = self.last_packet.checked_add(REST);
+        if due.is_some_and(|due| now < due) {
+            self.rest_at = due;
+            return false;
+        }
+        self.rest_at = None;
+        true
+    }
+}
