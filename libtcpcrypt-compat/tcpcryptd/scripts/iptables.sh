@@ -9,7 +9,9 @@
 #   OMIT_PORTS    all but these; exactly one of the two has to be there
 #   DAEMON_USER   the user that tcpcryptd becomes
 #   DIVERT_PORT   the number of its queue
-#   MARK          optional: the mark of its option -x, in hexadecimal
+#   MARK          optional: the mark of its first option -x, in hexadecimal
+#   PLAIN_MARK    optional, with MARK: that of the second -x. Connections that turn out to be plain
+#                 leave the queue then; this needs connection tracking
 #   RULES         optional: nft, iptables, or auto (nft where the kernel has queues for it)
 #   IPTABLES      optional: the program, iptables by default
 #   ECHO          optional: echo shows the commands and runs none
@@ -40,10 +42,13 @@ esac
 [ -n "$DIVERT_PORT" ] || complain "The variable DIVERT_PORT has to be set"
 
 PORTS=$ONLY_PORTS$OMIT_PORTS
-case "$PORTS$DIVERT_PORT$MARK" in
+case "$PORTS$DIVERT_PORT$MARK$PLAIN_MARK" in
     *[!0-9a-fA-FxX,:]*) complain "Ports, queue and mark are numbers" ;;
 esac
 MARK=${MARK#0[xX]}
+PLAIN_MARK=${PLAIN_MARK#0[xX]}
+[ -n "$MARK" ] || PLAIN_MARK=
+[ -z "$MARK" ] || BOTH=$(printf '0x%x' $((0x$MARK | 0x${PLAIN_MARK:-0})))
 IPTABLES=${IPTABLES:-iptables}
 
 # The whole table at once: it is there, or it is not.
@@ -51,6 +56,7 @@ nft_rules() {
     set=$(echo "$PORTS" | sed 's/:/-/g; s/,/, /g')
     queue="queue num $DIVERT_PORT bypass"
     [ -z "$MARK" ] || queue="meta mark & 0x$MARK == 0 $queue"
+    if [ -n "$MARK" ]; then clear="meta mark set meta mark & ($BOTH ^ 0xffffffff)"; else clear=; fi
     echo "table ip $TABLE {"
     for hook in input output; do
         case $hook in
@@ -62,6 +68,10 @@ nft_rules() {
         echo "        type $type hook $hook priority mangle; policy accept;"
         echo "        $interface lo accept"
         echo "        meta l4proto != tcp accept"
+        if [ -n "$PLAIN_MARK" ]; then
+            echo "        ct mark & 0x$PLAIN_MARK == 0x$PLAIN_MARK accept"
+            echo "        meta mark & 0x$PLAIN_MARK == 0x$PLAIN_MARK ct mark set ct mark | 0x$PLAIN_MARK"
+        fi
         if [ -n "$OMIT_PORTS" ]; then
             echo "        tcp dport { $set } accept"
             echo "        tcp sport { $set } accept"
@@ -70,6 +80,7 @@ nft_rules() {
             echo "        tcp dport { $set } $queue"
             echo "        tcp sport { $set } $queue"
         fi
+        [ -z "$clear" ] || echo "        meta mark & 0x$MARK == 0x$MARK $clear"
         echo "    }"
     done
     echo "}"
@@ -89,25 +100,40 @@ nft_stop() {
     $ECHO nft delete table ip $TABLE
 }
 
-# $1: -A or -D. Every rule is tried; the result is the first failure's.
+# One rule. $1: -A or -D. A rule that cannot be removed does not keep the others.
+rule() {
+    $ECHO "$IPTABLES" -t mangle "$@" && return
+    result=$?
+    [ "$1" = -D ] || return $result
+}
+
+# $1: -A or -D. The result is that of the last rule that failed.
 iptables_rules() {
     result=0
     if [ -n "$OMIT_PORTS" ]; then not='!'; else not=; fi
-    unseen=
-    [ -z "$MARK" ] || unseen="-m mark --mark 0x0/0x$MARK"
     for chain in INPUT OUTPUT; do
         case $chain in
             INPUT) interface=-i ;;
             OUTPUT) interface=-o ;;
         esac
+        ours="! $interface lo -p tcp -m multiport $not --ports $PORTS"
         # Words are meant to be split here.
         # shellcheck disable=SC2086
-        $ECHO $IPTABLES -t mangle "$1" $chain ! $interface lo -p tcp \
-            -m multiport $not --ports "$PORTS" $unseen \
-            -j NFQUEUE --queue-num "$DIVERT_PORT" --queue-bypass || {
-            result=$?
-            [ "$1" = -D ] || return $result
-        }
+        if [ -n "$PLAIN_MARK" ]; then
+            plain=0x$PLAIN_MARK/0x$PLAIN_MARK
+            rule "$1" $chain $ours -m connmark --mark $plain -j ACCEPT || return
+            rule "$1" $chain $ours -m mark --mark $plain \
+                -j CONNMARK --set-xmark $plain || return
+        fi
+        unseen=
+        [ -z "$MARK" ] || unseen="-m mark --mark 0x0/0x$MARK"
+        # shellcheck disable=SC2086
+        rule "$1" $chain $ours $unseen \
+            -j NFQUEUE --queue-num "$DIVERT_PORT" --queue-bypass || return
+        # The marks have done their work; routing rules may know the same bits.
+        # shellcheck disable=SC2086
+        [ -z "$MARK" ] || rule "$1" $chain $ours -m mark --mark 0x$MARK/0x$MARK \
+            -j MARK --set-xmark 0x0/$BOTH || return
     done
     return $result
 }

@@ -48,6 +48,8 @@ pub struct Counters {
 pub struct Divert {
     policy: Policy,
     repeat: Option<u32>,
+    /// Added to it when the packet belongs to a connection that is plain for good.
+    plain: u32,
     dropper: Option<Dropper>,
     /// What the guard has to know; without a guard there is none.
     pub table: Option<Table>,
@@ -69,6 +71,7 @@ impl Divert {
                 Policy::Encrypt
             },
             repeat: options.repeat_mark(),
+            plain: options.plain_mark().unwrap_or(0),
             dropper,
             table: None,
             counters: Counters::default(),
@@ -93,7 +96,7 @@ impl Divert {
             hook if hook.is_inward() => Direction::In,
             hook if hook.is_outward() => Direction::Out,
             // Not to or from this host: nothing of ours.
-            _ => return self.pass(packet, false),
+            _ => return self.pass(packet, false, 0),
         };
         let start = out.len();
         let verdict = self.verdict(endpoint, log, now, direction, packet, out);
@@ -109,10 +112,13 @@ impl Divert {
             }
         }
         match verdict {
-            Verdict::Accept => self.pass(packet, false),
+            Verdict::Accept if self.plain != 0 && is_under_way(packet.payload) => {
+                self.pass(packet, false, self.plain)
+            }
+            Verdict::Accept => self.pass(packet, false, 0),
             Verdict::Replace => {
                 self.counters.replaced += 1;
-                self.pass(packet, true)
+                self.pass(packet, true, 0)
             }
             Verdict::Drop => {
                 out.truncate(start);
@@ -189,14 +195,15 @@ impl Divert {
     /// The decision that lets a packet go on, our own ones included.
     #[must_use]
     pub fn let_pass(&self, packet: &Packet<'_>) -> Decision {
-        self.own(packet).unwrap_or_else(|| self.pass(packet, false))
+        self.own(packet)
+            .unwrap_or_else(|| self.pass(packet, false, 0))
     }
 
-    fn pass(&self, packet: &Packet<'_>, replace: bool) -> Decision {
+    fn pass(&self, packet: &Packet<'_>, replace: bool, more: u32) -> Decision {
         match self.repeat {
             // Other bits of the mark belong to somebody else. A packet that comes although it has
             // the mark would come for ever: the rules do not look at it.
-            Some(mark) if packet.mark & mark != mark => repeat(packet.mark | mark, replace),
+            Some(mark) if packet.mark & mark != mark => repeat(packet.mark | mark | more, replace),
             _ => Decision {
                 verdict: QueueVerdict::Accept,
                 mark: None,
@@ -204,6 +211,16 @@ impl Divert {
             },
         }
     }
+}
+
+/// True for segments after the first two of a connection. What the protocol leaves unchanged among
+/// these belongs to a connection that it leaves alone: once it encrypts, or tries to, it changes every
+/// segment that goes on, but for resets.
+fn is_under_way(packet: &[u8]) -> bool {
+    View::parse(packet).is_ok_and(|view| {
+        let flags = view.flags();
+        flags.has(Flags::ACK) && !flags.has(Flags::SYN) && !flags.has(Flags::RST)
+    })
 }
 
 fn repeat(mark: u32, replace: bool) -> Decision {

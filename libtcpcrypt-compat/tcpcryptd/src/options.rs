@@ -33,7 +33,8 @@ pub struct Options {
     pub test_params: Vec<OsString>,
     /// `-D`: end when a check fails.
     pub debug: bool,
-    /// `-x`: on Linux the first is a mark for packets that were looked at.
+    /// `-x`: on Linux the first is a mark for packets that were looked at, the second (ours) a mark in
+    /// addition for those of connections that are plain for good.
     pub driver_params: Vec<OsString>,
     /// `-C`: the key exchange to offer first.
     pub prefer: Option<u8>,
@@ -169,7 +170,18 @@ impl Options {
     /// The mark that packets get before they go through the rules again; `None` lets them go on.
     #[must_use]
     pub fn repeat_mark(&self) -> Option<u32> {
-        let octets = strtoul(self.driver_params.first()?, 16).to_le_bytes();
+        self.mark(0)
+    }
+
+    /// The mark in addition for packets of connections that are plain for good, so that rules can
+    /// take them out of the queue.
+    #[must_use]
+    pub fn plain_mark(&self) -> Option<u32> {
+        self.repeat_mark().and(self.mark(1))
+    }
+
+    fn mark(&self, index: usize) -> Option<u32> {
+        let octets = strtoul(self.driver_params.get(index)?, 16).to_le_bytes();
         let mark = u32::from_le_bytes([octets[0], octets[1], octets[2], octets[3]]);
         (mark != 0).then_some(mark)
     }
@@ -260,6 +272,13 @@ mod tests {
         assert_eq!((options.test, options.test_param(1, 9)), (Some(2), 4));
         assert_eq!(options.test_param(2, 9), 9);
         assert_eq!(options.repeat_mark(), Some(0x10));
+        assert_eq!(options.plain_mark(), None);
+        let marks = parse(&["-x10", "-x", "20"]).expect("nothing wrong");
+        assert_eq!(
+            (marks.repeat_mark(), marks.plain_mark()),
+            (Some(0x10), Some(0x20))
+        );
+        assert_eq!(parse(&["-x0", "-x20"]).expect("fine").plain_mark(), None);
         assert_eq!(options.prefer, Some(0x22));
         assert_eq!(options.random_path, Some("/r".into()));
         assert_eq!(options.jail_user, "me");
