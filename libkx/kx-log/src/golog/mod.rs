@@ -4,7 +4,8 @@
 //! system call. Control characters in TEXT are escaped (kxd spec D2), so a line is always one line.
 //!
 //! Nothing here ever fails towards the caller: lines that cannot be written are counted, and when writing works again
-//! the line `N log lines lost: WHY` says so. A syslog daemon that hangs delays nobody (see [`Target::Syslog`]).
+//! the line `N log lines lost: WHY` says so. A syslog daemon that hangs, or a pipe that nobody reads, delays nobody: lines
+//! are kept then (1024 lines or 256 KiB at most) and written later in order, those beyond are lost.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -16,9 +17,11 @@ use std::time::{Duration, SystemTime};
 pub use crate::errno::format_errno;
 pub use memory::Memory;
 
+mod backlog;
 mod clock;
 mod memory;
 mod sink;
+mod stream;
 mod syslog;
 mod writer;
 
@@ -29,7 +32,8 @@ use writer::Writer;
 /// Where the log goes: the meaning of kxd's `-logfile` (kxd spec 2).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
-    /// Appended to this file; it is created with mode 0666 less the umask.
+    /// Appended to this file; it is created with mode 0666 less the umask. When it is opened first, the reader of a FIFO
+    /// is waited for; later its absence is an error.
     File(PathBuf),
     /// Standard output.
     Stdout,
@@ -37,7 +41,6 @@ pub enum Target {
     ///
     /// Sockets tried, in Go's order: `/dev/log`, `/var/run/syslog`, `/var/run/log` as datagram sockets, then the same as
     /// streams.
-    /// While the daemon does not take lines they are kept (1024 lines or 256 KiB at most) and sent later in order.
     Syslog,
 }
 
@@ -182,9 +185,10 @@ impl GoLog {
         self.lock().lost()
     }
 
-    /// Waits until syslog has taken the lines it owes, `limit` at most. Call it before the process ends.
+    /// Waits until syslog, or who reads our pipe, has taken the lines it is owed, `limit` at most. Call it before the
+    /// process ends.
     ///
-    /// Whether nothing is owed any more. Other targets never owe anything.
+    /// Whether nothing is owed any more. A file on a disk never owes anything.
     pub fn flush(&self, limit: Duration) -> bool {
         let waiting = self.lock().backlog();
         waiting.is_none_or(|backlog| backlog.wait(limit))

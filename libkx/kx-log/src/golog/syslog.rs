@@ -1,38 +1,21 @@
 //! Lines to the system log over a Unix socket, as Go's `log/syslog` sends them, but never waiting.
 
-use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
-use std::thread;
-use std::time::Duration;
+
+use super::backlog::{Outlet, Patient};
 
 /// Where syslog daemons listen, in the order tried.
 const PATHS: [&str; 3] = ["/dev/log", "/var/run/syslog", "/var/run/log"];
 
-/// Lines kept while the daemon does not take them.
-const MAX_LINES: usize = 1024;
-/// Octets of lines kept while the daemon does not take them.
-const MAX_OCTETS: usize = 256 * 1024;
 /// A line too long for a datagram is cut to this.
 const CUT_LINE: usize = 8 * 1024;
 
-const FIRST_PAUSE: Duration = Duration::from_millis(5);
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
-
-pub(super) struct Syslog(Arc<Shared>);
-
-struct Shared {
+/// The daemon, connected or to be connected to.
+pub(super) struct Syslog {
     paths: Vec<PathBuf>,
-    queue: Mutex<Queue>,
-    emptied: Condvar,
-}
-
-struct Queue {
     connection: Option<Connection>,
-    waiting: VecDeque<Vec<u8>>,
-    octets: usize,
 }
 
 enum Connection {
@@ -40,146 +23,38 @@ enum Connection {
     Stream(UnixStream),
 }
 
-/// The lines syslog has not taken yet.
-pub(super) struct Backlog(Arc<Shared>);
-
 impl Syslog {
-    pub(super) fn open() -> io::Result<Self> {
+    pub(super) fn open() -> io::Result<Patient<Self>> {
         Self::open_at(PATHS.iter().map(PathBuf::from).collect())
     }
 
-    pub(super) fn open_at(paths: Vec<PathBuf>) -> io::Result<Self> {
-        let connection = Connection::open(&paths)?;
-        Ok(Self(Arc::new(Shared {
-            paths,
-            queue: Mutex::new(Queue {
-                connection: Some(connection),
-                waiting: VecDeque::new(),
-                octets: 0,
-            }),
-            emptied: Condvar::new(),
-        })))
+    pub(super) fn open_at(paths: Vec<PathBuf>) -> io::Result<Patient<Self>> {
+        let connection = Some(Connection::open(&paths)?);
+        Ok(Patient::new(Self { paths, connection }))
     }
 
-    pub(super) fn reopen(&self) -> io::Result<()> {
-        let connection = Connection::open(&self.0.paths)?;
-        self.0.lock().connection = Some(connection);
+    /// Connects anew.
+    pub(super) fn reopen(log: &Patient<Self>) -> io::Result<()> {
+        let paths = log.with(|syslog| syslog.paths.clone());
+        let connection = Some(Connection::open(&paths)?);
+        log.with(|syslog| syslog.connection = connection);
         Ok(())
     }
-
-    pub(super) fn backlog(&self) -> Backlog {
-        Backlog(Arc::clone(&self.0))
-    }
-
-    /// Sends one line, or keeps it to be sent soon. Never waits.
-    pub(super) fn send(&self, line: &[u8]) -> io::Result<()> {
-        let mut queue = self.0.lock();
-        if !queue.waiting.is_empty() {
-            // Order is kept: the thread that sends those will send this one too.
-            return queue.keep(line);
-        }
-        match queue.send(&self.0.paths, line) {
-            Ok(sent) if sent >= line.len() => Ok(()),
-            Ok(sent) => {
-                queue.keep(line.get(sent..).unwrap_or_default())?;
-                let shared = Arc::downgrade(&self.0);
-                let started = thread::Builder::new()
-                    .name("syslog".into())
-                    .spawn(move || send_waiting(&shared));
-                if let Err(error) = started {
-                    queue.forget();
-                    return Err(error);
-                }
-                Ok(())
-            }
-            Err(error) => Err(error),
-        }
-    }
 }
 
-impl Backlog {
-    /// Waits until it is empty, `limit` at most. Whether it is.
-    pub(super) fn wait(&self, limit: Duration) -> bool {
-        let queue = self.0.lock();
-        let waited = self
-            .0
-            .emptied
-            .wait_timeout_while(queue, limit, |queue| !queue.waiting.is_empty());
-        let (queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        queue.waiting.is_empty()
-    }
-}
+impl Outlet for Syslog {
+    const FULL: &'static str = "syslog does not take them";
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Queue {
-    fn keep(&mut self, line: &[u8]) -> io::Result<()> {
-        let octets = self.octets.saturating_add(line.len());
-        if self.waiting.len() >= MAX_LINES || octets > MAX_OCTETS {
-            return Err(io::Error::other("syslog does not take them"));
-        }
-        self.octets = octets;
-        self.waiting.push_back(line.to_vec());
-        Ok(())
-    }
-
-    fn forget(&mut self) {
-        self.waiting.clear();
-        self.octets = 0;
-    }
-
-    /// How many octets of the line the daemon took: all of them, or, if it is busy, fewer.
-    ///
     /// A connection that broke (a daemon that was restarted) is made anew once.
-    fn send(&mut self, paths: &[PathBuf], line: &[u8]) -> io::Result<usize> {
+    fn send(&mut self, line: &[u8]) -> io::Result<usize> {
         if let Some(connection) = &self.connection {
             match connection.send(line) {
                 Ok(sent) => return Ok(sent),
                 Err(_) => self.connection = None,
             }
         }
-        let connection = self.connection.insert(Connection::open(paths)?);
+        let connection = self.connection.insert(Connection::open(&self.paths)?);
         connection.send(line)
-    }
-
-    /// Sends what waits. Whether all is sent.
-    fn send_waiting(&mut self, paths: &[PathBuf]) -> bool {
-        while let Some(mut line) = self.waiting.pop_front() {
-            let sent = self.send(paths, &line).unwrap_or(0);
-            if sent < line.len() {
-                line.drain(..sent);
-                self.octets = self.octets.saturating_sub(sent);
-                self.waiting.push_front(line);
-                return false;
-            }
-            self.octets = self.octets.saturating_sub(line.len());
-        }
-        true
-    }
-}
-
-/// The thread that lives while lines wait.
-fn send_waiting(shared: &Weak<Shared>) {
-    let mut pause = FIRST_PAUSE;
-    loop {
-        thread::sleep(pause);
-        pause = LONGEST_PAUSE.min(pause.saturating_mul(2));
-        let Some(shared) = shared.upgrade() else {
-            return;
-        };
-        let mut queue = shared.lock();
-        let before = queue.octets;
-        if queue.send_waiting(&shared.paths) {
-            shared.emptied.notify_all();
-            return;
-        }
-        if queue.octets < before {
-            pause = FIRST_PAUSE;
-        }
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::fmt::{self, Write};
 use std::io;
+use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::backlog::Backlog;
 use super::clock::Second;
 use super::sink::Sink;
-use super::syslog::Backlog;
 use super::{Line, Source};
 use crate::errno::format_errno;
 use crate::goquote::{escape_control, has_control};
@@ -50,7 +51,7 @@ impl Writer {
     }
 
     pub(super) fn lines(&mut self, lines: &[Line]) {
-        if !matches!(self.sink, Sink::File { .. } | Sink::Stdout { .. }) || self.lost > 0 {
+        if !self.sink.takes_several() || self.lost > 0 {
             for line in lines {
                 self.line(line.when, line.source, format_args!("{}", line.text));
             }
@@ -75,11 +76,8 @@ impl Writer {
         self.lost
     }
 
-    pub(super) fn backlog(&self) -> Option<Backlog> {
-        match &self.sink {
-            Sink::Syslog(syslog) => Some(syslog.backlog()),
-            _ => None,
-        }
+    pub(super) fn backlog(&self) -> Option<Arc<dyn Backlog>> {
+        self.sink.backlog()
     }
 
     /// Whether the sink works again. If not, the line that was to follow is lost too.
