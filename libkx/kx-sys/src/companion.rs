@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, WaitOptions};
 
 /// What the first process says before it ends in good order.
@@ -68,7 +69,6 @@ pub fn start(name: &std::ffi::CStr) -> io::Result<Side> {
         }
         pid => {
             drop(theirs);
-            ours.set_nonblocking(true)?;
             let pid = Pid::from_raw(pid).ok_or(ErrorKind::InvalidData)?;
             Ok(Side::First(Companion { line: ours, pid }))
         }
@@ -80,9 +80,10 @@ impl Companion {
     /// closed then.
     pub fn dismiss(mut self, patience: Duration) {
         let _ = self.line.write_all(&[FAREWELL]);
-        let _ = self.line.set_nonblocking(false);
-        let _ = self.line.set_read_timeout(Some(patience));
-        let _ = self.line.read(&mut [0]);
+        // Nothing that a sandbox may have taken away.
+        let timeout = Timespec::try_from(patience).ok();
+        let mut gone = [PollFd::new(&self.line, PollFlags::IN)];
+        let _ = rustix::event::poll(&mut gone, timeout.as_ref());
         let _ = rustix::process::waitpid(Some(self.pid), WaitOptions::NOHANG);
     }
 }

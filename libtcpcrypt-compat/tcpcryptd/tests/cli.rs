@@ -456,3 +456,33 @@ fn the_service_manager_is_told() {
     assert_eq!(&buffer[..count], b"STOPPING=1");
     assert_eq!(program.rest().0, Some(0));
 }
+
+#[test]
+fn the_queue_is_free_when_it_has_ended_and_also_when_it_was_killed() {
+    if skipped() {
+        return;
+    }
+    let jail = tempfile::tempdir().expect("directory");
+    let jail = jail.path().to_str().expect("UTF-8");
+    let script = r#"
+        queue=/proc/net/netfilter/nfnetlink_queue
+        for signal in TERM KILL; do
+            "$0" -U nobody -J "$1" -u "@kx-cli-free-$$" >/dev/null & daemon=$!
+            for i in $(seq 100); do grep -q ' 666 ' $queue && break; sleep 0.1; done
+            sleep 0.3
+            kill -$signal $daemon
+            wait $daemon 2>/dev/null
+            # Its companion holds the queue a little longer after a kill.
+            [ $signal = TERM ] || sleep 1
+            grep -c ' 666 ' $queue
+        done
+    "#;
+    let output = Command::new("unshare")
+        .args(["--net", "--", "sh", "-c", script, PROGRAM, jail])
+        .output()
+        .expect("started");
+    let (_, out, err) = texts(&output);
+    assert_eq!(out, "0\n0\n");
+    let report = "tcpcryptd: the daemon is gone; reset 0 encrypted connections\n";
+    assert!(err.contains(report), "{err}");
+}
