@@ -30,7 +30,8 @@ fn fails_on_original(name: &str) -> Option<String> {
 /// Runs a test of the subject against itself in a laboratory of its own, or tells why not.
 ///
 /// When the subject is the original, a test of `tests/tcpcrypt_original_fails.json` must fail:
-/// so each of them has been seen to be able to.
+/// so each of them has been seen to be able to. A reason that begins with `sometimes:` allows
+/// either.
 pub fn case(name: &str, settings: Settings, body: impl Fn(&Lab, Pair)) {
     let Some(subject) = ready(name) else { return };
     let pair = Pair {
@@ -45,10 +46,10 @@ pub fn case(name: &str, settings: Settings, body: impl Fn(&Lab, Pair)) {
     let lab = Lab::new(settings);
     let result = catch_unwind(AssertUnwindSafe(|| body(&lab, pair)));
     assert!(
-        result.is_err(),
+        result.is_err() || reason.starts_with("sometimes:"),
         "the original passes {name}, which is listed as: {reason}"
     );
-    eprintln!("{name}: the original fails as listed: {reason}");
+    eprintln!("{name}: the original, as listed: {reason}");
 }
 
 /// Runs a test of the subject against the original in both directions, each in a laboratory

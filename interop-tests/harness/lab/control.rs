@@ -56,6 +56,7 @@ impl Control {
             Ok::<_, io::Error>(socket)
         })?;
         socket.set_read_timeout(Some(Duration::from_secs(5)))?;
+        socket.set_write_timeout(Some(Duration::from_secs(5)))?;
         Ok(Control {
             socket,
             sequence: 0,

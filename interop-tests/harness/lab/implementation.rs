@@ -28,7 +28,8 @@ pub struct Implementation {
 }
 
 impl Implementation {
-    fn in_directory(dir: &Path) -> Option<Implementation> {
+    /// The programs in a directory, if there is a `tcpcryptd`.
+    pub fn in_directory(dir: &Path) -> Option<Implementation> {
         let dir = std::path::absolute(dir).ok()?;
         let tcpcryptd = dir.join("tcpcryptd");
         let text = std::fs::read(&tcpcryptd).ok()?;
