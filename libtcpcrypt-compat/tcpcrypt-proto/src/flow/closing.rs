@@ -35,6 +35,9 @@ impl Flow {
             }
             return true;
         }
+        if place == short && self.out.fin_acked {
+            return true;
+        }
         if place != short || self.peer == Peer::Ordinary {
             return false;
         }

@@ -210,9 +210,9 @@ mod tests {
     #[test]
     fn the_first_to_come_counts() {
         let mut runs = Runs::new();
-        runs.insert(10, b"bbb", 1000);
-        runs.insert(20, b"ccc", 1000);
-        runs.insert(8, b"AAAAAAAAAAAAAAAAAAAA", 1000);
+        runs.insert(10, b"bbb", 1 << 20);
+        runs.insert(20, b"ccc", 1 << 20);
+        runs.insert(8, b"AAAAAAAAAAAAAAAAAAAA", 1 << 20);
         let run = runs.take(8).expect("one run");
         assert_eq!(run.range(), (8, 28));
         assert_eq!(octets(&run), b"AAbbbAAAAAAAcccAAAAA");
@@ -223,10 +223,10 @@ mod tests {
     #[test]
     fn the_latest_block_is_first() {
         let mut runs = Runs::new();
-        runs.insert(10, b"a", 1000);
-        runs.insert(20, b"b", 1000);
-        runs.insert(30, b"c", 1000);
-        runs.insert(21, b"b", 1000);
+        runs.insert(10, b"a", 1 << 20);
+        runs.insert(20, b"b", 1 << 20);
+        runs.insert(30, b"c", 1 << 20);
+        runs.insert(21, b"b", 1 << 20);
         let mut blocks = [(0, 0); 3];
         assert_eq!(runs.latest(&mut blocks), 3);
         assert_eq!(blocks, [(20, 22), (30, 31), (10, 11)]);
