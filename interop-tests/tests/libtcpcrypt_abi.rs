@@ -156,7 +156,17 @@ impl Scene {
     }
 
     /// Builds a program; the result's path.
-    fn build(&self, name: &str, [compiler, language, standard]: [&str; 3]) -> PathBuf {
+    fn build(&self, name: &str, compiler: [&str; 3]) -> PathBuf {
+        self.build_with(name, compiler, "")
+    }
+
+    /// The same with more libraries.
+    fn build_with(
+        &self,
+        name: &str,
+        [compiler, language, standard]: [&str; 3],
+        libraries: &str,
+    ) -> PathBuf {
         let exe = self.path(&format!("{name}-{compiler}"));
         let output = Command::new(compiler)
             .args(WARNINGS)
@@ -169,7 +179,9 @@ impl Scene {
             .arg(self.path("include"))
             .arg("-L")
             .arg(self.path("lib"))
-            .args(["-ltcpcrypt", "-pthread", "-o"])
+            .args(["-ltcpcrypt", "-pthread"])
+            .args(libraries.split_whitespace())
+            .arg("-o")
             .arg(&exe)
             .output()
             .unwrap();
@@ -191,7 +203,7 @@ impl Scene {
         command
             .args(arguments)
             .env("LC_ALL", "C")
-                .env("LD_LIBRARY_PATH", self.path("lib"));
+            .env("LD_LIBRARY_PATH", self.path("lib"));
         command
     }
 
@@ -262,6 +274,22 @@ fn clean_under_valgrind() {
     let mut command = scene.command(&VALGRIND, &exe, &[text(daemon.path())]);
     let done = program::run_command(&mut command);
     assert_eq!(done.rc, 0, "{}", done.stderr_text());
+}
+
+/// With the link line of the pkg-config file (pkgs/package.mk).
+#[test]
+fn the_static_library_links() {
+    let scene = Scene::new();
+    fs::remove_file(scene.path("lib/libtcpcrypt.so")).unwrap();
+    let library = library_dir().join("libtcpcrypt.a");
+    std::os::unix::fs::symlink(library, scene.path("lib/libtcpcrypt.a")).unwrap();
+    let makefile = fs::read_to_string(workspace().join("pkgs/package.mk")).unwrap();
+    let libraries = makefile
+        .lines()
+        .find_map(|line| line.strip_prefix("KX_TCPCRYPT_LIBS_PRIVATE := "))
+        .unwrap();
+    let exe = scene.build_with("tcpcrypt_abi", COMPILERS[0], libraries);
+    scene.succeeds(&[], &exe, &[text(&scene.path("absent"))]);
 }
 
 /// Output of `tcpcrypt_calls` over a library, and what the daemon got.

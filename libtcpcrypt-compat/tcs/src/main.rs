@@ -15,6 +15,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use kx_sys::local_time::LocalTime;
+use rustix::io::Errno;
 use tcpcrypt::Client;
 
 use server::Server;
@@ -54,10 +55,15 @@ fn main() -> ExitCode {
 /// Opens everything while it can be opened. The daemon's socket cannot be reached from within the
 /// jail, so the connection to it is made here; a daemon that is started later is not found.
 fn prepare(address: Option<OsString>) -> Result<Server, StartError> {
-    // An address that is none is bound to like 255.255.255.255, which fails.
     let ip = match address.as_ref().map(|a| a.to_string_lossy().parse()) {
         None => Ipv4Addr::UNSPECIFIED,
-        Some(parsed) => parsed.unwrap_or(Ipv4Addr::BROADCAST),
+        Some(Ok(ip)) => ip,
+        // The original would listen on 255.255.255.255, where nobody ever connects.
+        Some(Err(_)) => {
+            let source = io::Error::from(Errno::ADDRNOTAVAIL);
+            let call = "bind";
+            return Err(StartError::Socket { call, source });
+        }
     };
     let sniffer = startup::sniffer()?;
     let mut listeners = Vec::new();
