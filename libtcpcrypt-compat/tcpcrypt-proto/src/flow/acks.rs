@@ -13,7 +13,8 @@ pub(super) struct AckIn {
     pub(super) ack: Seq,
     /// It says more than the one before.
     pub(super) advances: bool,
-    /// It ends inside a record, and what it says was said.
+    /// It moved on within a record, so that to the local TCP it says nothing new. What says the same once more
+    /// is a duplicate there, too: perhaps the first was lost on its last step.
     pub(super) inside: bool,
 }
 
@@ -36,7 +37,8 @@ impl Flow {
             base.plain.saturating_sub(1)
         } else {
             let border = self.out.map.at_or_before_wire(place);
-            inside = place != border.wire && border == base;
+            inside = place != border.wire && border == base && place > self.heard;
+            self.heard = self.heard.max(place);
             self.out.acknowledge(border);
             border.plain
         };

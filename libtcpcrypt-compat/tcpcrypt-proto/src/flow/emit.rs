@@ -52,10 +52,7 @@ impl Flow {
             return Some(Direction::In);
         }
         if std::mem::take(&mut self.nudge_due) {
-            let seq = self
-                .inbound
-                .plain
-                .seq(self.inbound.awaited().saturating_sub(1));
+            let seq = self.inbound.nudge_seq();
             self.fresh(Direction::In, seq).write(&[&[0]], out);
             return Some(Direction::In);
         }

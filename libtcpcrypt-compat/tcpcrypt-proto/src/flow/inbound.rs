@@ -2,6 +2,7 @@
 //! plaintext until the local TCP has acknowledged it.
 
 use crate::legacy::record::{self, OffsetForm, Opener};
+use crate::packet::Seq;
 
 use super::byte_store::{ByteStore, MAX_SLICES};
 use super::line::Line;
@@ -267,6 +268,11 @@ impl Inbound {
     /// What the local TCP awaits next, as far as it has said: the number behind all that it acknowledged.
     pub(super) fn awaited(&self) -> i64 {
         self.acked.saturating_add(i64::from(self.fin_acked))
+    }
+
+    /// The number of the last octet that the local TCP acknowledged, or of the SYN.
+    pub(super) fn nudge_seq(&self) -> Seq {
+        self.plain.seq(self.acked.saturating_sub(1))
     }
 
     pub(super) fn form(&self) -> Option<OffsetForm> {

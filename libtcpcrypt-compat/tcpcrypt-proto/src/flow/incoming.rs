@@ -157,10 +157,7 @@ impl Flow {
             rewrite.options = timestamps(self.timestamps_of(packet));
         }
         rewrite.flags = Flags::ACK;
-        rewrite.seq = self
-            .inbound
-            .plain
-            .seq(self.inbound.awaited().saturating_sub(1));
+        rewrite.seq = self.inbound.nudge_seq();
         rewrite.write(&[&[0]], out);
         Step::Replace
     }

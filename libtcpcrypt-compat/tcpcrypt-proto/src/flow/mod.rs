@@ -158,6 +158,8 @@ pub struct Flow {
     latest_out: Latest,
     /// As last seen on packets from the wire, with the ack as the local TCP got it.
     latest_in: Latest,
+    /// The highest acknowledgement from the wire, as a place.
+    heard: i64,
     /// Records that wait for a packet of our own.
     resends: VecDeque<Resend>,
     /// The peer sent a FIN that was not yet acknowledged by its true number.
@@ -199,6 +201,7 @@ impl Flow {
                 ack: numbers.out_plain,
                 ..Latest::default()
             },
+            heard: 0,
             resends: VecDeque::new(),
             fin_unanswered: false,
             true_ack_due: false,

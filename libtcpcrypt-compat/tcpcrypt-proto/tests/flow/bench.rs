@@ -82,7 +82,9 @@ impl Seg {
     }
 
     pub(crate) fn blocks(&self) -> Vec<(u32, u32)> {
-        options::sack_blocks(&self.options).map(|(l, r)| (l.0, r.0)).collect()
+        options::sack_blocks(&self.options)
+            .map(|(l, r)| (l.0, r.0))
+            .collect()
     }
 
     pub(crate) fn timestamps(mut self, value: u32, echo: u32) -> Seg {
@@ -296,10 +298,7 @@ pub(crate) fn pair_at(out: u32, inward: u32, change: impl Fn(&mut FlowOptions)) 
             now,
         }
     };
-    (
-        end(numbers, client, tuple),
-        end(mirrored, server, other),
-    )
+    (end(numbers, client, tuple), end(mirrored, server, other))
 }
 
 /// Client and server whose next numbers are 1000 and 2000 as plaintext, 1110 and 2108 on the wire.
@@ -309,5 +308,7 @@ pub(crate) fn pair(sack: bool) -> (End, End) {
 
 /// Octets that differ from their neighbours and from what is far.
 pub(crate) fn text(len: usize) -> Vec<u8> {
-    (0..len as u32).map(|i| (i ^ (i >> 8) ^ (i >> 13)) as u8).collect()
+    (0..len as u32)
+        .map(|i| (i ^ (i >> 8) ^ (i >> 13)) as u8)
+        .collect()
 }

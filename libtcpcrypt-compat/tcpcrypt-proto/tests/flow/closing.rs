@@ -32,7 +32,10 @@ fn true_numbers_between_peers_with_sack() {
     let wire = b.send(&Seg::new(2100, 1101, PSH, &text(50))).only();
     assert_eq!((wire.seq, wire.ack), (2228, 1231));
     let local = a.receive(&wire).only();
-    assert_eq!((local.seq, local.ack, local.payload.len()), (2100, 1101, 50));
+    assert_eq!(
+        (local.seq, local.ack, local.payload.len()),
+        (2100, 1101, 50)
+    );
     let ack = a.send(&Seg::new(1101, 2150, ACK, b"")).only();
     assert_eq!((ack.seq, ack.ack), (1231, 2298));
     let local = b.receive(&ack).only();
@@ -41,7 +44,10 @@ fn true_numbers_between_peers_with_sack() {
     a.receive(&fin);
     let ack = a.send(&Seg::new(1101, 2151, ACK, b"")).only();
     assert_eq!(b.receive(&ack).only().ack, 2151);
-    assert_eq!((a.flow.closing(), b.flow.closing()), (Closing::Closed, Closing::Closed));
+    assert_eq!(
+        (a.flow.closing(), b.flow.closing()),
+        (Closing::Closed, Closing::Closed)
+    );
 }
 
 #[test]
@@ -101,7 +107,10 @@ fn the_original_is_known_by_its_acknowledgement() {
 fn data_and_fin_acknowledged_by_the_short_number_alone() {
     let (mut a, _) = exchanged(false);
     let wire = a.send(&Seg::new(1100, 2100, Flags(0x19), &text(70))).only();
-    assert_eq!((wire.seq, wire.payload.len(), wire.flags), (1230, 90, Flags(0x19)));
+    assert_eq!(
+        (wire.seq, wire.payload.len(), wire.flags),
+        (1230, 90, Flags(0x19))
+    );
     // 1110 + 170 + 1, inside the second record on the wire.
     let local = a.receive(&Seg::new(2228, 1281, ACK, b"")).only();
     assert_eq!(local.ack, 1171);
@@ -141,22 +150,40 @@ fn fin_with_data_again_and_together() {
     let last = a.send(&Seg::new(1100, 2000, FIN, &text(50))).only();
     assert!(last.has_fin());
     // All of it once more, in one segment.
-    let again = a.send(&Seg::new(1000, 2000, FIN, &[text(100), text(50)].concat())).all_wire();
+    let again = a
+        .send(&Seg::new(1000, 2000, FIN, &[text(100), text(50)].concat()))
+        .all_wire();
     assert_eq!(again.len(), 2);
-    assert_eq!((&again[0].payload, again[0].has_fin()), (&first.payload, false));
-    assert_eq!((&again[1].payload, again[1].has_fin()), (&last.payload, true));
+    assert_eq!(
+        (&again[0].payload, again[0].has_fin()),
+        (&first.payload, false)
+    );
+    assert_eq!(
+        (&again[1].payload, again[1].has_fin()),
+        (&last.payload, true)
+    );
     // The FIN alone.
     let bare = a.send(&Seg::new(1150, 2000, FIN, b"")).only();
-    assert_eq!((bare.seq, bare.payload.len(), bare.has_fin()), (1300, 0, true));
+    assert_eq!(
+        (bare.seq, bare.payload.len(), bare.has_fin()),
+        (1300, 0, true)
+    );
     // It must not overtake (rule 8).
     for early in [&last, &bare] {
         let local = b.receive(early).only();
         assert!(!local.has_fin(), "{local:?}");
     }
     let local = b.receive(&first).only();
-    assert_eq!((local.seq, local.payload.len(), local.has_fin()), (1000, 150, true));
+    assert_eq!(
+        (local.seq, local.payload.len(), local.has_fin()),
+        (1000, 150, true)
+    );
     let local = b.receive(&bare).only();
-    assert_eq!((local.seq, local.has_fin()), (1150, true), "where it belongs");
+    assert_eq!(
+        (local.seq, local.has_fin()),
+        (1150, true),
+        "where it belongs"
+    );
 }
 
 #[test]
@@ -244,8 +271,18 @@ fn what_is_left_of_a_failure_resets_both_ends() {
     b.flow.reset();
     let resets = b.poll();
     assert_eq!((resets.wire.len(), resets.local.len()), (1, 1));
-    assert_eq!((resets.wire[0].seq, resets.wire[0].ack, resets.wire[0].flags), (2228, 1230, RST));
-    assert_eq!((resets.local[0].seq, resets.local[0].ack, resets.local[0].flags), (1100, 2100, RST));
+    assert_eq!(
+        (resets.wire[0].seq, resets.wire[0].ack, resets.wire[0].flags),
+        (2228, 1230, RST)
+    );
+    assert_eq!(
+        (
+            resets.local[0].seq,
+            resets.local[0].ack,
+            resets.local[0].flags
+        ),
+        (1100, 2100, RST)
+    );
     assert_eq!(a.receive(&resets.wire[0]).only().seq, 2100);
     assert_eq!(b.flow.closing(), Closing::Reset);
     // What the peer had under way makes this host's TCP reset it, with the number that the peer awaits.
@@ -253,7 +290,10 @@ fn what_is_left_of_a_failure_resets_both_ends() {
     let local = tomb_in(&tomb, b.tuple, &wire).expect("passes");
     assert!(local.payload.is_empty());
     let reset = Seg::new(local.ack, 0, Flags(0x04), b"");
-    assert_eq!(tomb_out(&tomb, b.tuple, &reset).expect("passes").seq, wire.ack);
+    assert_eq!(
+        tomb_out(&tomb, b.tuple, &reset).expect("passes").seq,
+        wire.ack
+    );
     assert!(tomb_out(&tomb, b.tuple, &Seg::new(2100, 1100, PSH, b"secret")).is_none());
 }
 
@@ -265,7 +305,9 @@ fn the_peers_reset_counts_if_it_is_exact() {
     let local = b.receive(&Seg::new(1229, 2228, RST, b"")).only();
     assert_ne!(local.seq, 1100);
     assert_eq!(b.flow.closing(), Closing::Open);
-    let local = b.receive(&Seg::new(1230, 2228, RST, b"not for the program")).only();
+    let local = b
+        .receive(&Seg::new(1230, 2228, RST, b"not for the program"))
+        .only();
     assert_eq!((local.seq, local.payload.len()), (1100, 0));
     assert_eq!(b.flow.closing(), Closing::Reset);
 }

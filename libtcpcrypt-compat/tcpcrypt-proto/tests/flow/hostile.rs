@@ -17,7 +17,10 @@ fn footprint(end: &End) -> usize {
 fn the_first_to_come_counts() {
     let (mut a, mut b) = pair(true);
     let sent: Vec<_> = (0..3)
-        .map(|i| a.send(&Seg::new(1000 + i * 100, 2000, ACK, &text(100))).only())
+        .map(|i| {
+            a.send(&Seg::new(1000 + i * 100, 2000, ACK, &text(100)))
+                .only()
+        })
         .collect();
     b.receive(&sent[1]);
     let mut forged = sent[1].clone();
@@ -42,7 +45,10 @@ fn what_is_no_record_is_a_failure() {
     assert_eq!(failure(&[0, 0, 16]), Some(Failure::Malformed));
     assert_eq!(failure(&[1]), Some(Failure::Malformed));
     assert_eq!(failure(&[0; 20]), Some(Failure::Malformed));
-    assert_eq!(failure(&[&[0, 0, 17][..], &[0; 17]].concat()), Some(Failure::Mac));
+    assert_eq!(
+        failure(&[&[0, 0, 17][..], &[0; 17]].concat()),
+        Some(Failure::Mac)
+    );
     assert_eq!(failure(&[0, 0xff, 0xff]), None);
 }
 
@@ -122,7 +128,14 @@ fn segment() -> impl Strategy<Value = (i32, i32, u8, Vec<u8>, Vec<u8>, u16)> {
         1 => prop::collection::vec(any::<u8>(), 0..10),
         1 => Just(vec![1, 1, 5, 18, 0, 0, 4, 0x60, 0, 0, 5, 0, 0, 0, 0, 0, 0xff, 0, 0, 0]),
     ];
-    (near.clone(), near, any::<u8>(), payload, options, any::<u16>())
+    (
+        near.clone(),
+        near,
+        any::<u8>(),
+        payload,
+        options,
+        any::<u16>(),
+    )
 }
 
 proptest! {

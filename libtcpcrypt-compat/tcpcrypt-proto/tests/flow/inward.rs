@@ -12,7 +12,10 @@ fn records(a: &mut End, sizes: &[usize]) -> Vec<Seg> {
     let mut sent = Vec::new();
     for size in sizes {
         let part = &data[place..place + size];
-        sent.push(a.send(&Seg::new(1000 + place as u32, 2000, ACK, part)).only());
+        sent.push(
+            a.send(&Seg::new(1000 + place as u32, 2000, ACK, part))
+                .only(),
+        );
         place += size;
     }
     sent
@@ -54,7 +57,9 @@ fn what_comes_early_is_kept_and_told() {
     let (mut a, mut b) = pair(true);
     let sent = records(&mut a, &[100; 5]);
     assert_nudge(&b.receive(&sent[2]).only(), 1000);
-    let ack = b.send(&Seg::new(2000, 1000, ACK, b"").sack(&[(999, 1000)])).only();
+    let ack = b
+        .send(&Seg::new(2000, 1000, ACK, b"").sack(&[(999, 1000)]))
+        .only();
     assert_eq!((ack.ack, ack.blocks()), (1110, vec![(1350, 1470)]));
     assert_nudge(&b.receive(&sent[4]).only(), 1000);
     let ack = b.send(&Seg::new(2000, 1000, ACK, b"")).only();
@@ -84,7 +89,9 @@ fn three_blocks_beside_timestamps() {
     for i in [1, 3, 5, 7] {
         b.receive(&sent[i].clone().timestamps(1, 2));
     }
-    let ack = b.send(&Seg::new(2000, 1000, ACK, b"").timestamps(3, 4)).only();
+    let ack = b
+        .send(&Seg::new(2000, 1000, ACK, b"").timestamps(3, 4))
+        .only();
     assert_eq!(ack.blocks(), [(1950, 2070), (1710, 1830), (1470, 1590)]);
 }
 
@@ -128,7 +135,10 @@ fn an_incomplete_record_is_no_duplicate_acknowledgement() {
     let mut window = cut(&sent, 50, 60);
     window.window = 77;
     let local = b.receive(&window).only();
-    assert_eq!((local.seq, local.window, local.payload.len()), (1000, 77, 0));
+    assert_eq!(
+        (local.seq, local.window, local.payload.len()),
+        (1000, 77, 0)
+    );
     // In the end the local TCP is made to acknowledge, and all octets that came are acknowledged.
     assert!(b.wait(Duration::from_millis(30)).local.is_empty());
     let local = b.wait(Duration::from_millis(60)).local;
@@ -199,11 +209,15 @@ fn a_record_without_data_is_acknowledged() {
     let numbers = super::bench::client_numbers(1000, 2000);
     let [(mut sealer, _), _] = super::bench::keys(&numbers);
     let mut record = Vec::new();
-    sealer.seal(0, Default::default(), b"", &mut record).expect("sealed");
+    sealer
+        .seal(0, Default::default(), b"", &mut record)
+        .expect("sealed");
     assert_nudge(&b.receive(&Seg::new(1110, 2108, ACK, &record)).only(), 1000);
     assert_eq!(b.send(&Seg::new(2000, 1000, ACK, b"")).only().ack, 1130);
     record.clear();
-    sealer.seal(20, Default::default(), b"data", &mut record).expect("sealed");
+    sealer
+        .seal(20, Default::default(), b"data", &mut record)
+        .expect("sealed");
     let local = b.receive(&Seg::new(1130, 2108, PSH, &record)).only();
     assert_eq!((local.seq, &local.payload[..]), (1000, &b"data"[..]));
 }

@@ -3,6 +3,7 @@
 
 mod bench;
 mod closing;
+mod host;
 mod hostile;
 mod inward;
 mod loss;
