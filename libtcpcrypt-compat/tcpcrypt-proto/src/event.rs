@@ -1,5 +1,6 @@
 //! What the log is told: lines with the original's texts and levels, and keys when they are asked for.
 
+use std::collections::VecDeque;
 use std::fmt;
 
 use kx_crypto::secret::SecretBytes;
@@ -65,6 +66,8 @@ pub enum Line {
     NoEnoInInit1,
     /// The handshake failed after both had agreed to encrypt, for this reason. The connection is reset.
     HandshakeFailed(&'static str),
+    /// The stream of records broke, for this reason. The connection is reset.
+    Broken(&'static str),
     /// A connection is reset.
     SendingRst,
     /// The message to be sent again.
@@ -89,15 +92,98 @@ impl fmt::Display for Line {
             Line::RetransmitTimeout => "Retransmit timeout",
             Line::MacCheckFailed => "MAC check failed",
             Line::NoEnoInInit1 => "No ENO option found in expected INIT1",
-            Line::HandshakeFailed(reason) => {
-                return write!(formatter, "Handshake failed: {reason}");
-            }
+            Line::HandshakeFailed(reason) | Line::Broken(reason) => reason,
             Line::SendingRst => "Sending RST",
             Line::Retransmitting => "Retransmitting",
             Line::TableFull => "Too many connections",
             Line::HalfOpenEvicted => "Too many handshakes",
             Line::Plain => "Connection is not encrypted",
         })
+    }
+}
+
+impl Line {
+    /// The verbosity from which on the line is shown, as in the original.
+    #[must_use]
+    pub fn level(self) -> u8 {
+        match self {
+            Line::BadPacket
+            | Line::NoSpaceForHello
+            | Line::NoSpaceForEno
+            | Line::NoCipher
+            | Line::MacCheckFailed
+            | Line::HandshakeFailed(_)
+            | Line::Broken(_)
+            | Line::TableFull
+            | Line::Plain => 0,
+            Line::SessionCachingFailed | Line::RetransmitTimeout | Line::HalfOpenEvicted => 1,
+            Line::NoSession | Line::NoEnoInInit1 | Line::SendingRst | Line::Retransmitting => 2,
+        }
+    }
+
+    /// Whether the original aborts here when it is run with `-D`.
+    fn is_fatal_in_debug_mode(self) -> bool {
+        matches!(
+            self,
+            Line::MacCheckFailed | Line::Broken(_) | Line::HandshakeFailed(_) | Line::Plain
+        )
+    }
+}
+
+/// Events that wait to be read, a bounded number of them.
+pub(crate) struct Events {
+    queue: VecDeque<Event>,
+    limit: usize,
+    lost: u64,
+    debug: bool,
+}
+
+impl Events {
+    pub(crate) fn new(limit: usize, debug: bool) -> Self {
+        Self {
+            queue: VecDeque::new(),
+            limit,
+            lost: 0,
+            debug,
+        }
+    }
+
+    pub(crate) fn line(&mut self, line: Line) {
+        self.push(Event {
+            level: line.level(),
+            fatal: self.debug && line.is_fatal_in_debug_mode(),
+            kind: EventKind::Line(line),
+        });
+    }
+
+    pub(crate) fn keys(&mut self, keys: KeyLog) {
+        self.push(Event {
+            level: 0,
+            fatal: false,
+            kind: EventKind::KeyLog(keys),
+        });
+    }
+
+    fn push(&mut self, event: Event) {
+        if self.queue.len() < self.limit {
+            self.queue.push_back(event);
+        } else {
+            self.lost = self.lost.saturating_add(1);
+        }
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<Event> {
+        if let Some(event) = self.queue.pop_front() {
+            return Some(event);
+        }
+        match std::mem::take(&mut self.lost) {
+            0 => None,
+            lost => Some(Event {
+                level: 1,
+                fatal: false,
+                kind: EventKind::Lost(lost),
+            }),
+        }
     }
 }
 

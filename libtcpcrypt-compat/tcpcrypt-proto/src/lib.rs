@@ -6,6 +6,7 @@
 
 pub mod cache;
 pub mod config;
+mod conn;
 pub mod endpoint;
 pub mod eno;
 pub mod entropy;

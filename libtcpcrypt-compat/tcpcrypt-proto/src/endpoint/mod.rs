@@ -3,12 +3,36 @@
 //! Whoever holds an [`Endpoint`] gives it every packet that comes or goes, every request and the time, and
 //! takes from it what to send, to answer, to write into the log, and when to come back.
 
-use std::time::Instant;
+mod controls;
+mod lifecycle;
+mod netstat;
+mod packets;
+mod settings;
+mod table;
+mod timers;
+mod tombstones;
 
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use crate::cache::SessionCache;
 use crate::config::Config;
+use crate::conn::{Context, Outbox};
+use crate::eno::Tep;
 use crate::entropy::Entropy;
-use crate::event::Event;
+use crate::event::{Event, Events, Line};
+use crate::packet::{FourTuple, ParseError, View};
 use crate::verdict::{Direction, Verdict};
+
+use controls::Controls;
+use settings::Ports;
+use table::{State, Table};
+
+/// Tombstones are looked at in batches: waking up for each would cost more than they do.
+const TOMBSTONE_SLACK: Duration = Duration::from_secs(1);
+
+/// When a connection is called again that finds something due at once, over and over.
+const BREATH: Duration = Duration::from_millis(1);
 
 /// Names the program that sent a request, so that the answer finds it. The holder's own numbering.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,19 +63,68 @@ pub struct Stats {
     pub reset: u64,
 }
 
+/// What handshakes work with, beside the connections.
+struct Services {
+    config: Config,
+    teps: [Tep; 2],
+    entropy: Box<dyn Entropy + Send>,
+    cache: SessionCache,
+    events: Events,
+    outbox: Outbox,
+}
+
+impl Services {
+    fn context(&mut self, now: Instant) -> Context<'_> {
+        Context {
+            now,
+            config: &self.config,
+            teps: &self.teps,
+            entropy: self.entropy.as_mut(),
+            cache: &mut self.cache,
+            events: &mut self.events,
+            outbox: &mut self.outbox,
+        }
+    }
+}
+
 /// tcpcrypt of one host.
 pub struct Endpoint {
-    _config: Config,
-    _entropy: Box<dyn Entropy + Send>,
+    services: Services,
+    table: Table,
+    /// Connections that may have packets to send.
+    ready: VecDeque<FourTuple>,
+    ports: Ports,
+    controls: Controls,
+    /// Of [`Stats`], what is only counted.
+    stats: Stats,
+    /// The latest instant that was given.
+    now: Instant,
 }
 
 impl Endpoint {
     /// An endpoint without connections. `entropy` is where nonces and keys come from.
     #[must_use]
-    pub fn new(config: Config, entropy: Box<dyn Entropy + Send>, _now: Instant) -> Self {
+    pub fn new(config: Config, entropy: Box<dyn Entropy + Send>, now: Instant) -> Self {
+        let mut teps = Tep::DEFAULT;
+        if config.prefer == Some(Tep::P521) {
+            teps.reverse();
+        }
+        let limits = config.limits;
         Self {
-            _config: config,
-            _entropy: entropy,
+            services: Services {
+                config,
+                teps,
+                entropy,
+                cache: SessionCache::new(),
+                events: Events::new(limits.events, config.debug),
+                outbox: Outbox::new(limits.packets),
+            },
+            table: Table::default(),
+            ready: VecDeque::new(),
+            ports: Ports::default(),
+            controls: Controls::default(),
+            stats: Stats::default(),
+            now,
         }
     }
 
@@ -59,49 +132,129 @@ impl Endpoint {
     /// packet to be sent in its place was appended to `out`; else `out` is as it was.
     pub fn handle_packet(
         &mut self,
-        _now: Instant,
-        _direction: Direction,
-        _packet: &[u8],
-        _out: &mut Vec<u8>,
+        now: Instant,
+        direction: Direction,
+        packet: &[u8],
+        out: &mut Vec<u8>,
     ) -> Verdict {
-        Verdict::Accept
+        self.now = self.now.max(now);
+        let view = match View::parse(packet) {
+            Ok(view) => view,
+            Err(error) => {
+                if is_bad(error) {
+                    self.services.events.line(Line::BadPacket);
+                }
+                // The kernel will deal with it.
+                return Verdict::Accept;
+            }
+        };
+        let before = out.len();
+        let tuple = view.tuple(direction);
+        let verdict = self.decide(tuple, direction, &view, out);
+        if verdict != Verdict::Replace {
+            out.truncate(before);
+        }
+        verdict
     }
 
     /// Appends the next packet to be sent by ourselves. [`Direction::Out`] is for the wire, [`Direction::In`]
     /// for this host's own TCP. To be called until there is none, after each of the other calls.
-    pub fn poll_transmit(&mut self, _out: &mut Vec<u8>) -> Option<Direction> {
+    pub fn poll_transmit(&mut self, out: &mut Vec<u8>) -> Option<Direction> {
+        if let Some(direction) = self.services.outbox.pop(out) {
+            return Some(direction);
+        }
+        while let Some(tuple) = self.ready.front() {
+            if let Some(connection) = self.table.get_mut(tuple) {
+                if let State::Encrypted(established) = &mut connection.state {
+                    if let Some(direction) = established.flow.poll_transmit(out) {
+                        return Some(direction);
+                    }
+                }
+                connection.ready = false;
+            }
+            self.ready.pop_front();
+        }
         None
     }
 
     /// Takes a request of the control socket. What is not one is dropped.
-    pub fn handle_control(&mut self, _now: Instant, _client: ClientId, _datagram: &[u8]) {}
+    pub fn handle_control(&mut self, now: Instant, client: ClientId, datagram: &[u8]) {
+        self.now = self.now.max(now);
+        self.request(client, datagram);
+    }
 
     /// Appends the next answer, which may come long after the request.
-    pub fn poll_control(&mut self, _out: &mut Vec<u8>) -> Option<ClientId> {
-        None
+    pub fn poll_control(&mut self, out: &mut Vec<u8>) -> Option<ClientId> {
+        self.controls.pop(out)
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        None
+        let tombstones = self.table.order.first();
+        let tombstones = tombstones.and_then(|until| until.checked_add(TOMBSTONE_SLACK));
+        let all = [self.table.timers.next(), tombstones, self.controls.next()];
+        all.into_iter().flatten().min()
     }
 
     /// Does what is due at `now`. Early and late calls do no harm.
-    pub fn handle_timeout(&mut self, _now: Instant) {}
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.now = self.now.max(now);
+        let now = self.now;
+        while let Some(tuple) = self.table.timers.pop(now) {
+            if let Some(connection) = self.table.get_mut(&tuple) {
+                connection.entered = None;
+            }
+            self.timeout(&tuple);
+            let limits = &self.services.config.limits;
+            if let Some(connection) = self.table.get_mut(&tuple) {
+                // In the future, whatever the connection says, so that this ends.
+                let soonest = now.checked_add(BREATH).unwrap_or(now);
+                let wanted = connection.deadline(limits).map(|at| at.max(soonest));
+                let mut entered = connection.entered.take();
+                self.table.timers.forget(&tuple, entered.take());
+                self.table.timers.want(&tuple, wanted, &mut entered);
+                if let Some(connection) = self.table.get_mut(&tuple) {
+                    connection.entered = entered;
+                }
+            }
+        }
+        self.bury(now);
+        self.expire_requests(now);
+    }
 
     /// The next event for the log.
     pub fn poll_event(&mut self) -> Option<Event> {
-        None
+        self.services.events.pop()
     }
 
-    /// Resets every encrypted connection, at both ends: the packets come from
+    /// Resets every connection that is encrypted or about to be, at both ends: the packets come from
     /// [`poll_transmit`](Self::poll_transmit).
-    pub fn shutdown(&mut self) {}
+    pub fn shutdown(&mut self) {
+        for tuple in self.table.tuples() {
+            self.abort(&tuple);
+        }
+    }
 
     /// Numbers for a dump of the state.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        Stats::default()
+        Stats {
+            half_open: self.table.half_open(),
+            encrypted: self.table.encrypted.len(),
+            tombstones: self.table.ended(),
+            sessions: self.services.cache.len(),
+            ports: self.ports.len(),
+            waiting_requests: self.controls.waiting(),
+            ..self.stats
+        }
     }
+}
+
+/// Whether a packet contradicts itself. Fragments and other protocols are nothing of ours.
+fn is_bad(error: ParseError) -> bool {
+    !matches!(
+        error,
+        ParseError::Fragment | ParseError::Protocol(_) | ParseError::Version(_)
+    )
 }

@@ -1,0 +1,49 @@
+//! Packets of the handshake that wait to be sent, a bounded number of them.
+
+use std::collections::VecDeque;
+
+use crate::packet::{Direction, Fresh};
+
+/// A queue of whole packets.
+pub(crate) struct Outbox {
+    queue: VecDeque<(Direction, Vec<u8>)>,
+    limit: usize,
+}
+
+impl Outbox {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self {
+            queue: VecDeque::new(),
+            limit,
+        }
+    }
+
+    /// Queues a packet. What does not fit is lost like any packet; who needs it sends it again.
+    pub(crate) fn push(&mut self, direction: Direction, packet: Vec<u8>) {
+        if self.queue.len() < self.limit {
+            self.queue.push_back((direction, packet));
+        }
+    }
+
+    /// Queues the last packets of a connection, beyond the bound: there are two for each.
+    pub(crate) fn push_last(&mut self, direction: Direction, packet: Vec<u8>) {
+        self.queue.push_back((direction, packet));
+    }
+
+    pub(crate) fn fresh(&mut self, fresh: &Fresh, payload: &[&[u8]]) {
+        let mut packet = Vec::new();
+        if fresh.write(payload, &mut packet) {
+            self.push(fresh.direction, packet);
+        }
+    }
+
+    /// Appends the next packet to `out`.
+    pub(crate) fn pop(&mut self, out: &mut Vec<u8>) -> Option<Direction> {
+        let (direction, packet) = self.queue.pop_front()?;
+        out.extend_from_slice(&packet);
+        if self.queue.is_empty() && self.queue.capacity() > 64 {
+            self.queue = VecDeque::new();
+        }
+        Some(direction)
+    }
+}

@@ -1,0 +1,494 @@
+//! A connection that this host accepts (tcpcrypt spec 4 and 5).
+//!
+//! SYN with the client's offer; SYN-ACK with our choice; the third segment shows by its option that the client
+//! has seen it, and brings INIT1; INIT2 is ours to send, and its acknowledgement turns encryption on. A resumed
+//! session is on with the third segment.
+
+use std::time::Instant;
+
+use crate::eno::{EnoOption, Tep};
+use crate::event::Line;
+use crate::flow::Numbers;
+use crate::legacy::init::{MAX_LEN, Message};
+use crate::legacy::keys::Session;
+use crate::packet::{Direction, Flags, FourTuple, Fresh, Rewrite, Seq, View};
+use crate::verdict::Verdict;
+
+use super::active::incoming_reset;
+use super::exchange;
+use super::init_timers::{Due, Pace, Repeats};
+use super::reset::Ends;
+use super::segment::{self, Prefix, Syn};
+use super::{Agreed, Context, Move, Next, Wish, establish, resume};
+
+/// Numbers behind the third segment's that may come before it, out of order, on a resumed connection.
+const REORDERING: u32 = 1 << 20;
+
+/// The machine.
+pub(crate) struct Passive {
+    tuple: FourTuple,
+    wish: Wish,
+    started: Instant,
+    syn: Syn,
+    /// In the SYN.
+    offer: EnoOption,
+    plan: Plan,
+    answer: Option<Answer>,
+    stage: Stage,
+}
+
+/// What the SYN-ACK says.
+enum Plan {
+    Exchange(Tep),
+    /// `None` once it was turned on.
+    Resume(Option<Box<Session>>),
+}
+
+/// The SYN-ACK as it was sent.
+struct Answer {
+    syn: Syn,
+    option: EnoOption,
+    sent: Instant,
+    /// Another SYN came since, so the next SYN-ACK answers that.
+    stale: bool,
+}
+
+enum Stage {
+    /// The third segment has not come.
+    Offered,
+    /// The client has shown that it has our choice. What has come of INIT1.
+    Agreed(Prefix),
+    /// INIT2 is on its way.
+    Answered(Box<Answered>),
+}
+
+struct Answered {
+    /// `None` once it was turned on.
+    session: Option<Session>,
+    init1_len: u32,
+    init2_len: u32,
+    /// The packet with INIT2.
+    packet: Vec<u8>,
+    repeats: Option<Repeats>,
+}
+
+impl Passive {
+    /// A SYN of a peer. `None` if the connection is plain.
+    pub(crate) fn begin(
+        cx: &mut Context<'_>,
+        tuple: FourTuple,
+        wish: Wish,
+        view: &View<'_>,
+        out: &mut Vec<u8>,
+    ) -> Option<(Self, Verdict)> {
+        if !wish.enabled {
+            return None;
+        }
+        let offer = segment::eno(view)?;
+        if !segment::has_room_for_records(view) {
+            return None;
+        }
+        let plan = Self::plan(cx, wish, &offer)?;
+        let machine = Self {
+            tuple,
+            wish,
+            started: cx.now,
+            syn: Syn::of(view),
+            offer,
+            plan,
+            answer: None,
+            stage: Stage::Offered,
+        };
+        Some((machine, syn_for_local(cx, view, out)))
+    }
+
+    fn plan(cx: &mut Context<'_>, wish: Wish, offer: &EnoOption) -> Option<Plan> {
+        if let Some(session) = resume::named(cx, offer, wish) {
+            return Some(Plan::Resume(Some(session)));
+        }
+        let chosen = offer.choose(cx.teps).map(Plan::Exchange);
+        if chosen.is_none() {
+            cx.events.line(Line::NoCipher);
+        }
+        chosen
+    }
+
+    /// The number of the peer's SYN.
+    pub(crate) fn isn(&self) -> Seq {
+        self.syn.isn
+    }
+
+    /// When the handshake began.
+    pub(crate) fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// Whether the client may already hold us to our word.
+    pub(crate) fn has_answered(&self) -> bool {
+        self.answer.is_some()
+    }
+
+    /// Whether the client has shown that it has our answer.
+    pub(crate) fn is_agreed(&self) -> bool {
+        !matches!(self.stage, Stage::Offered)
+    }
+
+    /// Where both ends stand.
+    pub(crate) fn ends(&self) -> Ends {
+        let (sent, received) = match &self.stage {
+            Stage::Answered(answered) => (answered.init2_len, answered.init1_len),
+            Stage::Offered | Stage::Agreed(_) => (0, 0),
+        };
+        Ends {
+            local: self.answer.as_ref().map(|answer| answer.syn.isn + 1),
+            remote: Some(self.syn.isn + 1),
+            sent,
+            received,
+        }
+    }
+
+    /// Nothing comes of it: what was not used can be used by another.
+    pub(crate) fn give_up(&mut self, cx: &mut Context<'_>) {
+        if let Plan::Resume(session) = &mut self.plan {
+            resume::put_back(cx, self.tuple.remote.ip(), session.take());
+        }
+    }
+
+    /// When [`timeout`](Self::timeout) wants to be called.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        match &self.stage {
+            Stage::Answered(answered) => Some(answered.repeats.as_ref()?.next()),
+            Stage::Offered | Stage::Agreed(_) => None,
+        }
+    }
+
+    /// Sends INIT2 again.
+    pub(crate) fn timeout(&mut self, cx: &mut Context<'_>) -> Next {
+        let Stage::Answered(answered) = &mut self.stage else {
+            return Next::Stay;
+        };
+        let Some(repeats) = &mut answered.repeats else {
+            return Next::Stay;
+        };
+        match repeats.due(cx.now) {
+            Due::Nothing => Next::Stay,
+            Due::Repeat => {
+                cx.events.line(Line::Retransmitting);
+                cx.outbox.push(Direction::Out, answered.packet.clone());
+                Next::Stay
+            }
+            Due::GiveUp => Next::Failed(Line::RetransmitTimeout),
+        }
+    }
+
+    /// A packet of the connection.
+    pub(crate) fn handle(
+        &mut self,
+        cx: &mut Context<'_>,
+        direction: Direction,
+        view: &View<'_>,
+        out: &mut Vec<u8>,
+    ) -> Move {
+        match direction {
+            Direction::Out => self.outgoing(cx, view, out),
+            Direction::In => self.incoming(cx, view, out),
+        }
+    }
+
+    fn plain(&mut self, cx: &mut Context<'_>) -> Move {
+        self.give_up(cx);
+        Move::plain()
+    }
+
+    fn outgoing(&mut self, cx: &mut Context<'_>, view: &View<'_>, out: &mut Vec<u8>) -> Move {
+        let flags = view.flags();
+        if flags.has(Flags::RST) {
+            return self.outgoing_reset(cx, view, out);
+        }
+        match flags.handshake() {
+            kind if kind == Flags::SYN | Flags::ACK && view.ack() == self.syn.isn + 1 => {
+                self.syn_ack(cx, view, out)
+            }
+            // Both open at once: there are no roles.
+            kind if kind == Flags::SYN && self.answer.is_none() => self.plain(cx),
+            // Before the third segment, an answer about an older connection.
+            _ if matches!(self.stage, Stage::Offered) && view.payload().is_empty() => {
+                Move::stay(Verdict::Accept)
+            }
+            // The local TCP probes the closed window, or acknowledges what the peer counts otherwise.
+            _ => Move::stay(Verdict::Drop),
+        }
+    }
+
+    /// Puts our choice into the SYN-ACK, the same into each of its repetitions.
+    fn syn_ack(&mut self, cx: &mut Context<'_>, view: &View<'_>, out: &mut Vec<u8>) -> Move {
+        let same = self.answer.as_ref();
+        let same = same.filter(|answer| answer.syn.isn == view.seq() && !answer.stale);
+        let aware = self.wish.app_aware;
+        let option = match (same, &self.plan) {
+            (Some(answer), _) => answer.option,
+            (None, Plan::Exchange(tep)) => EnoOption::accept(*tep, aware),
+            (None, Plan::Resume(Some(session))) => {
+                let tep = session.suite().tep;
+                EnoOption::accept_resumption(tep, aware, &self.offer)
+            }
+            (None, Plan::Resume(None)) => return Move::stay(Verdict::Drop),
+        };
+        let fits = segment::eno(view).is_none() && view.payload().is_empty();
+        let with_option = segment::with_option(cx.config, view, &option).filter(|_| fits);
+        let Some(rewrite) = with_option else {
+            cx.events.line(Line::NoSpaceForEno);
+            if self.answer.is_some() {
+                // It was said before that there will be encryption.
+                return Move::failed(Line::SendingRst);
+            }
+            return self.plain(cx);
+        };
+        if same.is_none() {
+            self.answer = Some(Answer {
+                syn: Syn::of(view),
+                option,
+                sent: cx.now,
+                stale: false,
+            });
+        }
+        Move::stay(segment::replace(&rewrite, &[], out))
+    }
+
+    /// The local TCP refuses or aborts: the peer may count INIT2 or not.
+    fn outgoing_reset(&mut self, cx: &mut Context<'_>, view: &View<'_>, out: &mut Vec<u8>) -> Move {
+        self.give_up(cx);
+        let ends = self.ends();
+        let mut rewrite = Rewrite::of(view);
+        if let Some(local) = ends.local.filter(|_| ends.sent > 0) {
+            let mut fresh = Fresh::new(self.tuple, Direction::Out);
+            fresh.flags = Flags::RST | Flags::ACK;
+            fresh.seq = local + ends.sent;
+            fresh.ack = self.syn.isn + 1 + ends.received;
+            cx.outbox.fresh(&fresh, &[]);
+            rewrite.ack = fresh.ack;
+        }
+        Move::new(segment::replace(&rewrite, &[], out), Next::Over)
+    }
+
+    fn incoming(&mut self, cx: &mut Context<'_>, view: &View<'_>, out: &mut Vec<u8>) -> Move {
+        let flags = view.flags();
+        let first = self.syn.isn + 1;
+        let ours = self.ends().local;
+        if flags.has(Flags::RST) {
+            let reset = incoming_reset(view, first, ours.unwrap_or_default(), out);
+            if matches!(reset.next, Next::Over) {
+                self.give_up(cx);
+            }
+            return reset;
+        }
+        if flags.has(Flags::SYN) {
+            return match flags.has(Flags::ACK) {
+                true => Move::stay(Verdict::Accept),
+                false => self.syn_again(cx, view, out),
+            };
+        }
+        let Some(ours) = ours.filter(|_| flags.has(Flags::ACK)) else {
+            // Nothing to acknowledge yet: the local TCP will refuse it.
+            return Move::stay(Verdict::Accept);
+        };
+        match (&self.stage, &self.plan) {
+            (Stage::Offered, _) if view.ack() != ours => Move::stay(Verdict::Accept),
+            (Stage::Offered, Plan::Resume(_)) => self.resumed(cx, view, ours),
+            (Stage::Offered, Plan::Exchange(_)) => self.third_segment(cx, view, ours, out),
+            (Stage::Agreed(_), _) if view.ack() != ours => Move::stay(Verdict::Drop),
+            (Stage::Agreed(_), _) => self.init1(cx, view, ours, out),
+            (Stage::Answered(_), _) => self.acknowledgement(cx, view, ours, out),
+        }
+    }
+
+    /// The peer has not seen our SYN-ACK. Its last SYN counts.
+    fn syn_again(&mut self, cx: &mut Context<'_>, view: &View<'_>, out: &mut Vec<u8>) -> Move {
+        let syn_ack_was_seen = !matches!(self.stage, Stage::Offered);
+        let offer = segment::eno(view);
+        if syn_ack_was_seen || offer == Some(self.offer) {
+            return Move::stay(syn_for_local(cx, view, out));
+        }
+        let Some(offer) = offer.filter(|_| segment::has_room_for_records(view)) else {
+            if self.answer.is_none() {
+                return self.plain(cx);
+            }
+            // The client may know our answer to the SYN before; the third segment tells.
+            return Move::stay(syn_for_local(cx, view, out));
+        };
+        self.give_up(cx);
+        let Some(plan) = Self::plan(cx, self.wish, &offer) else {
+            self.plan = Plan::Resume(None);
+            return match self.answer {
+                None => Move::plain(),
+                Some(_) => Move::stay(syn_for_local(cx, view, out)),
+            };
+        };
+        self.plan = plan;
+        self.offer = offer;
+        self.syn = Syn::of(view);
+        if let Some(answer) = &mut self.answer {
+            answer.stale = true;
+        }
+        Move::stay(syn_for_local(cx, view, out))
+    }
+
+    /// Turns a resumed session on. The segment is the first for the flow.
+    fn resumed(&mut self, cx: &mut Context<'_>, view: &View<'_>, ours: Seq) -> Move {
+        let first = self.syn.isn + 1;
+        if view.seq().since(first) > REORDERING {
+            return Move::stay(Verdict::Accept);
+        }
+        let session = match &mut self.plan {
+            Plan::Resume(session) => session.take(),
+            Plan::Exchange(_) => None,
+        };
+        let Some(session) = session else {
+            return Move::stay(Verdict::Drop);
+        };
+        let numbers = Numbers {
+            out_plain: ours,
+            out_wire: ours,
+            in_plain: first,
+            in_wire: first,
+        };
+        self.establish(cx, *session, numbers)
+    }
+
+    fn establish(&mut self, cx: &mut Context<'_>, session: Session, numbers: Numbers) -> Move {
+        let Some(answer) = &self.answer else {
+            return Move::stay(Verdict::Drop);
+        };
+        let application = u8::from(self.wish.app_aware) | u8::from(self.offer.app_aware()) << 1;
+        let agreed = Agreed {
+            options: segment::flow_options(cx.config, self.tuple, &answer.syn, &self.syn),
+            numbers,
+            peer_isn: self.syn.isn,
+            application,
+            no_cache: self.wish.no_cache,
+        };
+        match establish(cx, session, &agreed) {
+            Ok(established) => Move::new(Verdict::Drop, Next::EncryptedFromHere(established)),
+            Err(line) => Move::failed(line),
+        }
+    }
+
+    /// The first segment behind the SYNs. Without the option the client has not seen ours, or it was told not
+    /// to believe it.
+    fn third_segment(
+        &mut self,
+        cx: &mut Context<'_>,
+        view: &View<'_>,
+        ours: Seq,
+        out: &mut Vec<u8>,
+    ) -> Move {
+        if segment::eno(view).is_some() {
+            self.stage = Stage::Agreed(Prefix::default());
+            return self.init1(cx, view, ours, out);
+        }
+        cx.events.line(Line::NoEnoInInit1);
+        let stream = view.payload();
+        if view.seq() == self.syn.isn + 1 && matches!(Message::Init1.len(stream), Ok(Some(_))) {
+            // Only the option was taken off. The client will not go on in the clear, and INIT1 is no data.
+            return Move::failed(Line::SendingRst);
+        }
+        self.plain(cx)
+    }
+
+    fn init1(
+        &mut self,
+        cx: &mut Context<'_>,
+        view: &View<'_>,
+        ours: Seq,
+        out: &mut Vec<u8>,
+    ) -> Move {
+        let first = self.syn.isn + 1;
+        let Stage::Agreed(prefix) = &mut self.stage else {
+            return Move::stay(Verdict::Drop);
+        };
+        prefix.add(first, view, MAX_LEN + 1);
+        let stream = prefix.octets();
+        match exchange::whole(Message::Init1, stream) {
+            Ok(Some(len)) if len == stream.len() => {}
+            Ok(Some(_)) => return Move::failed(Line::HandshakeFailed("bad init1 len")),
+            Ok(None) if view.payload().is_empty() && view.flags().has(Flags::FIN) => {
+                return Move::failed(Line::HandshakeFailed("can't find init1"));
+            }
+            Ok(None) => return Move::stay(acknowledgement_for_local(view, first, ours, out)),
+            Err(line) => return Move::failed(line),
+        }
+        let (Plan::Exchange(tep), Some(answer)) = (&self.plan, &self.answer) else {
+            return Move::stay(Verdict::Drop);
+        };
+        let init1_len = u32::try_from(stream.len()).unwrap_or(0);
+        let answered = exchange::answer(cx, *tep, &self.offer, &answer.option, stream);
+        let (session, init2) = match answered {
+            Ok(answered) => answered,
+            Err(line) => return Move::failed(line),
+        };
+        let mut fresh = Fresh::new(self.tuple, Direction::Out);
+        fresh.seq = ours;
+        fresh.ack = first + init1_len;
+        // The original copies the client's window. It must not be more than our TCP's is.
+        fresh.window = view.window().min(answer.syn.scaled_window(&self.syn));
+        let mut packet = Vec::new();
+        fresh.write(&[&init2], &mut packet);
+        cx.outbox.push(Direction::Out, packet.clone());
+        let round_trip = segment::round_trip(cx.now.saturating_duration_since(answer.sent));
+        let repeats = || Repeats::start(cx.now, round_trip, Pace::Steady);
+        self.stage = Stage::Answered(Box::new(Answered {
+            session: Some(session),
+            init1_len,
+            init2_len: u32::try_from(init2.len()).unwrap_or(0),
+            packet,
+            repeats: cx.config.timers.then(repeats),
+        }));
+        Move::stay(acknowledgement_for_local(view, first, ours, out))
+    }
+
+    /// A segment while INIT2 is on its way: its acknowledgement turns encryption on, and the segment is the
+    /// first for the flow.
+    fn acknowledgement(
+        &mut self,
+        cx: &mut Context<'_>,
+        view: &View<'_>,
+        ours: Seq,
+        out: &mut Vec<u8>,
+    ) -> Move {
+        let first = self.syn.isn + 1;
+        let Stage::Answered(answered) = &mut self.stage else {
+            return Move::stay(Verdict::Drop);
+        };
+        let numbers = Numbers {
+            out_plain: ours,
+            out_wire: ours + answered.init2_len,
+            in_plain: first,
+            in_wire: first + answered.init1_len,
+        };
+        if view.ack() == numbers.out_wire {
+            return match answered.session.take() {
+                Some(session) => self.establish(cx, session, numbers),
+                None => Move::stay(Verdict::Drop),
+            };
+        }
+        if view.ack() == ours && view.seq() == first && !view.payload().is_empty() {
+            // INIT1 again: the client has not got INIT2. The local TCP may not have got the third segment.
+            cx.outbox.push(Direction::Out, answered.packet.clone());
+            return Move::stay(acknowledgement_for_local(view, first, ours, out));
+        }
+        Move::stay(Verdict::Drop)
+    }
+}
+
+/// A SYN that keeps the local TCP from sending.
+fn syn_for_local(cx: &Context<'_>, view: &View<'_>, out: &mut Vec<u8>) -> Verdict {
+    let mut rewrite = segment::syn_for_local(cx.config, view);
+    rewrite.window = 0;
+    segment::replace(&rewrite, &[], out)
+}
+
+/// A segment with INIT1 as the local TCP gets it: the third of a handshake without more.
+fn acknowledgement_for_local(view: &View<'_>, seq: Seq, ack: Seq, out: &mut Vec<u8>) -> Verdict {
+    let rewrite = segment::closed_ack_for_local(view, seq, ack);
+    segment::replace(&rewrite, &[], out)
+}

@@ -1,0 +1,60 @@
+//! The list of encrypted connections (tcpcrypt spec 3.3).
+
+use std::net::{SocketAddr, SocketAddrV4};
+use std::ops::Bound;
+
+use tcpcrypt_control::netstat::{self, PageRequest, Row};
+
+use crate::packet::FourTuple;
+
+use super::Endpoint;
+use super::table::State;
+
+impl Endpoint {
+    /// As many rows as fit `room` octets.
+    pub(super) fn list(&self, room: usize) -> Vec<u8> {
+        self.rows(Bound::Unbounded, room)
+    }
+
+    /// The rows behind one that the program has.
+    pub(super) fn page(&self, request: &PageRequest) -> Vec<u8> {
+        let (local, remote) = request.after;
+        let after = FourTuple {
+            local: SocketAddr::V4(local),
+            remote: SocketAddr::V4(remote),
+        };
+        let room = request.room.min(PageRequest::ROOM_MAX);
+        self.rows(Bound::Excluded(after), usize::try_from(room).unwrap_or(0))
+    }
+
+    fn rows(&self, from: Bound<FourTuple>, room: usize) -> Vec<u8> {
+        let mut list = Vec::new();
+        for tuple in self.table.encrypted.range((from, Bound::Unbounded)) {
+            let Some((local, remote)) = v4(tuple) else {
+                continue;
+            };
+            let Some(State::Encrypted(established)) =
+                self.table.get(tuple).map(|connection| &connection.state)
+            else {
+                continue;
+            };
+            let row = Row {
+                local,
+                remote,
+                session_id: established.id.as_bytes(),
+            };
+            if !netstat::push(&mut list, 0, room, &row) {
+                break;
+            }
+        }
+        list
+    }
+}
+
+/// The protocol has no place for longer addresses.
+fn v4(tuple: &FourTuple) -> Option<(SocketAddrV4, SocketAddrV4)> {
+    match (tuple.local, tuple.remote) {
+        (SocketAddr::V4(local), SocketAddr::V4(remote)) => Some((local, remote)),
+        _ => None,
+    }
+}
