@@ -1,5 +1,5 @@
 //! Walking a directory tree by descriptors: every look-up is `openat` or `fstatat` relative to an
-//! open directory, one name at a time, so that a path can be neither swapped between two steps
+//! open directory, by plain names only, so that a path can be neither swapped between two steps
 //! nor escape by `..`.
 //!
 //! Symbolic links are followed, also to places outside of the tree: administrators link keys in
@@ -183,6 +183,23 @@ impl Dir {
         )?))
     }
 
+    /// Opens a directory below this one by several plain names with slashes between, following links:
+    /// what [`open_dir`](Self::open_dir) does name by name, in one call.
+    ///
+    /// # Errors
+    /// The system's; `EINVAL` if one of them is not a plain name.
+    pub fn open_dir_below(&self, names: &[u8]) -> io::Result<Dir> {
+        for name in names.split(|&octet| octet == b'/') {
+            single(name)?;
+        }
+        Ok(Dir(rustix::fs::openat(
+            &self.0,
+            names,
+            DIRECTORY,
+            Mode::empty(),
+        )?))
+    }
+
     /// `fstatat` of `name` in this directory, following links.
     ///
     /// # Errors
@@ -306,6 +323,15 @@ impl File {
     /// # Errors
     /// The system's; `EFBIG` when there are more than `limit` octets.
     pub fn read_bounded(&self, limit: usize) -> io::Result<Vec<u8>> {
+        self.read_expected(limit, 0)
+    }
+
+    /// As [`read_bounded`](Self::read_bounded). A regular file of `size` octets, from its beginning, is
+    /// not asked once more whether that was all, if it gives just these although there was room for more.
+    ///
+    /// # Errors
+    /// As [`read_bounded`](Self::read_bounded).
+    pub fn read_expected(&self, limit: usize, size: u64) -> io::Result<Vec<u8>> {
         let mut content = Vec::new();
         let mut piece = [0u8; 8192];
         loop {
@@ -317,6 +343,9 @@ impl File {
                         return Err(rustix::io::Errno::FBIG.into());
                     }
                     content.extend_from_slice(new);
+                    if count < piece.len() && content.len() as u64 == size {
+                        return Ok(content);
+                    }
                 }
                 Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),

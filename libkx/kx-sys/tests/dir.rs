@@ -52,6 +52,57 @@ fn only_plain_names_are_looked_up() {
 }
 
 #[test]
+fn several_names_at_once_are_plain_ones_too() {
+    let place = tempfile::tempdir().expect("temporary directory");
+    std::fs::create_dir_all(place.path().join("a/b")).expect("directories");
+    std::fs::write(place.path().join("a/b/file"), "x").expect("written");
+    let root = Dir::open(place.path()).expect("opened");
+    let below = root.open_dir_below(b"a/b").expect("opened");
+    let text = below.open_file(b"file").expect("opened").read_bounded(10);
+    assert_eq!(text.expect("read"), b"x");
+    for names in [
+        &b""[..],
+        b"/a",
+        b"a/",
+        b"a//b",
+        b"a/./b",
+        b"a/../a",
+        b"..",
+        b"../x",
+        b"a/b\0",
+        b"/etc",
+    ] {
+        let refused = root.open_dir_below(names).expect_err("refused");
+        assert_eq!(refused.raw_os_error(), Some(libc::EINVAL), "{names:?}");
+    }
+    let code = |names| root.open_dir_below(names).expect_err("no directory");
+    assert_eq!(code(b"a/c").raw_os_error(), Some(libc::ENOENT));
+    assert_eq!(code(b"a/b/file").raw_os_error(), Some(libc::ENOTDIR));
+}
+
+#[test]
+fn a_file_of_known_size_is_read_to_its_end() {
+    let place = tempfile::tempdir().expect("temporary directory");
+    let root = Dir::open(place.path()).expect("opened");
+    for size in [0usize, 1, 8191, 8192, 8193, 20_000] {
+        std::fs::write(place.path().join("file"), vec![b'x'; size]).expect("written");
+        // The size is a hint, and may be out of date.
+        for told in [0, 1, size as u64, 8192, 1 << 40] {
+            let read = |limit| {
+                let file = root.open_file(b"file").expect("opened");
+                file.read_expected(limit, told)
+            };
+            if told as usize == size || told == 0 || told > size as u64 {
+                assert_eq!(read(size).expect("read").len(), size, "{told}");
+            }
+            if size > 0 {
+                assert!(read(size - 1).is_err());
+            }
+        }
+    }
+}
+
+#[test]
 fn kinds_links_and_errors() {
     let place = tempfile::tempdir().expect("temporary directory");
     let at = |name: &str| place.path().join(name);

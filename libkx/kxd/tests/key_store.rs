@@ -417,8 +417,7 @@ fn look_ups_are_relative_to_descriptors() {
         "the full path is named once, to open the data directory:\n{text}"
     );
     for (call, name, flags) in [
-        ("openat", "d", "|O_PATH|O_DIRECTORY"),
-        ("openat", "e", "|O_PATH|O_DIRECTORY"),
+        ("openat", "d/e", "|O_PATH|O_DIRECTORY"),
         ("newfstatat", "key", "S_IFREG"),
         ("openat", "key", "O_RDONLY|O_NOCTTY|O_NONBLOCK|"),
         ("openat", "allowed_clients", "O_RDONLY|O_NOCTTY|O_NONBLOCK|"),

@@ -1,10 +1,10 @@
 //! The data directory: which keys there are and what is configured for each (kxd spec 3).
 //!
 //! Everything is read anew for each request, so that changes act at once. All look-ups of one
-//! request go through one open directory ([`KeyDir`]), name by name with `openat`: whatever is
-//! renamed meanwhile, the request sees the files of one directory, and the client's text never
-//! becomes part of a path that the kernel walks. Calls are made in place, without a thread: the
-//! data directory is taken to be on a local file system.
+//! request go through one open directory ([`KeyDir`]), with `openat`: whatever is renamed meanwhile,
+//! the request sees the files of one directory, and of the client's text only plain names, relative
+//! to the data directory, reach the kernel. Calls are made in place, without a thread: the data
+//! directory is taken to be on a local file system.
 
 mod allowed_hosts;
 pub(crate) mod lines;
@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use kx_crypto::secret::SecretBytes;
 use kx_log::golog::format_errno;
 use kx_log::goquote;
-use kx_sys::dir::{self, Dir, File, Kind};
+use kx_sys::dir::{self, Dir, File, Kind, Stamp};
 use rustix::io::Errno;
 
 pub use allowed_hosts::{AllowedHosts, HostNotAllowed};
@@ -152,22 +152,23 @@ impl KeyStore {
             Ok(None) => return Err(LookupError::Unknown),
             Err(error) => return Err(failed(full_path, error)),
         };
-        let found = KeyDir {
-            directory,
-            full_path,
-        };
-        let key = found.path_of("key");
-        if key.len() >= PATH_LIMIT {
-            return Err(failed(key, Errno::NAMETOOLONG.into()));
+        if too_long(&full_path, "key") {
+            return Err(failed(join(&full_path, "key"), Errno::NAMETOOLONG.into()));
         }
-        match found.directory.stat(b"key") {
-            Ok(metadata) if metadata.kind == Kind::Regular => Ok(found),
+        // Before the stamps are looked at: were this thread stopped, a write of just now would look old.
+        let now = Stamp::now();
+        match directory.stat(b"key") {
+            Ok(key) if key.kind == Kind::Regular => Ok(KeyDir {
+                directory,
+                full_path,
+                seen: Seen { key, now },
+            }),
             Ok(_) => Err(LookupError::Unknown),
-            Err(error) => Err(failed(key, error)),
+            Err(error) => Err(failed(join(&full_path, "key"), error)),
         }
     }
 
-    /// Opens one directory after the other. `None`: the last one is something else.
+    /// Opens the directory. `None`: it is something else.
     fn walk(&self, key_path: &[u8], full_path: &[u8]) -> io::Result<Option<Dir>> {
         if key_path.contains(&0) {
             return Err(Errno::INVAL.into());
@@ -176,6 +177,10 @@ impl KeyStore {
             return Err(Errno::NAMETOOLONG.into());
         }
         let mut directory = Dir::open(&self.root)?;
+        if let Ok(found) = directory.open_dir_below(key_path) {
+            return Ok(Some(found));
+        }
+        // One after the other, to tell what is wrong.
         let mut parts = key_path.split(|&octet| octet == b'/').peekable();
         while let Some(part) = parts.next() {
             match directory.open_dir(part) {
@@ -233,6 +238,14 @@ fn clean(path: &[u8]) -> Vec<u8> {
 pub struct KeyDir {
     directory: Dir,
     full_path: Vec<u8>,
+    seen: Seen,
+}
+
+/// The key as it was when it was looked up, and when that was.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    key: dir::Metadata,
+    now: Stamp,
 }
 
 impl KeyDir {
@@ -278,7 +291,7 @@ impl KeyDir {
         let file = self
             .open("key")
             .map_err(|error| self.system("open", "key", error))?;
-        read_key::read(&file)
+        read_key::read(&file, &self.seen)
             .await
             .map_err(|reason| self.error("read", "key", reason))
     }
@@ -290,8 +303,8 @@ impl KeyDir {
             }
             result => result.map_err(|error| self.system("open", name, error))?,
         };
-        let result = readable(&file).and_then(|_| {
-            file.read_bounded(limit)
+        let result = readable(&file).and_then(|metadata| {
+            file.read_expected(limit, metadata.size)
                 .map_err(|error| match error.raw_os_error() {
                     Some(number) if number == Errno::FBIG.raw_os_error() => ReadReason::TooLarge,
                     _ => ReadReason::System(error),
@@ -303,14 +316,10 @@ impl KeyDir {
     }
 
     fn open(&self, name: &str) -> io::Result<File> {
-        if self.path_of(name).len() >= PATH_LIMIT {
+        if too_long(&self.full_path, name) {
             return Err(Errno::NAMETOOLONG.into());
         }
         self.directory.open_file(name.as_bytes())
-    }
-
-    fn path_of(&self, name: &str) -> Vec<u8> {
-        [self.full_path.as_slice(), b"/", name.as_bytes()].concat()
     }
 
     fn system(&self, call: &'static str, name: &str, error: io::Error) -> ReadError {
@@ -320,10 +329,18 @@ impl KeyDir {
     fn error(&self, call: &'static str, name: &str, reason: ReadReason) -> ReadError {
         ReadError {
             call,
-            full_path: self.path_of(name),
+            full_path: join(&self.full_path, name),
             reason,
         }
     }
+}
+
+fn join(directory: &[u8], name: &str) -> Vec<u8> {
+    [directory, b"/", name.as_bytes()].concat()
+}
+
+fn too_long(directory: &[u8], name: &str) -> bool {
+    directory.len().saturating_add(name.len()) >= PATH_LIMIT - 1
 }
 
 /// Lets through what can be read to an end: regular files, and `/dev/null`, to which people link

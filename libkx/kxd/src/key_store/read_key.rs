@@ -26,7 +26,7 @@ use std::time::Duration;
 use kx_crypto::secret::SecretBytes;
 use kx_sys::dir::{File, Metadata, Stamp};
 
-use super::{KEY_LIMIT, ReadReason, readable};
+use super::{KEY_LIMIT, ReadReason, Seen, readable};
 
 /// A file must not have changed for so long: several ticks of the clock (10 ms at most), and time
 /// for a writer that was interrupted between stamp and data.
@@ -43,7 +43,11 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// So many readings, then the request fails: five seconds.
 const READINGS: u32 = 250;
 
-pub(super) async fn read(file: &File) -> Result<SecretBytes, ReadReason> {
+/// Reads the key that was looked up a moment ago, or what came in its place since.
+pub(super) async fn read(file: &File, seen: &Seen) -> Result<SecretBytes, ReadReason> {
+    if let Some(key) = read_as_seen(file, seen) {
+        return Ok(key);
+    }
     if let Some(key) = read_at_rest(file)? {
         return Ok(key);
     }
@@ -64,7 +68,18 @@ pub(super) async fn read(file: &File) -> Result<SecretBytes, ReadReason> {
     Err(ReadReason::Changing)
 }
 
-/// The usual case; `None` if the file changed lately, or while it was read.
+/// The usual case: the key that was looked up, and nothing has happened to it from before that until
+/// after it was read. `None` if not so; then it is looked at anew.
+fn read_as_seen(file: &File, seen: &Seen) -> Option<SecretBytes> {
+    if age(&seen.key, &seen.now) < IDLE_WRITER_MILLISECONDS {
+        return None;
+    }
+    let key = whole(file, &seen.key).ok()?;
+    let after = file.metadata().ok()?;
+    key.filter(|_| after.id == seen.key.id && unchanged(&seen.key, &after))
+}
+
+/// As that, for a file that came in its place; `None` if it changed lately, or while it was read.
 fn read_at_rest(file: &File) -> Result<Option<SecretBytes>, ReadReason> {
     let now = Stamp::now();
     let before = readable(file)?;
