@@ -196,7 +196,7 @@ impl Endpoint {
             State::Passive(machine) => machine.handle(&mut cx, direction, view, out),
             State::Encrypted(_) => return self.of_flow(tuple, direction, view, out),
             State::Ended(ended) => {
-                return match &ended.how {
+                return match &mut ended.how {
                     How::Closed(tombstone) => judged(match direction {
                         Direction::Out => tombstone.outgoing(view, out),
                         Direction::In => tombstone.incoming(view, out),

@@ -1,7 +1,7 @@
 //! What is left of a connection that has ended: enough to translate acknowledgements and FINs that come late,
 //! and to let no plaintext out and no payload in (tcpcrypt spec 5.1: the original forgets too early).
 
-use crate::packet::{Flags, Rewrite, Seq, View};
+use crate::packet::{Flags, Rewrite, Seq, View, options};
 
 use super::closing::Peer;
 use super::{Flow, Step};
@@ -24,6 +24,10 @@ impl End {
         plain + self.wire.since(self.plain)
     }
 
+    fn to_short(self, plain: Seq) -> Seq {
+        plain + self.short.since(self.plain)
+    }
+
     fn to_plain(self, wire: Seq) -> Seq {
         wire + self.plain.since(self.wire)
     }
@@ -34,8 +38,9 @@ impl End {
 pub struct Tombstone {
     out: End,
     inbound: End,
-    original: bool,
-    ordinary: bool,
+    peer: Peer,
+    /// A peer that is not known gets either number in turns.
+    short_next: bool,
 }
 
 impl Flow {
@@ -62,36 +67,46 @@ impl Flow {
                 wire: inbound.wire.seq(wire.saturating_add(fin)),
                 short: inbound.wire.seq(plain),
             },
-            original: self.peer == Peer::Original,
-            ordinary: self.peer == Peer::Ordinary,
+            peer: self.peer,
+            short_next: true,
         }
     }
 }
 
 impl Tombstone {
-    /// Translates a packet of the local TCP. Its data, if any, stay here.
-    pub fn outgoing(&self, packet: &View<'_>, out: &mut Vec<u8>) -> Step {
+    /// Translates a packet of the local TCP. Its data, if any, stay here: the peer has acknowledged them, and
+    /// what goes instead is old, so that it says so again.
+    pub fn outgoing(&mut self, packet: &View<'_>, out: &mut Vec<u8>) -> Step {
         let flags = packet.flags();
-        let has_end = flags.has(Flags::FIN) || flags.has(Flags::RST);
-        if flags.has(Flags::SYN) || (!packet.payload().is_empty() && !has_end) {
+        if flags.has(Flags::SYN) {
             return Step::Drop;
         }
+        let short = match self.peer {
+            Peer::Ordinary => false,
+            Peer::Original => true,
+            Peer::Unknown if flags.has(Flags::RST) => false,
+            Peer::Unknown => {
+                self.short_next = !self.short_next;
+                !self.short_next
+            }
+        };
         let mut rewrite = Rewrite::of(packet);
         rewrite.flags = flags.without(Flags::URG | Flags::PSH);
         rewrite.seq = if flags.has(Flags::FIN) {
             self.out.wire - 1
-        } else if self.original && packet.seq() == self.out.plain {
-            self.out.short
+        } else if short {
+            self.out.to_short(packet.seq())
         } else {
             self.out.to_wire(packet.seq())
         };
         if flags.has(Flags::ACK) {
-            rewrite.ack = if self.original && packet.ack() == self.inbound.plain {
+            rewrite.ack = if short && packet.ack() == self.inbound.plain {
                 self.inbound.short
             } else {
                 self.inbound.to_wire(packet.ack())
             };
         }
+        rewrite.options.remove(options::SACK);
         rewrite.write(&[], out);
         Step::Replace
     }
@@ -106,13 +121,13 @@ impl Tombstone {
         rewrite.flags = flags.without(Flags::URG | Flags::PSH);
         rewrite.seq = if flags.has(Flags::FIN) {
             self.inbound.plain - 1
-        } else if !self.ordinary && packet.seq() == self.inbound.short {
+        } else if self.peer != Peer::Ordinary && packet.seq() == self.inbound.short {
             self.inbound.plain
         } else {
             self.inbound.to_plain(packet.seq())
         };
         if flags.has(Flags::ACK) {
-            rewrite.ack = if !self.ordinary && packet.ack() == self.out.short {
+            rewrite.ack = if self.peer != Peer::Ordinary && packet.ack() == self.out.short {
                 self.out.plain
             } else {
                 let ack = self.out.to_plain(packet.ack());
@@ -122,6 +137,7 @@ impl Tombstone {
                 ack
             };
         }
+        rewrite.options.remove(options::SACK);
         rewrite.write(&[], out);
         Step::Replace
     }

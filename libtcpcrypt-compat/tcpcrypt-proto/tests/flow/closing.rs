@@ -2,7 +2,7 @@
 //! left afterwards.
 
 use super::bench::{ACK, End, FIN, PSH, RST, Seg, pair, pair_at, text};
-use tcpcrypt_proto::flow::{Closing, Failure, Step};
+use tcpcrypt_proto::flow::{Closing, Failure, Step, Tombstone};
 use tcpcrypt_proto::packet::{Flags, FourTuple, View};
 
 /// 100 octets from each to the other, acknowledged.
@@ -211,7 +211,7 @@ fn a_fin_inside_a_record_is_a_failure() {
     assert_eq!(b.receive(&wire).failed, Some(Failure::Truncated));
 }
 
-fn tomb_out(tomb: &tcpcrypt_proto::flow::Tombstone, tuple: FourTuple, seg: &Seg) -> Option<Seg> {
+fn tomb_out(tomb: &mut Tombstone, tuple: FourTuple, seg: &Seg) -> Option<Seg> {
     let packet = seg.packet(tuple);
     let mut out = Vec::new();
     match tomb.outgoing(&View::parse(&packet).expect("packet"), &mut out) {
@@ -220,7 +220,7 @@ fn tomb_out(tomb: &tcpcrypt_proto::flow::Tombstone, tuple: FourTuple, seg: &Seg)
     }
 }
 
-fn tomb_in(tomb: &tcpcrypt_proto::flow::Tombstone, tuple: FourTuple, seg: &Seg) -> Option<Seg> {
+fn tomb_in(tomb: &Tombstone, tuple: FourTuple, seg: &Seg) -> Option<Seg> {
     let peer = FourTuple {
         local: tuple.remote,
         remote: tuple.local,
@@ -242,22 +242,39 @@ fn what_is_left_translates_and_lets_nothing_through() {
         a.receive(&Seg::new(2228, their_ack, FIN, b""));
         a.send(&Seg::new(1101, 2101, ACK, b""));
         assert_eq!(a.flow.closing(), Closing::Closed);
-        let tomb = a.flow.tombstone();
+        let mut tomb = a.flow.tombstone();
         // Their FIN again, our acknowledgement again.
         let fin = tomb_in(&tomb, a.tuple, &Seg::new(2228, their_ack, FIN, b"")).expect("passes");
         assert_eq!((fin.seq, fin.ack, fin.flags), (2100, 1101, FIN));
-        let ack = tomb_out(&tomb, a.tuple, &Seg::new(1101, 2101, ACK, b"")).expect("passes");
+        let ack = tomb_out(&mut tomb, a.tuple, &Seg::new(1101, 2101, ACK, b"")).expect("passes");
         assert_eq!(ack.ack, our_ack);
         // Our FIN again.
-        let fin = tomb_out(&tomb, a.tuple, &Seg::new(1100, 2101, FIN, b"")).expect("passes");
+        let fin = tomb_out(&mut tomb, a.tuple, &Seg::new(1100, 2101, FIN, b"")).expect("passes");
         assert_eq!((fin.seq, fin.flags), (1230, FIN));
         // Data in either direction.
-        assert!(tomb_out(&tomb, a.tuple, &Seg::new(1000, 2101, PSH, b"secret")).is_none());
-        let fin = tomb_out(&tomb, a.tuple, &Seg::new(1095, 2101, FIN, b"tail!")).expect("passes");
+        let data = Seg::new(1094, 2101, PSH, b"secret");
+        let data = tomb_out(&mut tomb, a.tuple, &data).expect("passes");
+        assert!(data.payload.is_empty() && data.seq < their_ack);
+        let fin =
+            tomb_out(&mut tomb, a.tuple, &Seg::new(1095, 2101, FIN, b"tail!")).expect("passes");
         assert_eq!((fin.seq, fin.payload.len()), (1230, 0));
         let data = tomb_in(&tomb, a.tuple, &Seg::new(2108, 1231, PSH, b"plain")).expect("passes");
         assert!(data.payload.is_empty() && data.seq < 2101);
     }
+}
+
+#[test]
+fn what_is_left_of_a_peer_that_said_nothing() {
+    // Without a record of ours, its acknowledgement does not tell which it is.
+    let (mut a, mut b) = pair(false);
+    a.receive(&b.send(&Seg::new(2000, 1000, FIN, &text(100))).only());
+    a.send(&Seg::new(1000, 2101, FIN, b""));
+    a.receive(&Seg::new(2229, 1111, ACK, b""));
+    assert_eq!(a.flow.closing(), Closing::Closed);
+    let mut tomb = a.flow.tombstone();
+    let ack = Seg::new(1001, 2101, ACK, b"");
+    let acks = [(); 4].map(|()| tomb_out(&mut tomb, a.tuple, &ack).expect("passes").ack);
+    assert_eq!(acks, [2209, 2229, 2209, 2229]);
 }
 
 #[test]
@@ -286,15 +303,21 @@ fn what_is_left_of_a_failure_resets_both_ends() {
     assert_eq!(a.receive(&resets.wire[0]).only().seq, 2100);
     assert_eq!(b.flow.closing(), Closing::Reset);
     // What the peer had under way makes this host's TCP reset it, with the number that the peer awaits.
-    let tomb = b.flow.tombstone();
+    let mut tomb = b.flow.tombstone();
     let local = tomb_in(&tomb, b.tuple, &wire).expect("passes");
     assert!(local.payload.is_empty());
     let reset = Seg::new(local.ack, 0, Flags(0x04), b"");
     assert_eq!(
-        tomb_out(&tomb, b.tuple, &reset).expect("passes").seq,
+        tomb_out(&mut tomb, b.tuple, &reset).expect("passes").seq,
         wire.ack
     );
-    assert!(tomb_out(&tomb, b.tuple, &Seg::new(2100, 1100, PSH, b"secret")).is_none());
+    let data = Seg::new(2100, 1100, PSH, b"secret");
+    assert!(
+        tomb_out(&mut tomb, b.tuple, &data)
+            .expect("passes")
+            .payload
+            .is_empty()
+    );
 }
 
 #[test]

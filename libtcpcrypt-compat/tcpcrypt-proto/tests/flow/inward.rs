@@ -232,3 +232,36 @@ fn a_syn_once_more_is_answered() {
     assert!(local.options.is_empty());
     a.send(&syn_ack).nothing();
 }
+
+#[test]
+fn nonces_of_the_original_behind_the_wrap() {
+    use tcpcrypt_proto::legacy::record::OffsetForm;
+    let start = u32::MAX - 300;
+    let numbers = super::bench::client_numbers(start, u32::MAX - 300);
+    let [_, (mut theirs, mut opener)] = super::bench::keys(&numbers);
+    theirs.set_form(OffsetForm::Subtracted);
+    // What the server sends comes to us, what we send is opened as the server would.
+    let (mut a, _) = pair_at(start, start, |_| {});
+    let mut inward = numbers.in_wire;
+    let mut offset = 0;
+    for i in 0..5 {
+        let mut record = Vec::new();
+        theirs
+            .seal(offset, Default::default(), &text(100), &mut record)
+            .expect("sealed");
+        let seg = Seg::new(inward.0, numbers.out_wire.0, ACK, &record);
+        let local = a.receive(&seg).only();
+        assert_eq!(local.payload, text(100), "record {i}");
+        inward += 120;
+        offset += 120;
+    }
+    // From here on we send in the same form.
+    let wire = a.send(&Seg::new(start, start, ACK, &text(200))).only();
+    let wire2 = a
+        .send(&Seg::new(start.wrapping_add(200), start, ACK, &text(200)))
+        .only();
+    let mut out = Vec::new();
+    opener.open(0, &wire.payload, &mut out).expect("opens");
+    opener.open(220, &wire2.payload, &mut out).expect("opens");
+    assert_eq!(opener.form(), Some(OffsetForm::Subtracted));
+}
