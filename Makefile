@@ -18,7 +18,7 @@ help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build-deps:
-	@interop-tests/install.sh pkg-config libssl-dev cryptsetup-bin
+	@interop-tests/install.sh pkg-config libssl-dev cryptsetup-bin curl python3 iproute2 iptables ethtool
 
 build: build-deps ## release binaries and libraries in target/release
 	$(CARGO) build --release --locked --workspace --exclude interop-tests

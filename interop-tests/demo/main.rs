@@ -1,11 +1,12 @@
 //! `make demo`: the main job of every system built so far, live, for a person to read.
 //!
-//! Everything happens in a temporary directory and on loopback, with the programs that were just
-//! built, and is removed afterwards. Each step prints the command a person would type, what came
+//! Everything happens in a temporary directory, on loopback and in network namespaces of its own,
+//! with the programs that were just built, and is removed afterwards. Each step prints the command a person would type, what came
 //! back, and ends the demo if that is not what it should be.
 
 mod kxd;
 mod show;
+mod tcpcrypt;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,7 +18,7 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     let began = Instant::now();
-    match kxd::run(&bin) {
+    match kxd::run(&bin).and_then(|()| tcpcrypt::run(&bin)) {
         Ok(()) => {
             show::end(began.elapsed());
             ExitCode::SUCCESS

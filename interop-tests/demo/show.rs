@@ -38,6 +38,11 @@ pub(crate) fn meaning(text: &str) {
     println!("   {} {text}\n", paint("32", "=>"));
 }
 
+/// What cannot be shown on this machine, and why.
+pub(crate) fn skipped(why: &str) {
+    println!("   {}\n", paint("33", &format!("skipped: {why}")));
+}
+
 /// The last line.
 pub(crate) fn end(took: Duration) {
     println!(
