@@ -1,0 +1,100 @@
+//! What stands between a kernel and the wire: nothing, or an endpoint.
+
+use std::time::Instant;
+
+use kx_crypto::ecdh::{self, Curve, PrivateKey};
+use kx_crypto::random::Unavailable;
+use tcpcrypt_proto::config::Config;
+use tcpcrypt_proto::endpoint::Endpoint;
+use tcpcrypt_proto::entropy::Entropy;
+use tcpcrypt_proto::verdict::{Direction, Verdict};
+
+use super::rng::Rng;
+
+/// The face of an [`Endpoint`], so that a test can put something else there.
+pub(crate) trait Front {
+    fn packet(
+        &mut self,
+        now: Instant,
+        direction: Direction,
+        packet: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Verdict;
+    fn transmit(&mut self, out: &mut Vec<u8>) -> Option<Direction>;
+    fn deadline(&self) -> Option<Instant>;
+    fn time_out(&mut self, now: Instant);
+    fn endpoint(&mut self) -> Option<&mut Endpoint> {
+        None
+    }
+}
+
+/// No daemon.
+pub(crate) struct Nothing;
+
+impl Front for Nothing {
+    fn packet(&mut self, _: Instant, _: Direction, _: &[u8], _: &mut Vec<u8>) -> Verdict {
+        Verdict::Accept
+    }
+
+    fn transmit(&mut self, _: &mut Vec<u8>) -> Option<Direction> {
+        None
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
+
+    fn time_out(&mut self, _: Instant) {}
+}
+
+impl Front for Endpoint {
+    fn packet(
+        &mut self,
+        now: Instant,
+        direction: Direction,
+        packet: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Verdict {
+        self.handle_packet(now, direction, packet, out)
+    }
+
+    fn transmit(&mut self, out: &mut Vec<u8>) -> Option<Direction> {
+        self.poll_transmit(out)
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.poll_timeout()
+    }
+
+    fn time_out(&mut self, now: Instant) {
+        self.handle_timeout(now);
+    }
+
+    fn endpoint(&mut self) -> Option<&mut Endpoint> {
+        Some(self)
+    }
+}
+
+/// Nonces and keys that a seed decides.
+pub(crate) struct Seeded(pub(crate) Rng);
+
+impl Entropy for Seeded {
+    fn fill(&mut self, out: &mut [u8]) -> Result<(), Unavailable> {
+        out.fill_with(|| self.0.next() as u8);
+        Ok(())
+    }
+
+    fn private_key(&mut self, curve: Curve) -> Result<PrivateKey, ecdh::Error> {
+        let mut scalar = match curve {
+            Curve::P256 => self.0.octets(32),
+            Curve::P521 => self.0.octets(66),
+        };
+        // Below the order of the group.
+        scalar[0] = 0;
+        PrivateKey::from_scalar(curve, &scalar)
+    }
+}
+
+pub(crate) fn endpoint(config: Config, now: Instant, rng: Rng) -> Endpoint {
+    Endpoint::new(config, Box::new(Seeded(rng)), now)
+}

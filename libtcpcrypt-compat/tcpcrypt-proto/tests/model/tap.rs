@@ -1,0 +1,136 @@
+//! What a listener on the wire sees, and what must be true of it.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tcpcrypt_proto::packet::{Direction, Flags, Seq, View};
+
+use super::Side;
+use super::kernel::Ranges;
+
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    pub(crate) at: Duration,
+    pub(crate) from: Side,
+    pub(crate) packet: Vec<u8>,
+}
+
+#[derive(Default)]
+pub(crate) struct Tap {
+    pub(crate) seen: Vec<Seen>,
+}
+
+/// One direction of one connection as the wire carried it.
+#[derive(Default)]
+pub(crate) struct Stream {
+    first: Seq,
+    /// Octets behind the SYN, those that are not known as 0.
+    pub(crate) octets: Vec<u8>,
+    known: Ranges,
+    /// Where segments with data began and ended.
+    pub(crate) segments: Vec<(u64, u64)>,
+}
+
+impl Stream {
+    fn add(&mut self, view: &View<'_>) {
+        let data = view.payload();
+        let at = view.seq().since(self.first + 1) as i32;
+        if data.is_empty() {
+            return;
+        }
+        assert!(at >= 0, "data in front of the stream, at {at}");
+        let (from, to) = (at as usize, at as usize + data.len());
+        if self.octets.len() < to {
+            self.octets.resize(to, 0);
+        }
+        for (index, octet) in data.iter().enumerate() {
+            let position = (from + index) as u64;
+            if self.known.holds(position, position + 1) {
+                assert_eq!(
+                    self.octets[from + index],
+                    *octet,
+                    "octet {position} of the stream was sent as two different ones"
+                );
+            } else {
+                self.octets[from + index] = *octet;
+            }
+        }
+        self.known.add(from as u64, to as u64);
+        self.segments.push((from as u64, to as u64));
+    }
+
+    /// Where INIT and the records end: `[0, end of INIT, end of record, ..]`. All that the stream
+    /// has must be those; an incomplete one may be the last.
+    pub(crate) fn borders(&self) -> Vec<u64> {
+        let all = &self.octets;
+        let mut borders = vec![0];
+        let mut at = 0;
+        if all.starts_with(&[0x15, 0x10, 0x1a, 0x0e]) || all.starts_with(&[0x09, 0x71, 0x05, 0xe0])
+        {
+            let length = [all[4], all[5], all[6], all[7]];
+            at = u32::from_be_bytes(length) as usize;
+            borders.push(at as u64);
+        }
+        while at + 3 <= all.len() {
+            assert!(
+                self.known.holds(at as u64, at as u64 + 3),
+                "a hole at {at} was never sent"
+            );
+            assert_eq!(all[at], 0, "no record begins at {at} of {}", all.len());
+            let length = usize::from(u16::from_be_bytes([all[at + 1], all[at + 2]]));
+            assert!(length >= 17, "a record of {length} octets at {at}");
+            at += 3 + length;
+            if at <= all.len() {
+                borders.push(at as u64);
+            }
+        }
+        borders
+    }
+
+    /// What peers of the original need: each segment is one whole record or INIT, also when it is
+    /// sent again (tcpcrypt spec 5.1).
+    pub(crate) fn assert_one_record_per_segment(&self) {
+        let borders = self.borders();
+        for (from, to) in &self.segments {
+            let index = borders.binary_search(from);
+            let index =
+                index.unwrap_or_else(|_| panic!("a segment begins inside a record: {from}"));
+            assert_eq!(borders.get(index + 1), Some(to), "segment from {from}");
+        }
+    }
+}
+
+impl Tap {
+    /// Packets from the `since`th on that have the marker in their data.
+    pub(crate) fn showing(&self, since: usize, marker: &[u8]) -> usize {
+        let has = |seen: &&Seen| seen.packet.windows(marker.len()).any(|w| w == marker);
+        self.seen[since..].iter().filter(has).count()
+    }
+
+    /// The streams of all connections, in the order of their SYNs; a number that is sent twice
+    /// with different octets is refused on the way: that is plaintext, or a keystream used twice.
+    pub(crate) fn streams(&self) -> Vec<((Side, SocketAddr, SocketAddr), Stream)> {
+        let mut all: Vec<((Side, SocketAddr, SocketAddr), Stream)> = Vec::new();
+        let mut current: HashMap<(SocketAddr, SocketAddr), usize> = HashMap::new();
+        for seen in &self.seen {
+            let view = View::parse(&seen.packet).expect("packets of the model parse");
+            let tuple = view.tuple(Direction::Out);
+            let key = (tuple.local, tuple.remote);
+            let known = current.get(&key).copied();
+            if view.flags().has(Flags::SYN) {
+                if known.is_none_or(|index| all[index].1.first != view.seq()) {
+                    current.insert(key, all.len());
+                    let stream = Stream {
+                        first: view.seq(),
+                        ..Stream::default()
+                    };
+                    all.push(((seen.from, key.0, key.1), stream));
+                }
+            } else if let Some(index) = known {
+                all[index].1.add(&view);
+            }
+        }
+        all
+    }
+}
