@@ -8,6 +8,7 @@ use chrono::{DateTime, FixedOffset};
 use kx_cert::anchors::{Anchors, NoCertificate};
 use kx_cert::verify::{Chain, VerifyError};
 
+use crate::key_store::ClientsFile;
 use crate::tls::ClientCerts;
 
 /// `allowed_clients` of one key, read for one client.
@@ -18,14 +19,17 @@ pub struct AllowedClients<'a> {
 }
 
 impl<'a> AllowedClients<'a> {
-    /// Reads the file's text. `None`: there is no such file, so nobody is allowed.
+    /// Reads the file. `None`: there is no such file, so nobody is allowed.
     ///
     /// # Errors
-    /// When the text holds no certificate (kxd spec 3, row 4).
-    pub fn parse(text: Option<&[u8]>, client: &'a ClientCerts) -> Result<Self, NoCertificate> {
-        let anchors = match text {
+    /// When it holds no certificate (kxd spec 3, row 4).
+    pub fn load(
+        file: Option<&ClientsFile>,
+        client: &'a ClientCerts,
+    ) -> Result<Self, NoCertificate> {
+        let anchors = match file {
             None => Anchors::Others(Vec::new()),
-            Some(text) => Anchors::load(text, &client.leaf)?,
+            Some(file) => file.anchors(&client.leaf)?,
         };
         Ok(AllowedClients { client, anchors })
     }

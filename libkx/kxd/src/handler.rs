@@ -1,6 +1,7 @@
 //! One request for a key, decided in the original's order (kxd spec 3): the first check that fails
 //! answers.
 
+use std::fmt::Write;
 use std::time::{Duration, Instant};
 
 use kx_cert::chain_text;
@@ -47,7 +48,7 @@ pub(crate) async fn respond(shared: &Shared, caller: &Caller<'_>, exchange: Exch
                 shared,
                 caller,
                 path: &path,
-                lines: Vec::new(),
+                lines: Vec::with_capacity(3),
             };
             let decision = Box::pin(request.decide()).await;
             if let Err(refusal) = &decision {
@@ -111,8 +112,8 @@ impl Request<'_> {
             Err(source) => return Err(Refusal::CheckingKey { key_path, source }),
         };
 
-        let text = dir.allowed_clients().map_err(Refusal::ReadingCerts)?;
-        let allowed = AllowedClients::parse(text.as_deref(), client).map_err(Refusal::NoCerts)?;
+        let file = dir.allowed_clients().map_err(Refusal::ReadingCerts)?;
+        let allowed = AllowedClients::load(file.as_deref(), client).map_err(Refusal::NoCerts)?;
         if let Some(hosts) = dir.allowed_hosts().map_err(Refusal::LoadingHosts)? {
             // Names are looked up without holding up anybody else; a dead resolver costs this
             // client some seconds.
@@ -128,7 +129,7 @@ impl Request<'_> {
         self.run_hook(&dir, client, &key_path, &chains).await?;
         self.log(
             at::ALLOWED,
-            format_args!("Allowing request to {}", client.leaf.short()),
+            format_args!("Allowing request to {}", client.shown),
         );
         self.send_mail(&dir, client, &key_path, &chains).await?;
         Ok(key)
@@ -232,7 +233,14 @@ impl Request<'_> {
 
     fn log(&mut self, source: Source, text: std::fmt::Arguments<'_>) {
         let path = kx_log::goquote::escape_control(self.path);
-        let line = format!("{} {path} {text}", self.caller.peer.text);
+        let remote = &self.caller.peer.text;
+        let usual = remote.len() + path.len() + 64;
+        let mut line = String::with_capacity(usual);
+        for part in [remote.as_str(), " ", &path, " "] {
+            line.push_str(part);
+        }
+        // Writing to a String does not fail.
+        let _ = line.write_fmt(text);
         self.lines.push(Line::new(source, line));
     }
 

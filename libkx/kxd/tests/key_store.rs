@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use kxd::key_store::{AllowedHosts, KEY_LIMIT, KeyStore, LIST_LIMIT, LookupError};
+use kxd::key_store::{AllowedHosts, ClientsFile, KEY_LIMIT, KeyStore, LIST_LIMIT, LookupError};
 use proptest::prelude::*;
 
 fn run<T>(future: impl Future<Output = T>) -> T {
@@ -213,7 +213,11 @@ fn configuration_files_are_read_with_the_originals_texts() {
     place.file("k/email_to", " a@b.c \n\nno address\n#x@y\r\nd@e f");
     let found = place.store.lookup(b"k").expect("found");
     assert_eq!(
-        found.allowed_clients().expect("read").as_deref(),
+        found
+            .allowed_clients()
+            .expect("read")
+            .as_deref()
+            .map(ClientsFile::text),
         Some(&b"pem"[..])
     );
     let hosts = found.allowed_hosts().expect("read").expect("there");
@@ -375,6 +379,60 @@ fn a_key_written_in_place_is_waited_for() {
         torn(with_pauses, 300_000, Duration::from_secs(2)) > 3,
         "there is time between"
     );
+}
+
+#[test]
+fn allowed_clients_that_change_count_at_once_although_they_are_kept() {
+    type Change = fn(&Path);
+    let changes: [(&str, Change); 5] = [
+        ("renamed over", |path| {
+            let new = path.with_extension("new");
+            std::fs::write(&new, "new").expect("written");
+            std::fs::rename(&new, path).expect("renamed");
+        }),
+        ("written in place", |path| {
+            std::fs::write(path, "new").expect("written");
+        }),
+        ("written in place, its time set back", |path| {
+            let before = std::fs::metadata(path).expect("metadata");
+            std::fs::write(path, "new").expect("written");
+            let file = std::fs::File::options().write(true).open(path);
+            let time = before.modified().expect("a time");
+            file.and_then(|file| file.set_modified(time)).expect("set");
+        }),
+        ("linked", |path| {
+            let new = path.with_extension("new");
+            std::fs::write(&new, "new").expect("written");
+            std::fs::remove_file(path).expect("removed");
+            symlink(&new, path).expect("linked");
+        }),
+        ("removed", |path| {
+            std::fs::remove_file(path).expect("removed");
+        }),
+    ];
+    let place = Place::new();
+    for (n, _) in changes.iter().enumerate() {
+        place
+            .file(&format!("{n}/key"), "x")
+            .file(&format!("{n}/allowed_clients"), "old");
+    }
+    // Only what has not changed for three seconds is kept.
+    std::thread::sleep(Duration::from_millis(3300));
+    for (n, (how, change)) in changes.iter().enumerate() {
+        let read = || {
+            let found = place.store.lookup(n.to_string().as_bytes());
+            found.expect("found").allowed_clients().expect("read")
+        };
+        let [_, second, third] = [(); 3].map(|()| read().expect("it is there"));
+        assert_eq!(second.text(), b"old");
+        assert!(std::sync::Arc::ptr_eq(&second, &third), "it is not kept");
+        change(&place.at(&format!("{n}/allowed_clients")));
+        for _ in 0..3 {
+            let text = read().map(|file| file.text().to_vec());
+            let wanted = (*how != "removed").then(|| b"new".to_vec());
+            assert_eq!(text, wanted, "{how}");
+        }
+    }
 }
 
 #[test]

@@ -45,9 +45,7 @@ impl Writer {
         if let Err(error) = self.sink.write(&self.line) {
             self.count_lost(&error);
         }
-        if self.line.capacity() > KEPT_CAPACITY {
-            self.line = String::with_capacity(256);
-        }
+        self.release();
     }
 
     pub(super) fn lines(&mut self, lines: &[Line]) {
@@ -57,15 +55,17 @@ impl Writer {
             }
             return;
         }
-        let mut all = String::with_capacity(lines.len().saturating_mul(128));
+        self.line.clear();
         for line in lines {
-            self.format(line.when, line.source, format_args!("{}", line.text));
-            all.push_str(&self.line);
+            let start = self.begin(line.when, line.source);
+            self.line.push_str(&line.text);
+            self.end(start);
         }
-        if let Err(error) = self.sink.write(&all) {
+        if let Err(error) = self.sink.write(&self.line) {
             self.lost = self.lost.saturating_add(lines.len() as u64);
             self.why = format_errno(&error);
         }
+        self.release();
     }
 
     pub(super) fn reopen(&mut self) -> io::Result<()> {
@@ -107,17 +107,34 @@ impl Writer {
     }
 
     fn format(&mut self, now: SystemTime, source: Source, text: fmt::Arguments<'_>) {
+        self.line.clear();
+        let start = self.begin(now, source);
+        // Writing into a String fails only if a Display of the message does; then what there is must do.
+        let _ = self.line.write_fmt(text);
+        self.end(start);
+    }
+
+    /// Appends what stands before a message, and tells where that begins.
+    fn begin(&mut self, now: SystemTime, source: Source) -> usize {
         let micros = self.second.advance(now);
         let line = &mut self.line;
-        line.clear();
         if matches!(self.sink, Sink::Syslog(_)) {
             line.push_str(self.second.syslog_header());
         }
         line.push_str(self.second.stamp());
-        // Writing into a String fails only if a Display of the message does; then what there is must do.
-        let _ = write!(line, ".{micros:06} {}:{}: ", source.file, source.line);
-        let start = line.len();
-        let _ = line.write_fmt(text);
+        line.push('.');
+        push_decimal(line, micros, 6);
+        line.push(' ');
+        line.push_str(source.file);
+        line.push(':');
+        push_decimal(line, source.line, 1);
+        line.push_str(": ");
+        line.len()
+    }
+
+    /// Makes the message that begins at `start` one line.
+    fn end(&mut self, start: usize) {
+        let line = &mut self.line;
         if line.len() > start && line.ends_with('\n') {
             line.pop();
         }
@@ -128,5 +145,46 @@ impl Writer {
             line.push_str(&escaped);
         }
         line.push('\n');
+    }
+
+    /// Gives back a buffer that one long line has made large.
+    fn release(&mut self) {
+        if self.line.capacity() > KEPT_CAPACITY {
+            self.line = String::with_capacity(256);
+        }
+    }
+}
+
+/// Appends `number` with leading zeros up to `width` (10 at most). The formatter of `std` takes longer than all
+/// else in a line.
+fn push_decimal(text: &mut String, number: u32, width: usize) {
+    let mut digits = [b'0'; 10];
+    let mut rest = number;
+    let mut used = 0;
+    for place in digits.iter_mut().rev() {
+        *place = b'0' + u8::try_from(rest % 10).unwrap_or(0);
+        rest /= 10;
+        used += 1;
+        if rest == 0 && used >= width {
+            break;
+        }
+    }
+    let digits = digits.get(digits.len() - used..).unwrap_or_default();
+    text.push_str(std::str::from_utf8(digits).unwrap_or("0"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::push_decimal;
+
+    #[test]
+    fn decimals() {
+        for number in [0, 7, 10, 99, 123_456, 999_999, 1_000_000, u32::MAX] {
+            for width in [1, 6] {
+                let mut text = "x".to_owned();
+                push_decimal(&mut text, number, width);
+                assert_eq!(text, format!("x{number:0width$}"));
+            }
+        }
     }
 }

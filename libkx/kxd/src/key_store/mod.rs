@@ -1,12 +1,14 @@
 //! The data directory: which keys there are and what is configured for each (kxd spec 3).
 //!
-//! Everything is read anew for each request, so that changes act at once. All look-ups of one
+//! Everything is looked at anew for each request, so that changes act at once; what is kept of
+//! `allowed_clients`, and when it may be used, says [`ClientsFile`]'s module. All look-ups of one
 //! request go through one open directory ([`KeyDir`]), with `openat`: whatever is renamed meanwhile,
 //! the request sees the files of one directory, and of the client's text only plain names, relative
 //! to the data directory, reach the kernel. Calls are made in place, without a thread: the data
 //! directory is taken to be on a local file system.
 
 mod allowed_hosts;
+mod clients_file;
 pub(crate) mod lines;
 mod read_key;
 mod resolver;
@@ -16,7 +18,9 @@ use std::fmt;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use clients_file::Lately;
 use kx_crypto::secret::SecretBytes;
 use kx_log::golog::format_errno;
 use kx_log::goquote;
@@ -24,6 +28,7 @@ use kx_sys::dir::{self, Dir, File, Kind, Stamp};
 use rustix::io::Errno;
 
 pub use allowed_hosts::{AllowedHosts, HostNotAllowed};
+pub use clients_file::ClientsFile;
 pub use resolver::Resolver;
 
 /// Longest key that is given out: 64 MiB. cryptsetup takes key files of 8 MiB at most, so a bigger
@@ -41,6 +46,7 @@ const PATH_LIMIT: usize = 4096;
 pub struct KeyStore {
     /// Cleaned as the original does; where we open it.
     root: PathBuf,
+    lately: Arc<Lately>,
 }
 
 /// Why there is no key directory for a request.
@@ -124,6 +130,7 @@ impl KeyStore {
         let cleaned = clean(data_dir.as_ref().as_os_str().as_bytes());
         KeyStore {
             root: PathBuf::from(OsStr::from_bytes(&cleaned)),
+            lately: Arc::default(),
         }
     }
 
@@ -162,6 +169,7 @@ impl KeyStore {
                 directory,
                 full_path,
                 seen: Seen { key, now },
+                lately: Arc::clone(&self.lately),
             }),
             Ok(_) => Err(LookupError::Unknown),
             Err(error) => Err(failed(join(&full_path, "key"), error)),
@@ -239,6 +247,7 @@ pub struct KeyDir {
     directory: Dir,
     full_path: Vec<u8>,
     seen: Seen,
+    lately: Arc<Lately>,
 }
 
 /// The key as it was when it was looked up, and when that was.
@@ -259,8 +268,20 @@ impl KeyDir {
     ///
     /// # Errors
     /// [`ReadError`]: 500 `Error loading certs`.
-    pub fn allowed_clients(&self) -> Result<Option<Vec<u8>>, ReadError> {
-        self.read_list("allowed_clients", ALLOWED_CLIENTS_LIMIT)
+    pub fn allowed_clients(&self) -> Result<Option<Arc<ClientsFile>>, ReadError> {
+        const NAME: &str = "allowed_clients";
+        if !self.lately.is_empty()
+            && let Ok(metadata) = self.directory.stat(NAME.as_bytes())
+            && let Some(file) = self.lately.find(&metadata)
+        {
+            return Ok(Some(file));
+        }
+        let now = Stamp::now();
+        let read = self.read_file(NAME, ALLOWED_CLIENTS_LIMIT)?;
+        Ok(read.map(|(metadata, text)| {
+            self.lately.keep(&metadata, &now, &text);
+            Arc::new(ClientsFile::new(text))
+        }))
     }
 
     /// The lines of `allowed_hosts`; `None` if there is no such file, which lets every host pass.
@@ -297,6 +318,15 @@ impl KeyDir {
     }
 
     fn read_list(&self, name: &str, limit: usize) -> Result<Option<Vec<u8>>, ReadError> {
+        Ok(self.read_file(name, limit)?.map(|(_, text)| text))
+    }
+
+    /// The text, and what the file looked like before it was read.
+    fn read_file(
+        &self,
+        name: &str,
+        limit: usize,
+    ) -> Result<Option<(dir::Metadata, Vec<u8>)>, ReadError> {
         let file = match self.open(name) {
             Err(error) if error.raw_os_error() == Some(Errno::NOENT.raw_os_error()) => {
                 return Ok(None);
@@ -305,6 +335,7 @@ impl KeyDir {
         };
         let result = readable(&file).and_then(|metadata| {
             file.read_expected(limit, metadata.size)
+                .map(|text| (metadata, text))
                 .map_err(|error| match error.raw_os_error() {
                     Some(number) if number == Errno::FBIG.raw_os_error() => ReadReason::TooLarge,
                     _ => ReadReason::System(error),

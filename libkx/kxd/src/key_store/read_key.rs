@@ -71,7 +71,7 @@ pub(super) async fn read(file: &File, seen: &Seen) -> Result<SecretBytes, ReadRe
 /// The usual case: the key that was looked up, and nothing has happened to it from before that until
 /// after it was read. `None` if not so; then it is looked at anew.
 fn read_as_seen(file: &File, seen: &Seen) -> Option<SecretBytes> {
-    if age(&seen.key, &seen.now) < IDLE_WRITER_MILLISECONDS {
+    if !is_long_at_rest(&seen.key, &seen.now) {
         return None;
     }
     let key = whole(file, &seen.key).ok()?;
@@ -83,7 +83,7 @@ fn read_as_seen(file: &File, seen: &Seen) -> Option<SecretBytes> {
 fn read_at_rest(file: &File) -> Result<Option<SecretBytes>, ReadReason> {
     let now = Stamp::now();
     let before = readable(file)?;
-    if age(&before, &now) < IDLE_WRITER_MILLISECONDS {
+    if !is_long_at_rest(&before, &now) {
         return Ok(None);
     }
     let key = whole(file, &before)?;
@@ -160,6 +160,11 @@ fn read_once(file: &File) -> Result<Option<Reading>, ReadReason> {
         metadata: before,
         trusted,
     }))
+}
+
+/// Whether nobody can be within a write to the file that began before `now`.
+pub(super) fn is_long_at_rest(file: &Metadata, now: &Stamp) -> bool {
+    age(file, now) >= IDLE_WRITER_MILLISECONDS
 }
 
 fn unchanged(before: &Metadata, after: &Metadata) -> bool {

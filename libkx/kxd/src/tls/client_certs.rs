@@ -93,6 +93,8 @@ pub struct ClientCerts {
     pub leaf: Certificate,
     /// The others: they can help to build a chain, never be authorised (deviation D1).
     pub intermediates: Arc<[Certificate]>,
+    /// How log lines name the first one, which many requests may follow.
+    pub shown: Arc<str>,
 }
 
 impl ClientCerts {
@@ -132,6 +134,7 @@ impl ClientCerts {
             memory.remember(&leaf, sent.into())
         };
         Ok(Some(ClientCerts {
+            shown: leaf.short().into(),
             leaf,
             intermediates,
         }))
