@@ -65,6 +65,7 @@ pub(super) fn flow_options(
         timestamps: local.timestamps && remote.timestamps,
         mtu: config.mtu,
         local_window_scale: local.window_scale.filter(|_| remote.window_scale.is_some()),
+        remote_window_scale: remote.window_scale.filter(|_| local.window_scale.is_some()),
         ..FlowOptions::new(tuple)
     }
 }

@@ -22,8 +22,9 @@ impl Flow {
         let Some(ack) = self.ack_in(packet) else {
             return Step::Drop;
         };
-        let window_changed = packet.window() != self.latest_in.window;
-        self.latest_in.window = packet.window();
+        let window = self.bounded(packet.window(), self.options.remote_window_scale);
+        let window_changed = window != self.latest_in.window;
+        self.latest_in.window = window;
         self.latest_in.timestamps = self.timestamps_of(packet);
 
         let fin = packet.flags().has(Flags::FIN);
@@ -153,7 +154,6 @@ impl Flow {
     ) -> Step {
         let mut rewrite = self.rewrite_in(packet, ack);
         if packet.flags().has(Flags::SYN) {
-            rewrite.window = self.latest_in.window;
             rewrite.options = timestamps(self.timestamps_of(packet));
         }
         rewrite.flags = Flags::ACK;
@@ -166,6 +166,7 @@ impl Flow {
     fn rewrite_in<'v>(&self, packet: &View<'v>, ack: Seq) -> Rewrite<'v> {
         let mut rewrite = Rewrite::of(packet);
         rewrite.ack = ack;
+        rewrite.window = self.latest_in.window;
         rewrite.flags = rewrite.flags.without(Flags::URG);
         rewrite.urgent = 0;
         rewrite.options = self.options_in(packet);

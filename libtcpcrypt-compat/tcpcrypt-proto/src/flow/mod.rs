@@ -19,6 +19,7 @@ mod runs;
 mod sack;
 mod timers;
 mod tombstone;
+mod window;
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -63,6 +64,8 @@ pub struct FlowOptions {
     /// The window scale that the local TCP announced, if both did (RFC 7323). Without it the bound on what is
     /// held for the peer is a constant.
     pub local_window_scale: Option<u8>,
+    /// The window scale that the peer announced, if both did.
+    pub remote_window_scale: Option<u8>,
 }
 
 impl FlowOptions {
@@ -75,6 +78,7 @@ impl FlowOptions {
             timestamps: false,
             mtu: 1500,
             local_window_scale: None,
+            remote_window_scale: None,
         }
     }
 }
@@ -227,7 +231,7 @@ impl Flow {
         if !flags.has(Flags::ACK) {
             return Step::Drop;
         }
-        self.latest_out.window = packet.window();
+        self.latest_out.window = self.bounded(packet.window(), self.options.local_window_scale);
         self.latest_out.timestamps = self.timestamps_of(packet);
         if let Some(scale) = self.options.local_window_scale {
             self.inbound.window = Some(i64::from(packet.window()) << scale.min(14));

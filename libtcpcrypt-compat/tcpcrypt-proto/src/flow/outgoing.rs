@@ -13,6 +13,7 @@ impl Flow {
         let ack = self.ack_out(packet);
         let mut rewrite = Rewrite::of(packet);
         rewrite.ack = ack;
+        rewrite.window = self.latest_out.window;
         let fin = packet.flags().has(Flags::FIN);
         if packet.payload().is_empty() && !fin {
             rewrite.options = self.options_out(packet, usize::MAX);

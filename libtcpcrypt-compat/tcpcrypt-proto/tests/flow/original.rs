@@ -242,3 +242,24 @@ fn loss_is_survived() {
         exchange([0, 50_000], 20, seed);
     }
 }
+
+#[test]
+fn no_more_is_under_way_than_the_original_remembers() {
+    let with = |sack| {
+        super::bench::pair_at(1000, 2000, |options| {
+            options.sack = sack;
+            options.local_window_scale = Some(7);
+            options.remote_window_scale = Some(10);
+        })
+    };
+    let mut seg = Seg::new(2108, 1110, super::bench::ACK, b"");
+    seg.window = 60_000;
+    let mut own = Seg::new(1000, 2000, super::bench::ACK, b"");
+    own.window = 60_000;
+    let (mut a, _) = with(false);
+    assert_eq!(a.receive(&seg).only().window, 96);
+    assert_eq!(a.send(&own).only().window, 768);
+    let (mut a, _) = with(true);
+    assert_eq!(a.receive(&seg).only().window, 60_000);
+    assert_eq!(a.send(&own).only().window, 60_000);
+}
