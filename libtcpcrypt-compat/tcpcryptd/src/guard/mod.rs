@@ -16,7 +16,7 @@ use kx_sys::companion::{Ending, Watch};
 use kx_sys::conntrack::LiberalTracking;
 use kx_sys::nfqueue::{Batch, Message, Messages, Packet, Queue, Verdict};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use tcpcrypt_proto::packet::{Direction, Flags, FourTuple, Fresh, View};
+use tcpcrypt_proto::packet::{Direction, Flags, FourTuple, Fresh, Seq, View};
 
 pub use table::{Entry, Outcome, Table};
 
@@ -86,23 +86,24 @@ impl Guard {
 
     /// This host first: what it still sends must not get out.
     fn reset(&mut self, entry: &Entry) {
-        let inward = Fresh {
-            seq: entry.plain_in,
-            ack: entry.plain_out,
+        let (plain, wire) = (
+            (entry.plain_in, entry.plain_out),
+            (entry.wire_out, entry.wire_in),
+        );
+        self.send_reset(entry.ends, Direction::In, plain);
+        self.send_reset(entry.ends, Direction::Out, wire);
+    }
+
+    fn send_reset(&mut self, ends: FourTuple, direction: Direction, (seq, ack): (Seq, Seq)) {
+        let reset = Fresh {
+            seq,
+            ack,
             flags: Flags::RST | Flags::ACK,
-            ..Fresh::new(entry.ends, Direction::In)
+            ..Fresh::new(ends, direction)
         };
-        let outward = Fresh {
-            seq: entry.wire_out,
-            ack: entry.wire_in,
-            direction: Direction::Out,
-            ..inward
-        };
-        for reset in [inward, outward] {
-            self.packet.clear();
-            if reset.write(&[], &mut self.packet) {
-                self.injector.send(reset.direction, &self.packet);
-            }
+        self.packet.clear();
+        if reset.write(&[], &mut self.packet) {
+            self.injector.send(direction, &self.packet);
         }
     }
 
@@ -114,6 +115,7 @@ impl Guard {
             return false;
         }
         let mut verdicts = self.queue.verdicts();
+        let mut answers = Vec::new();
         if !matches!(self.queue.receive(batch), Ok(1..)) {
             return false;
         }
@@ -122,30 +124,44 @@ impl Guard {
                 let Ok(Message::Packet(packet)) = message else {
                     continue;
                 };
-                if may_pass(&packet, entries) {
-                    let decision = self.divert.let_pass(&packet);
-                    verdicts.give(packet.id, decision.verdict, decision.mark);
-                } else {
-                    verdicts.give(packet.id, Verdict::Drop, None);
+                match outlived(&packet, entries) {
+                    None => {
+                        let decision = self.divert.let_pass(&packet);
+                        verdicts.give(packet.id, decision.verdict, decision.mark);
+                    }
+                    Some((ends, direction, numbers)) => {
+                        verdicts.give(packet.id, Verdict::Drop, None);
+                        answers.push((ends, direction, numbers));
+                    }
                 }
             }
         }
-        self.queue.send(&mut verdicts).is_ok()
+        let sent = self.queue.send(&mut verdicts).is_ok();
+        for (ends, direction, numbers) in answers {
+            self.send_reset(ends, direction, numbers);
+        }
+        sent
     }
 }
 
-/// Nothing of an encrypted connection passes but resets, and the acknowledgements by which the other
-/// end asks for one with the exact number (RFC 5961 3.2).
-fn may_pass(packet: &Packet<'_>, entries: &HashMap<FourTuple, Entry>) -> bool {
-    let Ok(view) = View::parse(packet.payload) else {
-        return true;
-    };
-    let direction = if packet.hook.is_inward() {
-        Direction::In
+/// A packet of an encrypted connection that must not pass, since it would show plain text or be taken
+/// for it: the reset that answers it. Its sender says with it which number it expects, also when it only
+/// asks whether an earlier reset was meant (RFC 5961 3.2).
+fn outlived(
+    packet: &Packet<'_>,
+    entries: &HashMap<FourTuple, Entry>,
+) -> Option<(FourTuple, Direction, (Seq, Seq))> {
+    let view = View::parse(packet.payload).ok()?;
+    let (from, back) = if packet.hook.is_inward() {
+        (Direction::In, Direction::Out)
     } else {
-        Direction::Out
+        (Direction::Out, Direction::In)
     };
-    view.flags().has(Flags::RST)
-        || direction == Direction::In && view.payload().is_empty()
-        || !entries.contains_key(&view.tuple(direction))
+    let ends = view.tuple(from);
+    // A SYN begins another connection between the same ends.
+    if view.flags().has(Flags::RST) || view.flags().has(Flags::SYN) || !entries.contains_key(&ends)
+    {
+        return None;
+    }
+    Some((ends, back, (view.ack(), view.end())))
 }
