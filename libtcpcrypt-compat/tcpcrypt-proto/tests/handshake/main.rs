@@ -1,0 +1,9 @@
+//! Every step of a handshake and every way in which it can fail, with packets made by hand.
+
+mod active;
+mod bounds;
+mod fallback;
+mod host;
+mod passive;
+mod reopened;
+mod resumed;
