@@ -2,6 +2,11 @@
 //! keeps two numberings apart.
 //!
 //! Packets and instants in, packets, deadlines and events out. No socket, clock, file or thread.
+//! An [`endpoint::Endpoint`] is a whole host; two of them in memory (`examples/pair.rs`):
+//!
+//! ```
+#![doc = include_str!("../examples/pair.rs")]
+//! ```
 #![forbid(unsafe_code)]
 
 pub mod cache;
