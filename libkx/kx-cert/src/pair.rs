@@ -99,8 +99,10 @@ pub fn load(certificate_pem: &[u8], key_pem: &[u8]) -> Result<KeyPair, PairError
         PrivateKeyError::Unreadable => PairError::Key,
         PrivateKeyError::UnknownKind => PairError::KeyKind,
     })?;
-    check_pair(&leaf, &key)?;
     let chain: Result<Vec<X509>, _> = ders.iter().map(|der| X509::from_der(der)).collect();
+    // Parsing the certificate has decoded its public key; that takes OpenSSL a while.
+    let decoded = chain.as_ref().ok().and_then(|chain| chain.first());
+    check_pair(&leaf, decoded, &key)?;
     let chain = chain.map_err(|_| ParseError::Malformed("certificate"))?;
     Ok(KeyPair { chain, key, leaf })
 }
@@ -154,7 +156,11 @@ fn key_block(text: &[u8]) -> Result<Vec<u8>, PairError> {
     })
 }
 
-fn check_pair(leaf: &Certificate, key: &PKeyRef<Private>) -> Result<(), PairError> {
+fn check_pair(
+    leaf: &Certificate,
+    decoded: Option<&X509>,
+    key: &PKeyRef<Private>,
+) -> Result<(), PairError> {
     let wanted = match leaf.public_key() {
         PublicKeyKind::Rsa { .. } => Id::RSA,
         PublicKeyKind::Ecdsa(_) => Id::EC,
@@ -164,8 +170,11 @@ fn check_pair(leaf: &Certificate, key: &PKeyRef<Private>) -> Result<(), PairErro
     if key.id() != wanted {
         return Err(PairError::TypeMismatch);
     }
-    let public: PKey<Public> =
-        PKey::public_key_from_der(leaf.public_key_info()).map_err(|_| PairError::Mismatch)?;
+    let public: PKey<Public> = match decoded {
+        Some(certificate) => certificate.public_key(),
+        None => PKey::public_key_from_der(leaf.public_key_info()),
+    }
+    .map_err(|_| PairError::Mismatch)?;
     if public.public_eq(key) {
         Ok(())
     } else {

@@ -146,14 +146,8 @@ fn serve(
                 .spawn(move || worker(shared, listener))?;
         }
     }
-    if let Err(e) = kx_sys::memory::drop_startup_code() {
-        // Costs some memory, nothing else.
-        shared.log.line(
-            at::START,
-            format_args!("WARNING: startup code stays in memory: {e}"),
-        );
-    }
     let code = runtime.block_on(async {
+        tokio::spawn(drop_startup_code(Arc::clone(&shared)));
         if let Some(listener) = metrics_listener {
             let shared = Arc::clone(&shared);
             let page = move || {
@@ -170,6 +164,19 @@ fn serve(
     shared.log.flush(LOG_FLUSH);
     // Requests under way are cut, as the original does: nothing waits for the workers.
     std::process::exit(code)
+}
+
+/// Gives the memory of code back that only the start needed, once who waited for it is served.
+async fn drop_startup_code(shared: Arc<Shared>) {
+    const A_WHILE: std::time::Duration = std::time::Duration::from_millis(100);
+    tokio::time::sleep(A_WHILE).await;
+    if let Err(e) = kx_sys::memory::drop_startup_code() {
+        // Costs some memory, nothing else.
+        shared.log.line(
+            at::START,
+            format_args!("WARNING: startup code stays in memory: {e}"),
+        );
+    }
 }
 
 /// As many connections as there are descriptors for, so that running out of them is a refused

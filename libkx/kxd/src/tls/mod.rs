@@ -103,13 +103,12 @@ impl ServerContext {
     /// # Errors
     /// With the original's text (kxd spec 2.1).
     pub fn load(cert: &Path, key: &Path, min: TlsMin) -> Result<ServerContext, ContextError> {
-        let read =
-            |path: &Path| std::fs::read(path).map_err(|e| ContextError::Open(path.to_owned(), e));
-        let cert_pem = read(cert)?;
-        let key_pem = Zeroizing::new(read(key)?);
-        let KeyPair { chain, key, .. } = pair::load(&cert_pem, &key_pem)?;
-
-        let mut b = SslContext::builder(SslMethod::tls_server())?;
+        let (pair, builder) = alongside(
+            || load_pair(cert, key),
+            || SslContext::builder(SslMethod::tls_server()),
+        );
+        let KeyPair { chain, key, .. } = pair?;
+        let mut b = builder?;
         set_versions(&mut b, min)?;
         let mut chain = chain.into_iter();
         if let Some(leaf) = chain.next() {
@@ -161,6 +160,29 @@ impl ServerContext {
     pub fn refused_protocols<'a>(&self, ssl: &'a openssl::ssl::SslRef) -> Option<&'a [u8]> {
         ssl.ex_data(self.offered).map(Vec::as_slice)
     }
+}
+
+fn load_pair(cert: &Path, key: &Path) -> Result<KeyPair, ContextError> {
+    let read =
+        |path: &Path| std::fs::read(path).map_err(|e| ContextError::Open(path.to_owned(), e));
+    let cert_pem = read(cert)?;
+    let key_pem = Zeroizing::new(read(key)?);
+    Ok(pair::load(&cert_pem, &key_pem)?)
+}
+
+/// Both results. At start each takes a good millisecond, in which OpenSSL gathers its algorithms for the
+/// one and its decoders for the other; if there is a second processor they need not wait for each other.
+fn alongside<A, B: Send>(here: impl FnOnce() -> A, there: impl Fn() -> B + Sync) -> (A, B) {
+    std::thread::scope(|scope| {
+        let other = std::thread::Builder::new().spawn_scoped(scope, &there);
+        let here = here();
+        let there = match other.map(std::thread::ScopedJoinHandle::join) {
+            Ok(Ok(result)) => result,
+            // No thread to be had.
+            _ => there(),
+        };
+        (here, there)
+    })
 }
 
 #[cfg(not(feature = "aws-lc"))]
