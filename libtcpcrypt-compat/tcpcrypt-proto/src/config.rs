@@ -13,7 +13,7 @@ pub struct Config {
     pub enabled: bool,
     /// Sessions are stored and resumed (`-c` clears it).
     pub session_cache: bool,
-    /// Retransmissions and delayed work by timer (`-i` clears it). Bounds in time hold without it, too.
+    /// INIT messages are sent again by timer (`-i` clears it). Bounds in time hold without it, too.
     pub timers: bool,
     /// The key exchange that moves to the front of what is offered (`-C`).
     pub prefer: Option<Tep>,

@@ -70,8 +70,8 @@ impl Active {
         view: &View<'_>,
         out: &mut Vec<u8>,
     ) -> Option<(Self, Verdict)> {
-        // Data in a SYN would be in the clear, and another ENO option is somebody else's business.
-        if !wish.enabled || !view.payload().is_empty() || segment::eno(view).is_some() {
+        // Data in a SYN would be in the clear.
+        if !wish.enabled || !view.payload().is_empty() || segment::has_own_eno(view) {
             return None;
         }
         let mut session = resume::for_peer(cx, tuple.remote.ip(), wish);
@@ -435,8 +435,7 @@ impl Active {
         ack.window = exchange.window;
         cx.outbox.fresh(&ack, &[]);
         let mut rewrite = segment::closed_ack_for_local(view, theirs, ours);
-        // The original's INIT2 has a copy of our own window (spec 5.1), which the peer need not have.
-        rewrite.window = view.window().min(exchange.syn.scaled_window(&self.syn));
+        rewrite.window = exchange.syn.bounded_window(&self.syn, view.window());
         let verdict = segment::replace(&rewrite, &[], out);
         Move::new(verdict, Next::Encrypted(established))
     }

@@ -25,9 +25,17 @@ impl Outbox {
         }
     }
 
-    /// Queues the last packets of a connection, beyond the bound: there are two for each.
+    /// Queues the last packets of a connection, beyond the bound: there are three for each at most.
     pub(crate) fn push_last(&mut self, direction: Direction, packet: Vec<u8>) {
         self.queue.push_back((direction, packet));
+    }
+
+    /// Queues the reset of a connection, which is one of its last packets.
+    pub(crate) fn reset(&mut self, fresh: &Fresh) {
+        let mut packet = Vec::new();
+        if fresh.write(&[], &mut packet) {
+            self.push_last(fresh.direction, packet);
+        }
     }
 
     pub(crate) fn fresh(&mut self, fresh: &Fresh, payload: &[&[u8]]) {

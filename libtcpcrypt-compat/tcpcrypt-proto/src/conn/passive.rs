@@ -234,7 +234,7 @@ impl Passive {
             }
             (None, Plan::Resume(None)) => return Move::stay(Verdict::Drop),
         };
-        let fits = segment::eno(view).is_none() && view.payload().is_empty();
+        let fits = !segment::has_own_eno(view) && view.payload().is_empty();
         let with_option = segment::with_option(cx.config, view, &option).filter(|_| fits);
         let Some(rewrite) = with_option else {
             cx.events.line(Line::NoSpaceForEno);
@@ -429,8 +429,7 @@ impl Passive {
         let mut fresh = Fresh::new(self.tuple, Direction::Out);
         fresh.seq = ours;
         fresh.ack = first + init1_len;
-        // The original copies the client's window. It must not be more than our TCP's is.
-        fresh.window = view.window().min(answer.syn.scaled_window(&self.syn));
+        fresh.window = answer.syn.bounded_window(&self.syn, view.window());
         let mut packet = Vec::new();
         fresh.write(&[&init2], &mut packet);
         cx.outbox.push(Direction::Out, packet.clone());

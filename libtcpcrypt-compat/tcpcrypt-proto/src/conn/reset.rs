@@ -33,15 +33,15 @@ impl Ends {
             (fresh.seq, fresh.ack) = (seq, ack);
             fresh
         };
-        outbox.fresh(&reset(Direction::In, remote, local), &[]);
+        outbox.reset(&reset(Direction::In, remote, local));
         if self.local.is_none() {
             return;
         }
         let ack = remote + self.received;
-        outbox.fresh(&reset(Direction::Out, local + self.sent, ack), &[]);
+        outbox.reset(&reset(Direction::Out, local + self.sent, ack));
         // A daemon that has not got as far as we counts as its TCP does.
         if self.sent > 0 {
-            outbox.fresh(&reset(Direction::Out, local, ack), &[]);
+            outbox.reset(&reset(Direction::Out, local, ack));
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::config::Config;
-use crate::eno::EnoOption;
+use crate::eno::{EnoOption, RFC_KIND};
 use crate::flow::FlowOptions;
 use crate::packet::options::{self, EOL};
 use crate::packet::{Flags, FourTuple, OptionBuf, Rewrite, Seq, View};
@@ -44,12 +44,15 @@ impl Syn {
         }
     }
 
-    /// The window of this SYN's sender, as it stands in segments behind the SYNs.
-    pub(super) fn scaled_window(&self, other: &Syn) -> u16 {
-        match (self.window_scale, other.window_scale) {
+    /// What an INIT2 says of the window of this SYN's sender, bounded by what its SYN said. The original's has
+    /// a copy of the client's own (spec 5.1), which the server need not have.
+    pub(super) fn bounded_window(&self, other: &Syn, copied: u16) -> u16 {
+        let own = match (self.window_scale, other.window_scale) {
             (Some(scale), Some(_)) => self.window >> scale.min(14),
             _ => self.window,
-        }
+        };
+        // One that was closed at first (a proxy's) says nothing of later.
+        if own == 0 { copied } else { own.min(copied) }
     }
 }
 
@@ -78,6 +81,11 @@ pub(super) fn has_room_for_records(view: &View<'_>) -> bool {
 /// The ENO option of a segment. Two of them, or one that cannot be read, are none.
 pub(super) fn eno(view: &View<'_>) -> Option<EnoOption> {
     EnoOption::find(view.options()).ok().flatten()
+}
+
+/// Whether a segment of the local TCP negotiates by itself, in either dialect. That is somebody else's business.
+pub(super) fn has_own_eno(view: &View<'_>) -> bool {
+    EnoOption::find(view.options()) != Ok(None) || options::find(view.options(), RFC_KIND).is_some()
 }
 
 /// Puts the option behind the others, or into the padding behind them; says whether there was room.

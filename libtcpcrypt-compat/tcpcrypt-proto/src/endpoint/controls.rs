@@ -107,6 +107,7 @@ impl Endpoint {
         match self.table.get(&tuple).map(|connection| &connection.state) {
             None => Subject::Port(header.local.port()),
             Some(State::Active(_) | State::Passive(_)) => Subject::Undecided(tuple),
+            Some(State::Unwanted(..)) => Subject::Plain,
             Some(State::Encrypted(it)) => Subject::Encrypted(it.id, it.application),
             Some(State::Ended(ended)) => match ended.id {
                 Some((id, application)) => Subject::Encrypted(id, application),

@@ -35,7 +35,7 @@ impl Endpoint {
         match connection.state {
             State::Active(mut machine) => machine.give_up(&mut cx),
             State::Passive(mut machine) => machine.give_up(&mut cx),
-            State::Encrypted(_) | State::Ended(_) => {}
+            State::Unwanted(..) | State::Encrypted(_) | State::Ended(_) => {}
         }
         if let Some(mut machine) = connection.successor.and_then(|next| next.machine) {
             machine.give_up(&mut cx);
@@ -117,6 +117,7 @@ impl Endpoint {
                 }
                 Some((established.id, established.application))
             }
+            State::Unwanted(..) => return self.forget(tuple),
             State::Ended(_) => return,
         };
         cx.events.line(Line::SendingRst);
@@ -145,6 +146,8 @@ impl Endpoint {
         let is_over = |since: Instant, limit| now.saturating_duration_since(since) >= limit;
         let mut cx = self.services.context(now);
         let next = match &mut connection.state {
+            State::Unwanted(it) if is_over(it.since, limits.handshake) => Next::Over,
+            State::Unwanted(..) => Next::Stay,
             State::Active(machine) if is_over(machine.started(), limits.handshake) => {
                 match machine.is_unanswered() {
                     true => Next::Over,

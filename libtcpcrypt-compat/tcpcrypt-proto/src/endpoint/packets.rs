@@ -7,11 +7,12 @@ use crate::packet::{Flags, FourTuple, View};
 use crate::verdict::{Direction, Verdict};
 
 use super::Endpoint;
-use super::table::{State, Successor};
+use super::table::{State, Successor, Unwanted};
 use super::tombstones::How;
 
 const SYN: Flags = Flags::SYN;
 const SYN_ACK: Flags = Flags(Flags::SYN.0 | Flags::ACK.0);
+const REFUSAL: Flags = Flags(Flags::RST.0 | Flags::ACK.0);
 
 impl Endpoint {
     /// A packet that could be read.
@@ -32,11 +33,11 @@ impl Endpoint {
         match (kind, direction) {
             (SYN, Direction::Out) => self.outgoing_syn(tuple, view, out),
             (SYN, Direction::In) => self.incoming_syn(tuple, view, out),
-            (_, Direction::Out) => match self.succession(&tuple, view) {
+            (SYN_ACK | REFUSAL, Direction::Out) => match self.succession(&tuple, view) {
                 Some(verdict) => verdict,
                 None => self.of_connection(tuple, direction, view, out),
             },
-            (_, Direction::In) => self.of_connection(tuple, direction, view, out),
+            _ => self.of_connection(tuple, direction, view, out),
         }
     }
 
@@ -72,6 +73,11 @@ impl Endpoint {
         }
         let mut cx = self.services.context(self.now);
         let (state, verdict) = match direction {
+            Direction::Out if !wish.enabled => {
+                let (isn, since) = (view.seq(), self.now);
+                let unwanted = Unwanted { isn, since };
+                (State::Unwanted(Box::new(unwanted)), Verdict::Accept)
+            }
             Direction::Out => match Active::begin(&mut cx, tuple, wish, view, out) {
                 Some((machine, verdict)) => (State::Active(Box::new(machine)), verdict),
                 None => return self.ended_up_plain(),
@@ -103,6 +109,7 @@ impl Endpoint {
         let same = match self.table.get(&tuple).map(|connection| &connection.state) {
             Some(State::Active(machine)) => machine.isn() == view.seq() && machine.is_unanswered(),
             Some(State::Passive(machine)) => !machine.has_answered(),
+            Some(State::Unwanted(it)) => it.isn == view.seq(),
             _ => false,
         };
         if same {
@@ -117,7 +124,7 @@ impl Endpoint {
     /// stands: anybody can send a SYN.
     fn incoming_syn(&mut self, tuple: FourTuple, view: &View<'_>, out: &mut Vec<u8>) -> Verdict {
         let same = match self.table.get(&tuple).map(|connection| &connection.state) {
-            Some(State::Active(_)) => true,
+            Some(State::Active(_) | State::Unwanted(..)) => true,
             Some(State::Passive(machine)) => machine.isn() == view.seq(),
             Some(State::Encrypted(established)) => established.peer_isn == view.seq(),
             Some(State::Ended(_)) | None => false,
@@ -160,16 +167,13 @@ impl Endpoint {
             return None;
         }
         let kind = view.flags().handshake();
-        if kind == Flags::RST | Flags::ACK {
+        if kind == REFUSAL {
             // It refuses the new one.
             let refused = connection.successor.take();
             if let Some(mut machine) = refused.and_then(|successor| successor.machine) {
                 machine.give_up(&mut self.services.context(self.now));
             }
             return Some(Verdict::Accept);
-        }
-        if kind != SYN_ACK {
-            return None;
         }
         let successor = connection.successor.take()?;
         self.forget(tuple);
@@ -192,6 +196,12 @@ impl Endpoint {
         };
         let mut cx = self.services.context(self.now);
         let moved = match &mut connection.state {
+            State::Unwanted(..) if direction == Direction::Out => return Verdict::Accept,
+            // The SYN was answered, or came at the same time as the peer's.
+            State::Unwanted(..) => {
+                self.forget(&tuple);
+                return Verdict::Accept;
+            }
             State::Active(machine) => machine.handle(&mut cx, direction, view, out),
             State::Passive(machine) => machine.handle(&mut cx, direction, view, out),
             State::Encrypted(_) => return self.of_flow(tuple, direction, view, out),
@@ -288,7 +298,10 @@ impl Endpoint {
         }
         match established.flow.closing() {
             Closing::Open | Closing::HalfClosed => {
-                self.table.schedule(&tuple, &self.services.config.limits);
+                let wanted = connection.deadline(&self.services.config.limits);
+                if connection.entered.is_none() || wanted < connection.entered {
+                    self.table.schedule(&tuple, &self.services.config.limits);
+                }
             }
             Closing::Closed | Closing::Reset => self.closed(&tuple),
         }

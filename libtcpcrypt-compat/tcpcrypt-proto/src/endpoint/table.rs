@@ -27,10 +27,17 @@ pub(super) struct Connection {
 
 /// What a connection is at the moment.
 pub(super) enum State {
+    Unwanted(Box<Unwanted>),
     Active(Box<Active>),
     Passive(Box<Passive>),
     Encrypted(Box<Established>),
     Ended(Box<Ended>),
+}
+
+/// A connection that the application wants plain, until its SYN, which may have to be repeated, is answered.
+pub(super) struct Unwanted {
+    pub isn: Seq,
+    pub since: Instant,
 }
 
 /// A connection that may take the place of another.
@@ -54,6 +61,7 @@ impl Connection {
     /// When the connection wants to be called.
     pub(super) fn deadline(&self, limits: &Limits) -> Option<Instant> {
         let (own, bound) = match &self.state {
+            State::Unwanted(it) => (None, it.since.checked_add(limits.handshake)),
             State::Active(machine) => {
                 let bound = machine.started().checked_add(limits.handshake);
                 (machine.deadline(), bound)
@@ -191,7 +199,7 @@ impl Table {
             return;
         };
         match &connection.state {
-            State::Active(_) => {}
+            State::Unwanted(..) | State::Active(_) => {}
             State::Passive(_) => connection.half_open = Some(self.half_open.add(*tuple)),
             State::Encrypted(_) => {
                 self.encrypted.insert(*tuple);
@@ -208,7 +216,7 @@ impl Table {
             self.half_open.remove(tuple, place);
         }
         match &connection.state {
-            State::Active(_) | State::Passive(_) => {}
+            State::Unwanted(..) | State::Active(_) | State::Passive(_) => {}
             State::Encrypted(_) => {
                 self.encrypted.remove(tuple);
             }

@@ -377,3 +377,43 @@ fn segments_that_are_nobodys_business() {
     let fin = data.with(|segment| segment.flags = SYN | FIN);
     assert_eq!(other.client.out(&fin), Some(fin.clone()));
 }
+
+#[test]
+fn the_same_over_ipv6() {
+    let mut pair = Pair::default();
+    let (one, other) = ("[fd00::1]:40000", "[fd00::2]:80");
+    (pair.client.own, pair.client.peer) = (one.parse().unwrap(), other.parse().unwrap());
+    (pair.server.own, pair.server.peer) = (pair.client.peer, pair.client.own);
+    pair.connect();
+    pair.talk();
+    pair.next_port();
+    pair.resume();
+    pair.talk();
+    let stats = pair.client.endpoint.stats();
+    assert_eq!((stats.exchanged, stats.resumed), (1, 1));
+    // The control protocol has no place for them.
+    (pair.client.own, pair.client.peer) =
+        ("1.2.3.4:5".parse().unwrap(), "1.2.3.4:6".parse().unwrap());
+    assert_eq!(pair.client.netstat(), 0);
+}
+
+/// A proxy's SYN-ACK, whose window opens later.
+#[test]
+fn a_closed_window_in_the_syn_ack() {
+    let mut pair = Pair::default();
+    pair.client.out(&pair.client.syn()).unwrap();
+    pair.server
+        .get(&pair.client.syn().with(|syn| {
+            syn.options.extend([0xfd, 6, 0x45, 0x4e, 0x21, 0x22, 0, 0]);
+        }))
+        .unwrap();
+    let syn_ack = pair.server.syn_ack().with(|syn| syn.window = 0);
+    let syn_ack = pair.server.out(&syn_ack).unwrap();
+    pair.client.get(&syn_ack).unwrap();
+    let third = pair.third();
+    let init1 = pair.client.out(&third).unwrap();
+    pair.server.get(&init1).unwrap();
+    let init2 = pair.server.sent_one();
+    assert_eq!(init2.window, 500);
+    assert_eq!(pair.client.get(&init2).unwrap().window, 500);
+}

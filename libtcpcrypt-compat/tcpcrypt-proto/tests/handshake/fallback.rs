@@ -227,12 +227,11 @@ fn data_in_our_own_syn_are_sent_in_plain() {
     let refused = pair.client.syn().with(|syn| syn.seq += 5);
     assert!(pair.client.out(&refused).unwrap().eno().is_some(), "anew");
     // A SYN with an ENO option already is somebody else's.
-    let mut pair = Pair::default();
-    let syn = pair
-        .client
-        .syn()
-        .with(|syn| syn.options = eno(&[0x21, 0x22, 0, 0]));
-    assert_eq!(pair.client.out(&syn), Some(syn.clone()));
+    for options in [eno(&[0x21, 0x22, 0, 0]), vec![69, 3, 0x23, 0]] {
+        let mut pair = Pair::default();
+        let syn = pair.client.syn().with(|syn| syn.options = options);
+        assert_eq!(pair.client.out(&syn), Some(syn.clone()));
+    }
 }
 
 #[test]
@@ -248,6 +247,16 @@ fn settings_of_a_port() {
     pair.client.peer = peer;
     let syn = pair.client.syn();
     assert_eq!(pair.client.out(&syn), Some(syn.clone()));
+    // Also when it has to be repeated, until it is answered.
+    assert_eq!(pair.client.out(&syn), Some(syn.clone()));
+    assert_eq!(
+        pair.client.control(false, OptionName::Enable, &[0; 4]),
+        Ok(vec![0; 4])
+    );
+    let syn_ack = pair.server.syn_ack();
+    assert_eq!(pair.client.get(&syn_ack), Some(syn_ack.clone()));
+    assert_eq!(pair.client.endpoint.stats().half_open, 0);
+    pair.assert_plain();
     let again = syn.with(|syn| syn.seq += 1);
     assert!(pair.client.out(&again).unwrap().eno().is_some());
     // Application aware on both sides: the listening port keeps its settings.
