@@ -7,6 +7,7 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use interop_tests::certificates::Recipe;
 use interop_tests::daemon::{Kxd, kxd};
 use interop_tests::skip::skip;
 use interop_tests::subject::ours;
@@ -274,4 +275,28 @@ fn holds(server: &Kxd, memory: &std::fs::File, key: &[u8]) -> bool {
                     .windows(16)
                     .any(|window| window[0] != 0 && pieces.contains(&window))
         })
+}
+
+#[test]
+fn a_connection_that_rested_is_judged_as_before() {
+    // Ours gives back the parsed certificate of a connection at rest.
+    let config = with_key();
+    let server = kxd(&config).start();
+    let intermediate = Recipe::new("intermediate").make();
+    let mut chain = server.client();
+    chain.chain.push(intermediate.cert);
+    let stranger = Recipe::new("stranger").make();
+    let stranger = server.client().identity(vec![stranger.cert], stranger.key);
+    for (client, code) in [(server.client(), 200), (chain, 200), (stranger, 403)] {
+        let mut connection = client.connect().expect("handshake");
+        for _ in 0..3 {
+            std::thread::sleep(Duration::from_millis(350));
+            assert_eq!(connection.get_keep_alive("/v1/k").code(), code);
+        }
+        let mut again = client.resume(&connection).expect("handshake");
+        for _ in 0..2 {
+            std::thread::sleep(Duration::from_millis(350));
+            assert_eq!(again.get_keep_alive("/v1/k").code(), code);
+        }
+    }
 }

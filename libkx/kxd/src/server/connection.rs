@@ -31,6 +31,20 @@ impl Established {
         }
         Ok(self.client.as_ref())
     }
+
+    /// Gives back the memory of what a further request would make anew in microseconds: a tenth of what a
+    /// connection takes.
+    pub(super) fn forget_client(&mut self) {
+        self.notes.forget_leaf();
+        // Those that came with a ticket, or a longer list, might not be the same again.
+        let same_again = !self.tls.ssl().session_reused();
+        if same_again
+            && let Some(client) = &self.client
+            && client.intermediates.is_empty()
+        {
+            self.client = None;
+        }
+    }
 }
 
 /// Serves one accepted socket to its end. Every wait in here has a limit.

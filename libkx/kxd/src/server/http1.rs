@@ -21,6 +21,9 @@ use crate::handler::{self, Caller, Exchange};
 /// How long a peer may take to read a piece of an answer; for the whole see [`crate::options::Options::answer_limit`].
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// How long a connection is idle before it gives memory back that it may need no more.
+const REST_AFTER: Duration = Duration::from_millis(200);
+
 /// Octets read at once; one buffer per worker, not per connection.
 const READ_SIZE: usize = 16 * 1024;
 
@@ -37,13 +40,19 @@ pub(super) async fn serve(mut established: Established) {
     // Octets of the header that is arriving, and its place among the large ones once it is one.
     let mut head_octets = 0;
     let mut large_head = None;
+    // Whether the connection has been idle for so long that it has given back what it can.
+    let mut at_rest = false;
     loop {
         match http.poll() {
             Step::NeedInput => {
                 let options = &shared.options;
                 let limit = if http.is_idle() {
                     header_deadline = None;
-                    options.idle_timeout
+                    if at_rest {
+                        options.idle_timeout.saturating_sub(REST_AFTER)
+                    } else {
+                        REST_AFTER.min(options.idle_timeout)
+                    }
                 } else {
                     let now = Instant::now();
                     let deadline = *header_deadline.get_or_insert(now + options.header_timeout);
@@ -51,6 +60,11 @@ pub(super) async fn serve(mut established: Established) {
                 };
                 let n = match read(&mut established, &mut http, limit).await {
                     Ok(n) => n,
+                    Err(ReadError::Timeout) if http.is_idle() && !at_rest => {
+                        established.forget_client();
+                        at_rest = true;
+                        continue;
+                    }
                     Err(ReadError::Timeout) if !http.is_idle() => {
                         tell(&mut established, &Fault::HeaderTimeout);
                         break;
@@ -68,6 +82,7 @@ pub(super) async fn serve(mut established: Established) {
             }
             Step::Request(request) => {
                 header_deadline = None;
+                at_rest = false;
                 head_octets = 0;
                 large_head = None;
                 if !Box::pin(answer(&mut established, &mut http, request)).await {

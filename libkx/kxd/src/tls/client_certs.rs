@@ -27,6 +27,11 @@ impl HandshakeNotes {
         f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Forgets the parsed certificate: who asks for it gets it from OpenSSL, anew.
+    pub fn forget_leaf(&self) {
+        self.with(|n| n.leaf = None);
+    }
+
     /// Whether the first certificate was seen and parsed.
     pub fn has_leaf(&self) -> bool {
         self.with(|n| n.leaf.is_some())
