@@ -34,7 +34,7 @@ use tcpcrypt_proto::entropy::Entropy;
 use tcpcrypt_proto::legacy::keys::Role;
 use tcpcrypt_proto::verdict::{Direction, Verdict};
 
-use recorded::{ACK, PSH, SYN, Segment, json, octets, pcap, segment};
+use recorded::{ACK, PSH, SYN, Segment, json, octets, ones_complement, pcap, segment, tcp_sum};
 
 /// What INIT1 begins with (spec 4.2).
 const INIT1_MAGIC: [u8; 4] = [0x15, 0x10, 0x1a, 0x0e];
@@ -273,27 +273,6 @@ fn rebuilt(ip: &[u8], seq: u32, ack: u32, data: &[u8]) -> Vec<u8> {
     let sum = !tcp_sum(&packet);
     packet[36..38].copy_from_slice(&sum.to_be_bytes());
     packet
-}
-
-/// The sum over pseudo header and segment (RFC 9293 section 3.1); 0xffff when the checksum is right.
-fn tcp_sum(packet: &[u8]) -> u16 {
-    let len = u16::try_from(packet.len() - 20).unwrap().to_be_bytes();
-    let pseudo = [&packet[12..20], &[0, 6], &len].concat();
-    ones_complement(&pseudo, &packet[20..])
-}
-
-fn ones_complement(first: &[u8], second: &[u8]) -> u16 {
-    let mut sum = 0u32;
-    for part in [first, second] {
-        for pair in part.chunks(2) {
-            let low = pair.get(1).copied().unwrap_or(0);
-            sum += u32::from(u16::from_be_bytes([pair[0], low]));
-        }
-    }
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    u16::try_from(sum).unwrap()
 }
 
 /// What came out of an endpoint.

@@ -124,3 +124,25 @@ pub fn segment(ip: &[u8]) -> Segment<'_> {
         payload: &tcp[data..],
     }
 }
+
+/// The sum over pseudo header and segment (RFC 9293 section 3.1); 0xffff when the checksum is right.
+pub fn tcp_sum(packet: &[u8]) -> u16 {
+    let len = u16::try_from(packet.len() - 20).unwrap().to_be_bytes();
+    let pseudo = [&packet[12..20], &[0, 6], &len].concat();
+    ones_complement(&pseudo, &packet[20..])
+}
+
+/// The sum of Internet checksums (RFC 1071), not inverted.
+pub fn ones_complement(first: &[u8], second: &[u8]) -> u16 {
+    let mut sum = 0u32;
+    for part in [first, second] {
+        for pair in part.chunks(2) {
+            let low = pair.get(1).copied().unwrap_or(0);
+            sum += u32::from(u16::from_be_bytes([pair[0], low]));
+        }
+    }
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    u16::try_from(sum).unwrap()
+}
