@@ -183,7 +183,7 @@ impl Active {
         }
         if kind == Flags::SYN | Flags::ACK {
             // Both open at once: there are no roles.
-            return self.plain(cx);
+            return Move::plain();
         }
         Move::stay(Verdict::Accept)
     }
@@ -193,15 +193,10 @@ impl Active {
         let with_option = segment::with_option(cx.config, view, &self.offer);
         let Some(rewrite) = with_option.filter(|_| view.payload().is_empty()) else {
             cx.events.line(Line::NoSpaceForHello);
-            return self.plain(cx);
+            return Move::plain();
         };
         self.syn = Syn::of(view);
         Move::stay(segment::replace(&rewrite, &[], out))
-    }
-
-    fn plain(&mut self, cx: &mut Context<'_>) -> Move {
-        self.give_up(cx);
-        Move::plain()
     }
 
     fn incoming_before_answer(
@@ -213,13 +208,12 @@ impl Active {
         let kind = view.flags().handshake();
         let is_ours = view.ack() == self.syn.isn + 1;
         if kind == Flags::SYN {
-            return self.plain(cx);
+            return Move::plain();
         }
         if kind == Flags::SYN | Flags::ACK && is_ours {
             return self.syn_ack(cx, view, out);
         }
         if kind == Flags::RST | Flags::ACK && is_ours {
-            self.give_up(cx);
             return Move::new(Verdict::Accept, Next::Over);
         }
         Move::stay(Verdict::Accept)
@@ -227,19 +221,19 @@ impl Active {
 
     fn syn_ack(&mut self, cx: &mut Context<'_>, view: &View<'_>, out: &mut Vec<u8>) -> Move {
         let Some(answer) = segment::eno(view) else {
-            return self.plain(cx);
+            return Move::plain();
         };
         if !segment::has_room_for_records(view) {
-            return self.plain(cx);
+            return Move::plain();
         }
         match offer(cx.teps, self.wish, self.session.as_deref()).answer(&answer) {
             Answer::Plain => {
                 cx.events.line(Line::NoCipher);
-                self.plain(cx)
+                Move::plain()
             }
             Answer::Resumed => match self.session.take() {
                 Some(session) => self.resumed(cx, *session, &answer, view, out),
-                None => self.plain(cx),
+                None => Move::plain(),
             },
             Answer::Exchange(tep) => {
                 if self.session.take().is_some() {
@@ -300,7 +294,7 @@ impl Active {
             Err(line) => {
                 // Nothing was promised to the server yet.
                 cx.events.line(line);
-                return self.plain(cx);
+                return Move::plain();
             }
         };
         let round_trip = cx.now.saturating_duration_since(self.started);

@@ -61,9 +61,9 @@ pub(crate) struct Move {
 pub(crate) enum Next {
     /// As it is.
     Stay,
-    /// Unencrypted from here on: nothing was agreed. The machine is done.
+    /// Unencrypted from here on: nothing was agreed. The machine is to give up.
     Plain,
-    /// It is over before anything was agreed or by a reset. The machine is done.
+    /// It is over before anything was agreed or by a reset. The machine is to give up.
     Over,
     /// Encryption is on, behind this packet.
     Encrypted(Box<Established>),

@@ -195,11 +195,6 @@ impl Passive {
         }
     }
 
-    fn plain(&mut self, cx: &mut Context<'_>) -> Move {
-        self.give_up(cx);
-        Move::plain()
-    }
-
     fn outgoing(&mut self, cx: &mut Context<'_>, view: &View<'_>, out: &mut Vec<u8>) -> Move {
         let flags = view.flags();
         if flags.has(Flags::RST) {
@@ -210,7 +205,7 @@ impl Passive {
                 self.syn_ack(cx, view, out)
             }
             // Both open at once: there are no roles.
-            kind if kind == Flags::SYN && self.answer.is_none() => self.plain(cx),
+            kind if kind == Flags::SYN && self.answer.is_none() => Move::plain(),
             // Before the third segment, an answer about an older connection.
             _ if matches!(self.stage, Stage::Offered) && view.payload().is_empty() => {
                 Move::stay(Verdict::Accept)
@@ -242,7 +237,7 @@ impl Passive {
                 // It was said before that there will be encryption.
                 return Move::failed(Line::SendingRst);
             }
-            return self.plain(cx);
+            return Move::plain();
         };
         if same.is_none() {
             self.answer = Some(Answer {
@@ -257,7 +252,6 @@ impl Passive {
 
     /// The local TCP refuses or aborts: the peer may count INIT2 or not.
     fn outgoing_reset(&mut self, cx: &mut Context<'_>, view: &View<'_>, out: &mut Vec<u8>) -> Move {
-        self.give_up(cx);
         let ends = self.ends();
         let mut rewrite = Rewrite::of(view);
         if let Some(local) = ends.local.filter(|_| ends.sent > 0) {
@@ -276,11 +270,7 @@ impl Passive {
         let first = self.syn.isn + 1;
         let ours = self.ends().local;
         if flags.has(Flags::RST) {
-            let reset = incoming_reset(view, first, ours.unwrap_or_default(), out);
-            if matches!(reset.next, Next::Over) {
-                self.give_up(cx);
-            }
-            return reset;
+            return incoming_reset(view, first, ours.unwrap_or_default(), out);
         }
         if flags.has(Flags::SYN) {
             return match flags.has(Flags::ACK) {
@@ -311,7 +301,7 @@ impl Passive {
         }
         let Some(offer) = offer.filter(|_| segment::has_room_for_records(view)) else {
             if self.answer.is_none() {
-                return self.plain(cx);
+                return Move::plain();
             }
             // The client may know our answer to the SYN before; the third segment tells.
             return Move::stay(syn_for_local(cx, view, out));
@@ -392,7 +382,7 @@ impl Passive {
             // Only the option was taken off. The client will not go on in the clear, and INIT1 is no data.
             return Move::failed(Line::SendingRst);
         }
-        self.plain(cx)
+        Move::plain()
     }
 
     fn init1(
@@ -409,8 +399,8 @@ impl Passive {
         prefix.add(first, view, MAX_LEN + 1);
         let stream = prefix.octets();
         match exchange::whole(Message::Init1, stream) {
-            Ok(Some(len)) if len == stream.len() => {}
-            Ok(Some(_)) => return Move::failed(Line::HandshakeFailed("bad init1 len")),
+            // Octets behind it make it wrong as well.
+            Ok(Some(_)) => {}
             Ok(None) if view.payload().is_empty() && view.flags().has(Flags::FIN) => {
                 return Move::failed(Line::HandshakeFailed("can't find init1"));
             }

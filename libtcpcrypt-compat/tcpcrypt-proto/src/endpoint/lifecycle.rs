@@ -71,6 +71,20 @@ impl Endpoint {
         self.answer_waiting(tuple);
     }
 
+    /// The local TCP has not taken the end of a connection yet, so its tombstone stays as long as from now on.
+    pub(super) fn linger(&mut self, tuple: &FourTuple) {
+        let until = self
+            .now
+            .checked_add(self.services.config.limits.tombstone_time);
+        let place = self.table.order.add(*tuple, until.unwrap_or(self.now));
+        if let Some(connection) = self.table.get_mut(tuple) {
+            if let State::Ended(ended) = &mut connection.state {
+                ended.place = place;
+            }
+        }
+        self.bury(self.now);
+    }
+
     /// Forgets connections that ended long ago, or that are too many.
     pub(super) fn bury(&mut self, now: Instant) {
         let limit = self.services.config.limits.tombstones;

@@ -206,7 +206,7 @@ impl Endpoint {
             State::Passive(machine) => machine.handle(&mut cx, direction, view, out),
             State::Encrypted(_) => return self.of_flow(tuple, direction, view, out),
             State::Ended(ended) => {
-                return match &mut ended.how {
+                let verdict = match &mut ended.how {
                     How::Closed(tombstone) => judged(match direction {
                         Direction::Out => tombstone.outgoing(view, out),
                         Direction::In => tombstone.incoming(view, out),
@@ -216,6 +216,10 @@ impl Endpoint {
                         Verdict::Drop
                     }
                 };
+                if direction == Direction::Out && view.seq_len() > 0 {
+                    self.linger(&tuple);
+                }
+                return verdict;
             }
         };
         self.moved(tuple, moved, direction, view, out)

@@ -302,6 +302,7 @@ fn resets_on_the_way() {
     let refused = pair.server.says(RST | ACK, 0, OURS);
     assert_eq!(pair.client.get(&refused), Some(refused.clone()));
     assert_eq!(pair.client.endpoint.stats().half_open, 0);
+    assert_eq!(pair.client.endpoint.poll_timeout(), None);
 }
 
 #[test]

@@ -100,7 +100,7 @@ fn three_thousand_closes() {
         pair.next_port();
     }
     assert_eq!(pair.client.endpoint.stats().tombstones, 3000);
-    pair.client.pass(Duration::from_secs(62));
+    pair.client.pass(Duration::from_secs(132));
     assert_eq!(pair.client.endpoint.stats().tombstones, 0);
 }
 
@@ -132,6 +132,18 @@ fn requests_wait_for_the_handshake() {
     assert_eq!(pair.client.answer(), None);
     assert_eq!(pair.client.endpoint.stats().waiting_requests, 0);
 
+    // Those that were answered take no place.
+    let config = limited(|limits| limits.waiting_requests = 1);
+    let mut busy = Pair::new(config, config);
+    for _ in 0..2 {
+        busy.client.out(&busy.client.syn()).unwrap();
+        busy.client.ask(1, false, OptionName::Enable, &[0; 4]);
+        assert_eq!(busy.client.answer(), None);
+        let syn_ack = busy.server.syn_ack();
+        busy.client.get(&syn_ack).unwrap();
+        assert_eq!(busy.client.answer(), Some((1, Ok(vec![0; 4]))));
+        busy.next_port();
+    }
     // Decided the other way.
     let mut pair = Pair::default();
     pair.client.out(&pair.client.syn()).unwrap();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tcpcrypt_proto::packet::{Direction, options};
+use tcpcrypt_proto::packet::{Direction, Flags, options};
 
 use crate::host::{ACK, BARE, CLIENT_ISN, FIN, Pair, RST, SERVER_ISN, SYN, Segment, resets};
 
@@ -103,6 +103,8 @@ fn a_bare_third_segment_and_init1_in_pieces() {
     let bare = init1.clone().with(|segment| segment.payload.clear());
     let seen = pair.server.get(&bare).unwrap();
     assert_eq!(seen.window, 0);
+    let wrong = init1.clone().with(|segment| segment.ack += 1);
+    assert_eq!(pair.server.get(&wrong), None);
     // From here on there is no way back.
     let first = init1.clone().stripped().with(|segment| {
         segment.payload.truncate(60);
@@ -178,8 +180,12 @@ fn mss_is_lowered_or_added() {
 fn data_in_a_syn_are_not_for_the_local_tcp() {
     let mut pair = Pair::default();
     let syn = pair.client.out(&pair.client.syn()).unwrap();
-    let syn = syn.with(|syn| syn.payload = b"early".to_vec());
-    assert_eq!(pair.server.get(&syn).unwrap().payload, b"");
+    let syn = syn.with(|syn| {
+        syn.payload = b"early".to_vec();
+        syn.flags |= Flags::PSH;
+    });
+    let seen = pair.server.get(&syn).unwrap();
+    assert_eq!((seen.flags, seen.payload.len()), (SYN, 0));
     let syn_ack = pair.server.syn_ack();
     let syn_ack = pair.server.out(&syn_ack).unwrap();
     let syn_ack = syn_ack.with(|syn| syn.payload = b"early".to_vec());
@@ -263,4 +269,44 @@ fn init1_from_nowhere_is_no_data() {
         segment.payload.clear();
     });
     assert_eq!(other.server.get(&bare), Some(bare.clone()));
+}
+
+/// What the local TCP promised it must keep, though its SYN-ACK has no more room for it.
+#[test]
+fn a_syn_ack_again_that_is_full() {
+    let mut pair = Pair::default();
+    pair.syns();
+    let full = pair.server.syn_ack().with(|syn| {
+        syn.options = [&[0xfe, 40][..], &[7; 38]].concat();
+    });
+    assert_eq!(pair.server.out(&full), None);
+    assert_eq!(resets(&pair.server.sent()), (1, 1));
+}
+
+/// SYN and SYN-ACK again, while encryption is on.
+#[test]
+fn a_syn_again_after_encryption_is_on() {
+    let mut pair = Pair::default();
+    let (syn, _) = pair.syns();
+    let third = pair.third();
+    let init1 = pair.client.out(&third).unwrap();
+    pair.server.get(&init1).unwrap();
+    let init2 = pair.server.sent_one();
+    pair.client.get(&init2).unwrap();
+    let ack = pair.client.sent_one();
+    pair.server.get(&ack).unwrap();
+    pair.server.get(&syn);
+    let syn_ack = pair.server.syn_ack();
+    assert_eq!(pair.server.out(&syn_ack), Some(syn_ack.clone()));
+    assert_eq!(pair.server.netstat(), 1);
+    // One for another SYN is not the old connection's.
+    let other = syn_ack.with(|syn| syn.ack += 4);
+    assert_eq!(pair.server.out(&other), None);
+    // Nor is a forged SYN answered by it.
+    let forged = syn.with(|syn| syn.seq = 99);
+    pair.server.get(&forged).unwrap();
+    let syn_ack = pair.server.syn_ack();
+    assert_eq!(pair.server.out(&syn_ack), Some(syn_ack.clone()));
+    assert_eq!(pair.server.netstat(), 1);
+    pair.talk();
 }

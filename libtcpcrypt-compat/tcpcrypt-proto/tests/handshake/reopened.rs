@@ -119,6 +119,7 @@ fn closed() {
     for host in [&mut pair.client, &mut pair.server] {
         assert_eq!(host.netstat(), 0);
         assert_eq!(host.endpoint.stats().tombstones, 1);
+        assert_eq!(host.endpoint.stats().encrypted, 0);
         assert_eq!(host.session_id(), Ok(id.clone()), "for a little while");
         let late = host.says(ACK, SERVER_ISN + 1, CLIENT_ISN);
         let late = late.with(|segment| segment.payload = b"secret".to_vec());
@@ -128,7 +129,7 @@ fn closed() {
         assert!(silent);
         let late = late.with(|segment| std::mem::swap(&mut segment.from, &mut segment.to));
         assert_eq!(host.get(&late).map(|s| s.payload), Some(vec![]));
-        host.pass(Duration::from_secs(62));
+        host.pass(Duration::from_secs(132));
         assert_eq!(host.endpoint.stats().tombstones, 0);
         assert_eq!(host.endpoint.poll_timeout(), None);
     }
@@ -273,4 +274,82 @@ fn a_bad_record_resets_both_ends() {
     let reply = pair.server.says(ACK | Flags::PSH, SERVER_ISN + 1, 0);
     let reply = reply.with(|segment| segment.payload = b"secret".to_vec());
     assert_eq!(pair.server.out(&reply), None);
+}
+
+/// Before anything was promised there is nothing to reset.
+#[test]
+fn reset_by_a_program_before_the_answer() {
+    let mut pair = Pair::default();
+    let syn = pair.client.out(&pair.client.syn()).unwrap();
+    pair.server.get(&syn).unwrap();
+    for host in [&mut pair.client, &mut pair.server] {
+        assert_eq!(host.control(true, OptionName::Reset, &[]), Ok(vec![]));
+        assert_eq!(host.sent(), []);
+        assert_eq!(host.endpoint.stats().half_open, 0);
+        assert_eq!(host.endpoint.stats().tombstones, 0);
+    }
+}
+
+/// The second tombstone of the same addresses stands as long as the first did.
+#[test]
+fn every_tombstone_has_its_own_time() {
+    let mut pair = Pair::default();
+    pair.init1();
+    pair.client.control(true, OptionName::Reset, &[]).unwrap();
+    pair.client.pass(Duration::from_secs(50));
+    let syn = pair.client.syn();
+    pair.client.out(&syn).unwrap();
+    let syn_ack = pair.server.syn_ack();
+    let answered = syn_ack.with(|syn| syn.options = vec![0xfd, 5, 0x45, 0x4e, 0x21, 0, 0, 0]);
+    pair.client.get(&answered).unwrap();
+    pair.client.control(true, OptionName::Reset, &[]).unwrap();
+    pair.client.pass(Duration::from_secs(15));
+    assert_eq!(pair.client.endpoint.stats().tombstones, 1);
+    pair.client.pass(Duration::from_secs(50));
+    assert_eq!(pair.client.endpoint.stats().tombstones, 0);
+}
+
+/// The last acknowledgement of the peer's FIN goes out in both numberings, though the connection is over with
+/// the first.
+#[test]
+fn the_last_packet_of_a_flow() {
+    let mut pair = Pair::default();
+    let no_sack = |syn: &mut Segment| syn.options = vec![2, 4, 5, 0xb4];
+    let syn = pair.client.syn().with(no_sack);
+    let syn = pair.client.out(&syn).unwrap();
+    pair.server.get(&syn).unwrap();
+    let syn_ack = pair.server.syn_ack().with(no_sack);
+    let syn_ack = pair.server.out(&syn_ack).unwrap();
+    pair.client.get(&syn_ack).unwrap();
+    let third = pair.third();
+    let init1 = pair.client.out(&third).unwrap();
+    pair.server.get(&init1).unwrap();
+    let init2 = pair.server.sent_one();
+    pair.client.get(&init2).unwrap();
+    let ack = pair.client.sent_one();
+    pair.server.get(&ack).unwrap();
+    // The client says nothing, so that the acknowledgement of its FIN tells it nothing of the server.
+    let (client, server) = (CLIENT_ISN.wrapping_add(1), SERVER_ISN + 6);
+    let word = pair.server.says(ACK, SERVER_ISN + 1, client);
+    let word = word.with(|segment| segment.payload = b"world".to_vec());
+    let word = pair.server.out(&word).unwrap();
+    pair.client.get(&word).unwrap();
+    let fin = pair.client.says(FIN | ACK, client, server);
+    let fin = pair.client.out(&fin).unwrap();
+    pair.server.get(&fin).unwrap();
+    pair.client.sent();
+    pair.server.sent();
+    let answer = pair.server.says(FIN | ACK, server, client + 1);
+    let answer = pair.server.out(&answer).unwrap();
+    for (_, segment) in pair.server.sent() {
+        pair.client.get(&segment);
+    }
+    pair.client.get(&answer).unwrap();
+    pair.client.sent();
+    let last = pair.client.says(ACK, client + 1, server + 1);
+    let last = pair.client.out(&last).unwrap();
+    assert_eq!(pair.client.endpoint.stats().tombstones, 1);
+    let other = pair.client.sent_one();
+    let difference = other.ack.wrapping_sub(last.ack);
+    assert_eq!(difference, 20, "the overhead of one record");
 }

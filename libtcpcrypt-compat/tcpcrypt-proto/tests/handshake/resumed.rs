@@ -6,7 +6,7 @@ use tcpcrypt_control::OptionName;
 use tcpcrypt_proto::config::Config;
 use tcpcrypt_proto::packet::options;
 
-use crate::host::{ACK, CLIENT_ISN, Host, Pair, RST, resets};
+use crate::host::{ACK, CLIENT_ISN, Host, Pair, RST, SERVER_ISN, resets};
 
 fn no_cache() -> Config {
     Config {
@@ -216,4 +216,34 @@ fn sessions_expire() {
     let (syn, _) = pair.syns();
     assert_eq!(syn.eno().unwrap().suboptions().len(), 2);
     assert_eq!(pair.server.log(), [""; 0]);
+}
+
+/// A session that the server has forgotten is not named again, even if nothing comes of the connection.
+#[test]
+fn a_forgotten_session_is_thrown_away() {
+    let mut pair = Pair::default();
+    pair.connect();
+    pair.talk();
+    pair.server.endpoint = Pair::default().server.endpoint;
+    pair.next_port();
+    pair.init1();
+    let reset = pair.server.says(RST | ACK, SERVER_ISN + 1, 0);
+    pair.client.get(&reset).unwrap();
+    assert_eq!(pair.client.endpoint.stats().sessions, 0);
+}
+
+#[test]
+fn a_third_segment_from_far_away() {
+    let mut pair = Pair::default();
+    pair.connect();
+    pair.talk();
+    pair.next_port();
+    pair.syns();
+    let far = pair
+        .third()
+        .with(|segment| segment.seq = segment.seq.wrapping_add(1 << 21));
+    let far = far.with(|segment| segment.payload = b"x".to_vec());
+    assert_eq!(pair.server.get(&far), Some(far.clone()));
+    assert_eq!(pair.server.endpoint.stats().resumed, 0);
+    pair.talk();
 }
