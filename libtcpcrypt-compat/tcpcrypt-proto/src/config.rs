@@ -59,7 +59,10 @@ pub struct Limits {
     pub handshake: Duration,
     /// Closed connections whose last segments are still translated. The oldest gives way.
     pub tombstones: usize,
-    /// How long they are kept: twice the longest life of a segment, as Linux has it.
+    /// How long they are kept after their end and after all that the local TCP still sends: longer than Linux
+    /// waits between two attempts (`TCP_RTO_MAX`, 120 s). Whoever forges the acknowledgement that ends a
+    /// connection for us can make the local TCP disbelieve it, by timestamps; what that repeats once we have
+    /// forgotten would be in the clear.
     pub tombstone_time: Duration,
     /// How long an encrypted connection may be without a packet: as long as Linux's connection tracking waits
     /// (`nf_conntrack_tcp_timeout_established`, five days).
@@ -85,7 +88,7 @@ impl Default for Limits {
             half_open_per_peer: 4096,
             handshake: Duration::from_secs(130),
             tombstones: 65_536,
-            tombstone_time: Duration::from_secs(60),
+            tombstone_time: Duration::from_secs(130),
             idle: Duration::from_secs(5 * 24 * 60 * 60),
             waiting_requests: 1024,
             request_wait: Duration::from_secs(4),

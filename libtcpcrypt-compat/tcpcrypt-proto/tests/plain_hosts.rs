@@ -175,7 +175,7 @@ fn blind_resets_are_challenged() {
         reset.seq = view.seq() + off;
         let mut out = Vec::new();
         assert!(reset.write(&[], &mut out));
-        lab.wire(Side::Server, out);
+        lab.inject(Side::Server, out);
         lab.run(seconds(1));
         assert_eq!(lab.end(conn, Side::Client), end);
     }

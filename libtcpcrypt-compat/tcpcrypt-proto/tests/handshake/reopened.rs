@@ -296,16 +296,16 @@ fn every_tombstone_has_its_own_time() {
     let mut pair = Pair::default();
     pair.init1();
     pair.client.control(true, OptionName::Reset, &[]).unwrap();
-    pair.client.pass(Duration::from_secs(50));
+    pair.client.pass(Duration::from_secs(100));
     let syn = pair.client.syn();
     pair.client.out(&syn).unwrap();
     let syn_ack = pair.server.syn_ack();
     let answered = syn_ack.with(|syn| syn.options = vec![0xfd, 5, 0x45, 0x4e, 0x21, 0, 0, 0]);
     pair.client.get(&answered).unwrap();
     pair.client.control(true, OptionName::Reset, &[]).unwrap();
-    pair.client.pass(Duration::from_secs(15));
+    pair.client.pass(Duration::from_secs(35));
     assert_eq!(pair.client.endpoint.stats().tombstones, 1);
-    pair.client.pass(Duration::from_secs(50));
+    pair.client.pass(Duration::from_secs(100));
     assert_eq!(pair.client.endpoint.stats().tombstones, 0);
 }
 

@@ -498,8 +498,7 @@ impl Lab {
         self.own_packets(side);
     }
 
-    /// Puts a packet onto the wire as if a side had sent it.
-    pub(crate) fn wire(&mut self, from: Side, packet: Vec<u8>) {
+    fn wire(&mut self, from: Side, packet: Vec<u8>) {
         assert!(
             packet.len() <= self.mtu,
             "{} octets on the wire",
@@ -517,6 +516,11 @@ impl Lab {
         for packet in passed {
             self.transport(from, packet);
         }
+    }
+
+    /// Puts an attacker's packet onto the wire, behind the tap.
+    pub(crate) fn inject(&mut self, from: Side, packet: Vec<u8>) {
+        self.transport(from, packet);
     }
 
     fn transport(&mut self, from: Side, packet: Vec<u8>) {

@@ -25,7 +25,7 @@ pub(crate) struct Receiver {
     pub(crate) ack_now: bool,
     pub(crate) ack_due: Option<Duration>,
     pub(crate) ts_recent: Option<u32>,
-    /// Octets that came twice and differed: somebody changed the stream.
+    /// Octets that came twice out of order and differed: which one a kernel takes is its affair.
     pub(crate) contradictions: u64,
     pub(crate) mss: u64,
 }
@@ -137,8 +137,9 @@ impl Receiver {
             }
             for (index, octet) in piece.iter().enumerate() {
                 let position = (low as u64) + index as u64;
-                let known = position < self.next || self.have.holds(position, position + 1);
-                if !known {
+                if position < self.next {
+                    // Read by the application, perhaps. No kernel looks at it again.
+                } else if !self.have.holds(position, position + 1) {
                     self.stream[at + index] = *octet;
                 } else if self.stream[at + index] != *octet {
                     self.contradictions += 1;

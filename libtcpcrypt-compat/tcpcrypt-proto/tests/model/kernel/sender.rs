@@ -367,6 +367,16 @@ impl Sender {
         self.data[index(piece.from)..index(piece.to)].to_vec()
     }
 
+    /// The peer's SYN acknowledges ours.
+    pub(crate) fn syn_acknowledged(&mut self, now: Duration) {
+        if let Some((_, at)) = self.timed.take() {
+            self.measure(now - at);
+        }
+        self.una = 1;
+        self.timer = None;
+        self.tries = 0;
+    }
+
     /// The SYN counts as sent.
     pub(crate) fn sent_syn(&mut self, now: Duration) {
         self.max = self.max.max(1);

@@ -269,9 +269,7 @@ impl Socket {
         }
         self.learn(segment);
         if segment.has(Flags::ACK) {
-            self.send.una = 1;
-            self.send.timer = None;
-            self.send.tries = 0;
+            self.send.syn_acknowledged(now);
             self.state = State::Established;
             if let Some(receive) = &mut self.receive {
                 receive.ack_now = true;
