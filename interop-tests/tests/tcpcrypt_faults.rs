@@ -5,7 +5,9 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddrV4, TcpStream};
 use std::time::{Duration, Instant};
 
-use interop_tests::lab::applications::{accept, exchange, local, read_exactly, remote, talk};
+use interop_tests::lab::applications::{
+    accept, exchange, expect_reset, local, read_exactly, remote, talk,
+};
 use interop_tests::lab::case::case;
 use interop_tests::lab::control::{NETSTAT, NOBODY, RESET, SESSID};
 use interop_tests::lab::daemon::Daemon;
@@ -246,10 +248,8 @@ fn reset_by_the_control_socket_on_a_live_connection() {
             server.assert_well("RESET");
             if reply.error == 0 {
                 // Aborted: both applications learn it.
-                for mut stream in [&near, &far] {
-                    let _ = stream.write_all(QUESTION);
-                    let end = stream.read(&mut [0; 99]).map_err(|e| e.kind());
-                    assert_eq!(end, Err(ErrorKind::ConnectionReset));
+                for stream in [&near, &far] {
+                    expect_reset(stream, QUESTION).expect("a reset");
                 }
             } else {
                 talk(&near, &far, QUESTION, ANSWER).expect("it goes on");

@@ -194,3 +194,22 @@ pub fn read_exactly(mut stream: &TcpStream, wanted: &[u8]) -> io::Result<()> {
         Err(io::Error::new(io::ErrorKind::InvalidData, "altered bytes"))
     }
 }
+
+/// Says something and listens: the connection must be reset, with nothing heard. Whichever
+/// call comes first is told of the reset.
+pub fn expect_reset(mut stream: &TcpStream, say: &[u8]) -> Result<(), String> {
+    let said = stream.write_all(say).map_err(|e| e.kind());
+    let mut heard = Vec::new();
+    let end = stream.read_to_end(&mut heard).map_err(|e| e.kind());
+    let reset = |kind: io::ErrorKind| {
+        matches!(
+            kind,
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+        )
+    };
+    if heard.is_empty() && (said.is_err_and(reset) || end.is_err_and(reset)) {
+        Ok(())
+    } else {
+        Err(format!("no reset: said {said:?}, heard {heard:?} {end:?}"))
+    }
+}

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddrV4;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -39,33 +39,33 @@ pub struct Reply {
 #[derive(Debug)]
 pub struct Control {
     socket: UnixDatagram,
+    daemon: PathBuf,
     sequence: u32,
 }
 
 static CLIENTS: AtomicU32 = AtomicU32::new(0);
 
 impl Control {
-    /// Connects to a daemon's control socket on a host. Abstract names belong to the
-    /// network namespace, so the client must be there.
+    /// A client of a daemon's control socket on a host, not connected to it, like the
+    /// original's library. Abstract names belong to the network namespace, so the client must
+    /// be there.
     pub fn open(host: &Host, path: &Path) -> io::Result<Control> {
         let number = CLIENTS.fetch_add(1, Ordering::Relaxed);
         let name = format!("kxlab-control-{}-{number}", std::process::id());
-        let socket = host.within(|| {
-            let socket = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name)?)?;
-            socket.connect(path)?;
-            Ok::<_, io::Error>(socket)
-        })?;
+        let socket =
+            host.within(|| UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name)?))?;
         socket.set_read_timeout(Some(Duration::from_secs(5)))?;
         socket.set_write_timeout(Some(Duration::from_secs(5)))?;
         Ok(Control {
             socket,
+            daemon: path.to_owned(),
             sequence: 0,
         })
     }
 
     /// Sends any bytes.
     pub fn send_raw(&self, datagram: &[u8]) -> io::Result<usize> {
-        self.socket.send(datagram)
+        self.socket.send_to(datagram, &self.daemon)
     }
 
     /// Sends a request without waiting; gives its sequence number.
@@ -89,7 +89,7 @@ impl Control {
         datagram.extend(option.to_ne_bytes());
         datagram.extend(u32::try_from(data.len()).expect("short data").to_ne_bytes());
         datagram.extend(data);
-        self.socket.send(&datagram)?;
+        self.send_raw(&datagram)?;
         Ok(self.sequence)
     }
 

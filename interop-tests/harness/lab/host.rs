@@ -12,6 +12,7 @@ use rustix::net::{AddressFamily, SocketType};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::program::{Finished, run_command};
+use crate::wait;
 
 /// Longest wait of an application for its peer. Longer than any pause that a correct daemon
 /// may cause, and short enough for a test to end.
@@ -77,12 +78,12 @@ impl Host {
         })
     }
 
-    /// A listener on every address of this host.
+    /// A listener on every address of this host, once the port's last one is quite gone.
     pub fn listen(&self, port: u16) -> TcpListener {
-        self.within(|| {
-            TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))
-                .unwrap_or_else(|e| panic!("listening on {port}: {e}"))
-        })
+        let listener = wait::until(wait::SOON, || {
+            self.within(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).ok())
+        });
+        listener.unwrap_or_else(|| panic!("cannot listen on {port}"))
     }
 
     /// Connects, with a limit, to `to`; the stream has [`PATIENCE`] for every call.
