@@ -24,7 +24,7 @@ mod window;
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use crate::legacy::record::{OffsetForm, Opener, RecordError, Sealer};
+use crate::legacy::record::{Opener, RecordError, Sealer};
 use crate::packet::{Direction, Flags, FourTuple, Seq, View, options};
 
 use closing::Peer;
@@ -189,7 +189,7 @@ impl Flow {
         now: Instant,
     ) -> Self {
         Self {
-            out: Outbound::new(&numbers, sealer),
+            out: Outbound::new(&numbers, sealer, !options.sack),
             inbound: Inbound::new(&numbers, opener),
             options,
             peer: if options.sack {
@@ -314,8 +314,8 @@ impl Flow {
 
     /// The sender makes its nonces as the peer was seen to make them (spec 4.5).
     fn follow_form(&mut self) {
-        if self.inbound.form() == Some(OffsetForm::Subtracted) {
-            self.out.set_form(OffsetForm::Subtracted);
+        if let Some(form) = self.inbound.form() {
+            self.out.set_form(form);
         }
     }
 

@@ -11,6 +11,9 @@ use super::record_map::{Border, RecordMap};
 /// beyond it is dropped, and comes again.
 pub(super) const MAX_UNACKED: i64 = 16 << 20;
 
+/// From here on the original's nonces would come again.
+const LAST_OF_ORIGINAL: u64 = u32::MAX as u64;
+
 /// The direction from the local TCP to the wire.
 pub(super) struct Outbound {
     pub(super) plain: Line,
@@ -20,19 +23,27 @@ pub(super) struct Outbound {
     /// Their octets, by place on the wire.
     records: ByteStore,
     sealer: Sealer,
+    /// Nobody has shown yet how the peer makes its nonces, and it is taken for the original.
+    assumed: bool,
     /// Where the stream ends, once the local TCP has closed it. In front of its FIN all is numbered.
     pub(super) fin: Option<i64>,
     pub(super) fin_acked: bool,
 }
 
 impl Outbound {
-    pub(super) fn new(numbers: &Numbers, sealer: Sealer) -> Self {
+    /// `original` if the peer may be the original in divert mode. All it takes behind the wrap of the sequence
+    /// numbers is its own form of nonces, and a peer like us takes either (spec 4.5).
+    pub(super) fn new(numbers: &Numbers, mut sealer: Sealer, original: bool) -> Self {
+        if original {
+            sealer.set_form(OffsetForm::Subtracted);
+        }
         Self {
             plain: Line::new(numbers.out_plain),
             wire: Line::new(numbers.out_wire),
             map: RecordMap::new(),
             records: ByteStore::new(),
             sealer,
+            assumed: original,
             fin: None,
             fin_acked: false,
         }
@@ -61,6 +72,9 @@ impl Outbound {
             let record_len = flags.overhead() + part.len();
             // Places on the wire are the nonce; they never fall behind 0.
             let offset = u64::try_from(end.wire).map_err(|_| RecordError::Reused)?;
+            if self.assumed && offset > LAST_OF_ORIGINAL {
+                self.set_form(OffsetForm::Counted);
+            }
             let sealer = &mut self.sealer;
             self.records
                 .append(record_len, |out| sealer.seal(offset, flags, part, out))?;
@@ -103,7 +117,9 @@ impl Outbound {
             .saturating_add(i64::from(self.fin.is_some()))
     }
 
+    /// The peer was seen to make its nonces like this.
     pub(super) fn set_form(&mut self, form: OffsetForm) {
+        self.assumed = false;
         self.sealer.set_form(form);
     }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::bench::{ACK, End, PSH, Seg, pair, pair_at, text};
+use tcpcrypt_proto::legacy::record::OffsetForm;
 use tcpcrypt_proto::packet::Flags;
 
 /// The records of `sizes` from the first host, each in its segment.
@@ -233,35 +234,47 @@ fn a_syn_once_more_is_answered() {
     a.send(&syn_ack).nothing();
 }
 
-#[test]
-fn nonces_of_the_original_behind_the_wrap() {
-    use tcpcrypt_proto::legacy::record::OffsetForm;
-    let start = u32::MAX - 300;
-    let numbers = super::bench::client_numbers(start, u32::MAX - 300);
-    let [_, (mut theirs, mut opener)] = super::bench::keys(&numbers);
-    theirs.set_form(OffsetForm::Subtracted);
-    // What the server sends comes to us, what we send is opened as the server would.
-    let (mut a, _) = pair_at(start, start, |_| {});
-    let mut inward = numbers.in_wire;
+/// The form in which `a` seals records behind the wrap, 300 octets in front of which it is.
+fn form_of(a: &mut End, start: u32) -> OffsetForm {
+    let numbers = super::bench::client_numbers(start, start);
+    let [_, (_, mut opener)] = super::bench::keys(&numbers);
     let mut offset = 0;
-    for i in 0..5 {
-        let mut record = Vec::new();
-        theirs
-            .seal(offset, Default::default(), &text(100), &mut record)
-            .expect("sealed");
-        let seg = Seg::new(inward.0, numbers.out_wire.0, ACK, &record);
-        let local = a.receive(&seg).only();
-        assert_eq!(local.payload, text(100), "record {i}");
-        inward += 120;
-        offset += 120;
+    for i in 0..4 {
+        let plain = start.wrapping_add(i * 200);
+        let wire = a.send(&Seg::new(plain, start, ACK, &text(200))).only();
+        let mut out = Vec::new();
+        opener.open(offset, &wire.payload, &mut out).expect("opens");
+        assert_eq!(out, text(200));
+        offset += 220;
     }
-    // From here on we send in the same form.
-    let wire = a.send(&Seg::new(start, start, ACK, &text(200))).only();
-    let wire2 = a
-        .send(&Seg::new(start.wrapping_add(200), start, ACK, &text(200)))
-        .only();
-    let mut out = Vec::new();
-    opener.open(0, &wire.payload, &mut out).expect("opens");
-    opener.open(220, &wire2.payload, &mut out).expect("opens");
-    assert_eq!(opener.form(), Some(OffsetForm::Subtracted));
+    opener.form().expect("behind the wrap")
+}
+
+#[test]
+fn nonces_behind_the_wrap() {
+    let start = u32::MAX - 300;
+    let numbers = super::bench::client_numbers(start, start);
+    // Toward what may be the original its own, toward others the plain count.
+    let with = |sack| pair_at(start, start, |options| options.sack = sack).0;
+    assert_eq!(form_of(&mut with(false), start), OffsetForm::Subtracted);
+    assert_eq!(form_of(&mut with(true), start), OffsetForm::Counted);
+    // What the peer shows counts more.
+    for form in [OffsetForm::Counted, OffsetForm::Subtracted] {
+        for sack in [false, true] {
+            let [_, (mut theirs, _)] = super::bench::keys(&numbers);
+            theirs.set_form(form);
+            let mut a = with(sack);
+            let mut inward = numbers.in_wire;
+            for i in 0..5 {
+                let mut record = Vec::new();
+                theirs
+                    .seal(i * 120, Default::default(), &text(100), &mut record)
+                    .expect("sealed");
+                let seg = Seg::new(inward.0, numbers.out_wire.0, ACK, &record);
+                assert_eq!(a.receive(&seg).only().payload, text(100), "record {i}");
+                inward += 120;
+            }
+            assert_eq!(form_of(&mut a, start), form);
+        }
+    }
 }
