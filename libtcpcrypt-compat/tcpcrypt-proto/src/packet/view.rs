@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use thiserror::Error;
 
+use super::checksum::pseudo_header;
 use super::flags::Flags;
 use super::options::{self, Options};
 use super::{Direction, FourTuple};
@@ -178,6 +179,17 @@ impl<'a> View<'a> {
         [self.ip, self.header.as_slice(), self.options, self.payload]
             .iter()
             .fold(0, |sum, part| sum.saturating_add(part.len()))
+    }
+
+    /// Whether the TCP checksum is right. The queue of arriving packets stands in front of the kernel's own look
+    /// at it, and the one that the kernel sees later is ours.
+    pub fn is_intact(&self) -> bool {
+        let length = self.total_length().saturating_sub(self.ip.len());
+        let mut sum = pseudo_header(self.source, self.destination, length);
+        for part in [self.header.as_slice(), self.options, self.payload] {
+            sum.add(part);
+        }
+        sum.finish() == 0
     }
 
     /// What the segment takes of the sequence space: data, SYN and FIN.

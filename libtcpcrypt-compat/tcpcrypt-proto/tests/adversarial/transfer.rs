@@ -1,0 +1,251 @@
+//! Data through bad networks that nobody attacks.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use tcpcrypt_proto::config::Config;
+use tcpcrypt_proto::eno::Tep;
+
+use crate::model::rng::Rng;
+use crate::model::{Host, Lab, Network, Probe, SIDES, Side, Which};
+use crate::promises::{
+    assert_encrypted, assert_forgotten, assert_nothing_shown, assert_prefix, complete, exchange,
+    ours, pair, seconds, text,
+};
+
+#[test]
+fn a_few_octets_each_way() {
+    let mut lab = pair(1);
+    let conn = lab.connect();
+    lab.send(conn, Side::Client, b"in clear? hello");
+    lab.run(seconds(1));
+    lab.send(conn, Side::Server, b"in clear? hello yourself");
+    lab.run(seconds(1));
+    assert_eq!(lab.received(conn, Side::Server), b"in clear? hello");
+    assert_eq!(
+        lab.received(conn, Side::Client),
+        b"in clear? hello yourself"
+    );
+    let id = assert_encrypted(&mut lab, conn);
+    assert_eq!((id.len(), id[0]), (33, 0x21));
+    assert_nothing_shown(&lab);
+    lab.finish(conn, Side::Client);
+    lab.finish(conn, Side::Server);
+    assert_forgotten(&mut lab);
+    for side in SIDES {
+        assert_eq!(
+            lab.kernel(side).refusals,
+            0,
+            "a kernel got what it did not expect"
+        );
+    }
+}
+
+#[test]
+fn both_curves() {
+    for tep in [Tep::P256, Tep::P521] {
+        let config = Config {
+            prefer: Some(tep),
+            ..Config::default()
+        };
+        let mut lab = Lab::new(2).client(Host::tcpcrypt(config)).server(ours());
+        let conn = lab.connect();
+        exchange(&mut lab, conn, &text(1, 5000), &text(2, 5000), seconds(10));
+        assert_nothing_shown(&lab);
+    }
+}
+
+/// On a clean network nothing is sent twice, and bulk is not slower than the window allows.
+#[test]
+fn a_clean_network_sees_nothing_twice() {
+    let mut lab = pair(3);
+    let conn = lab.connect();
+    let (up, down) = (text(1, 400_000), text(2, 400_000));
+    exchange(&mut lab, conn, &up, &down, seconds(10));
+    assert_nothing_shown(&lab);
+    for (_, stream) in lab.tap.streams() {
+        let sent: u64 = stream.segments.iter().map(|(from, to)| to - from).sum();
+        assert_eq!(sent, stream.octets.len() as u64, "sent twice");
+    }
+    for side in SIDES {
+        let again = lab.socket(conn, side).map(|s| s.send.retransmitted);
+        assert_eq!(again, Some(0), "{side:?}");
+    }
+}
+
+fn time_for_a_megabyte(mut lab: Lab, encrypted: bool) -> Duration {
+    let conn = lab.connect();
+    let data = text(7, 1 << 20);
+    let begin = lab.now();
+    lab.send(conn, Side::Client, &data);
+    let done = lab.run_until(seconds(600), |lab| {
+        lab.received(conn, Side::Server).len() == data.len()
+    });
+    assert_prefix(&lab, conn, Side::Server, &data);
+    assert!(done, "{} octets", lab.received(conn, Side::Server).len());
+    if encrypted {
+        assert_encrypted(&mut lab, conn);
+        assert_nothing_shown(&lab);
+    }
+    lab.now() - begin
+}
+
+/// A megabyte over 10 ms of round trip under loss in both directions: at most twice as long as
+/// without tcpcrypt, summed over ten runs, and never over 5 s.
+#[test]
+fn loss_costs_time_but_not_much() {
+    for sack in [true, false] {
+        for loss in [0.005, 0.01, 0.02] {
+            let mut sums = [Duration::ZERO; 2];
+            for seed in 0..10 {
+                let lab = |host: fn() -> Host| {
+                    let make = || host().set(|s| s.sack = sack);
+                    Lab::new(seed)
+                        .client(make())
+                        .server(make())
+                        .network(Network::lossy(loss))
+                };
+                let plain = time_for_a_megabyte(lab(Host::plain), false);
+                let encrypted = time_for_a_megabyte(lab(ours), true);
+                assert!(
+                    encrypted < seconds(5),
+                    "{encrypted:?}, seed {seed}, loss {loss}"
+                );
+                sums[0] += plain;
+                sums[1] += encrypted;
+            }
+            println!("sack {sack}, loss {loss}: plain, encrypted {sums:?}");
+            assert!(sums[1] < 2 * sums[0], "loss {loss}, sack {sack}: {sums:?}");
+        }
+    }
+}
+
+/// Numbers go through 2^32 in both spaces, at different octets.
+#[test]
+fn numbers_wrap() {
+    for before in [1_u32, 2, 50, 108, 109, 110, 111, 150, 5000, 60_000] {
+        let host = || ours().set(|s| s.isn = Some(before.wrapping_neg()));
+        let mut lab = Lab::new(4).client(host()).server(host());
+        lab.set_network(Network {
+            reorder: 0.02,
+            ..Network::lossy(0.01)
+        });
+        let conn = lab.connect();
+        exchange(
+            &mut lab,
+            conn,
+            &text(1, 100_000),
+            &text(2, 100_000),
+            seconds(60),
+        );
+        assert_nothing_shown(&lab);
+    }
+}
+
+#[test]
+fn small_writes_stay_in_order() {
+    let network = Network {
+        reorder: 0.1,
+        duplicate: 0.05,
+        ..Network::lossy(0.03)
+    };
+    let mut lab = pair(5).network(network);
+    let conn = lab.connect();
+    let data = text(1, 3000);
+    for piece in data.chunks(7) {
+        lab.send(conn, Side::Client, piece);
+        lab.send(conn, Side::Server, piece);
+        lab.run(Duration::from_millis(3));
+    }
+    lab.finish(conn, Side::Client);
+    lab.finish(conn, Side::Server);
+    complete(&mut lab, conn, &data, &data, seconds(60));
+    assert_nothing_shown(&lab);
+}
+
+/// Network cards that leave checksums to the kernel, which looks at them behind the queue. Damage
+/// on the way is no attack then, and no reason for a reset.
+#[test]
+fn damaged_packets_are_lost_packets() {
+    for seed in 0..10 {
+        let mut lab = pair(seed);
+        lab.set_cheap_cards();
+        lab.set_network(Network {
+            flip: 0.02,
+            ..Network::clean()
+        });
+        let conn = lab.connect();
+        lab.run(seconds(5));
+        assert_encrypted(&mut lab, conn);
+        exchange(
+            &mut lab,
+            conn,
+            &text(1, 100_000),
+            &text(2, 100_000),
+            seconds(120),
+        );
+        assert_nothing_shown(&lab);
+    }
+}
+
+prop_compose! {
+    fn host()(sack in prop::bool::weighted(0.7), timestamps: bool, resegment: bool,
+        scale in prop::option::of(0..9_u8), mss in 300..=1460_u16, octet: bool,
+        buffer in 3000..200_000_usize,
+        isn in prop_oneof![Just(None), (0xffff_0000..=u32::MAX).prop_map(Some)]) -> Host {
+        ours().set(|s| {
+            s.sack = sack;
+            s.timestamps = timestamps;
+            s.resegment = resegment;
+            s.window_scale = scale;
+            s.mss = mss;
+            s.receive_buffer = buffer;
+            s.isn = isn;
+            s.probe = if octet { Probe::OneOctet } else { Probe::Empty };
+        })
+    }
+}
+
+prop_compose! {
+    fn network()(loss in 0.0..0.06, duplicate in 0.0..0.05, reorder in 0.0..0.1,
+        jitter in 0..3_u64, merge in 0.0..0.5, split in 0.0..0.1, flip in 0.0..0.02,
+        strip in prop::option::weighted(0.2, prop_oneof![Just(2_u8), Just(4), Just(5), Just(8)]),
+    ) -> Network {
+        let network = Network { loss, duplicate, reorder, merge, split, flip,
+            jitter: Duration::from_millis(jitter), ..Network::clean() };
+        match strip {
+            Some(kind) => network.strip(kind, Which::All),
+            None => network,
+        }
+    }
+}
+
+fn any_two(seed: u64, hosts: (Host, Host), network: Network, up: usize, down: usize) {
+    let (up, down) = (text(seed, up), text(!seed, down));
+    let mut lab = Lab::new(seed)
+        .client(hosts.0)
+        .server(hosts.1)
+        .network(network);
+    let conn = lab.connect();
+    let early = Rng::new(seed).chance(0.5);
+    if early {
+        // The applications begin before encryption does.
+        exchange(&mut lab, conn, &up, &down, seconds(900));
+    } else {
+        lab.run_until(seconds(30), |_| false);
+        assert_encrypted(&mut lab, conn);
+        exchange(&mut lab, conn, &up, &down, seconds(900));
+    }
+    assert_nothing_shown(&lab);
+    assert_forgotten(&mut lab);
+    assert_nothing_shown(&lab);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+    #[test]
+    fn everything_arrives(seed: u64, client in host(), server in host(), network in network(),
+        up in 0..50_000_usize, down in 0..50_000_usize) {
+        any_two(seed, (client, server), network, up, down);
+    }
+}
