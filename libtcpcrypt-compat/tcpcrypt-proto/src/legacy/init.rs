@@ -93,12 +93,13 @@ impl Message {
     }
 }
 
-/// The octet that stands for an algorithm.
+/// The octet that stands for an algorithm: 0, which stands for none, for one that this dialect has not got.
 #[must_use]
 pub fn cipher_id(algorithm: Algorithm) -> u8 {
     match algorithm {
         Algorithm::Aes128Gcm => 1,
         Algorithm::Aes256Gcm => 2,
+        Algorithm::ChaCha20Poly1305 => 0,
     }
 }
 
