@@ -1,6 +1,6 @@
 //! `tcpcrypt_getsessid`: a session id as text, in memory that outlives the call.
 
-use std::cell::UnsafeCell;
+use std::cell::Cell;
 use std::ffi::c_char;
 use std::net::Ipv4Addr;
 use std::ops::ControlFlow;
@@ -16,8 +16,10 @@ use crate::error::Error;
 const ROOM: usize = 512;
 
 thread_local! {
-    /// Without a destructor: nothing is left to run when the library is unloaded.
-    static TEXT: UnsafeCell<[u8; ROOM]> = const { UnsafeCell::new([0; ROOM]) };
+    /// Without a destructor: nothing is left to run when the library is unloaded. Each octet is a cell
+    /// of its own, so that a later call may write while a caller still holds the pointer of an
+    /// earlier one.
+    static TEXT: [Cell<u8>; ROOM] = const { [const { Cell::new(0) }; ROOM] };
 }
 
 /// Which connection is meant.
@@ -59,21 +61,16 @@ pub(crate) fn find(wanted: &Wanted) -> Result<Option<Vec<u8>>, Error> {
 
 /// Writes an id into this thread's buffer as upper-case digits and a zero; where that is. `None` if
 /// it does not fit, or the thread is ending.
-#[allow(unsafe_code)]
 pub(crate) fn keep(id: &[u8]) -> Option<*mut c_char> {
     let text = Hex(id).to_string();
     if text.len() >= ROOM {
         return None;
     }
     TEXT.try_with(|kept| {
-        // SAFETY: the buffer is this thread's, and no other reference to it exists: this is the only
-        // place that makes one, and it ends here.
-        let kept = unsafe { &mut *kept.get() };
-        kept.fill(0);
-        kept.iter_mut()
-            .zip(text.bytes())
-            .for_each(|(to, b)| *to = b);
-        kept.as_mut_ptr().cast()
+        for (index, to) in kept.iter().enumerate() {
+            to.set(text.as_bytes().get(index).copied().unwrap_or(0));
+        }
+        kept.as_ptr().cast::<c_char>().cast_mut()
     })
     .ok()
 }
