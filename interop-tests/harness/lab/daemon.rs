@@ -1,5 +1,6 @@
 //! A tcpcryptd of either implementation on a host.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};
@@ -50,7 +51,17 @@ impl<'h> Daemon<'h> {
         implementation: &'static Implementation,
         options: &[&str],
     ) -> Daemon<'h> {
-        let daemon = Daemon::spawn(host, implementation, options);
+        Daemon::start_in(host, implementation, options, &[])
+    }
+
+    /// The same with more variables in its environment.
+    pub fn start_in(
+        host: &'h Host,
+        implementation: &'static Implementation,
+        options: &[&str],
+        environment: &[(&str, &OsStr)],
+    ) -> Daemon<'h> {
+        let daemon = Daemon::spawn(host, implementation, options, environment);
         let up = wait::until(SOON, || {
             assert!(
                 daemon.alive(),
@@ -70,6 +81,7 @@ impl<'h> Daemon<'h> {
         host: &'h Host,
         implementation: &'static Implementation,
         options: &[&str],
+        environment: &[(&str, &OsStr)],
     ) -> Daemon<'h> {
         let control = host.dir().join("control");
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
@@ -87,7 +99,7 @@ impl<'h> Daemon<'h> {
         command.args(["-f", "-p", "666", "-U", USER, "-J"]);
         command.arg(host.dir().join("jail"));
         command.arg("-u").arg(&control);
-        command.args(options);
+        command.args(options).envs(environment.iter().copied());
         command.stdin(Stdio::null()).stdout(file).stderr(errors);
         let child = command
             .spawn()
