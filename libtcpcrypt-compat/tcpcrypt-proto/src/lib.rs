@@ -17,6 +17,7 @@ pub mod eno;
 pub mod entropy;
 pub mod event;
 pub mod flow;
+pub mod framing;
 pub mod legacy;
 pub mod packet;
 pub mod seq;

@@ -120,7 +120,7 @@ impl From<RecordError> for Failure {
     fn from(error: RecordError) -> Self {
         match error {
             RecordError::Mac => Failure::Mac,
-            RecordError::Malformed => Failure::Malformed,
+            RecordError::Malformed | RecordError::Finished => Failure::Malformed,
             RecordError::UsedUp | RecordError::Reused => Failure::UsedUp,
             RecordError::TooLong | RecordError::Library => Failure::Library,
         }
