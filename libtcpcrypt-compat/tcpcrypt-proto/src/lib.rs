@@ -20,5 +20,6 @@ pub mod flow;
 pub mod framing;
 pub mod legacy;
 pub mod packet;
+pub mod rfc8547;
 pub mod seq;
 pub mod verdict;

@@ -85,10 +85,7 @@ impl Entropy for Seeded {
     }
 
     fn private_key(&mut self, curve: Curve) -> Result<PrivateKey, ecdh::Error> {
-        let mut scalar = match curve {
-            Curve::P256 => self.0.octets(32),
-            Curve::P521 => self.0.octets(66),
-        };
+        let mut scalar = self.0.octets(curve.secret_len());
         // Below the order of the group.
         scalar[0] = 0;
         PrivateKey::from_scalar(curve, &scalar)
