@@ -118,7 +118,8 @@ pub(crate) fn run(bin: &Path) -> Outcome<()> {
     let tap = lab.tap();
     fetch(&lab)?;
     seen(&tap, true)?;
-    let (mut near, mut far) = lab.connection(WEB + 2)?;
+    let (mut near, mut far) = lab.connection(PASSWORD)?;
+    applications::talk(&near, &far, b"hello", b"hello yourself")?;
     client.kill();
     near.write_all(b"still here")?;
     let mut text = [0; 10];
