@@ -115,6 +115,16 @@ impl ResumeId {
     /// Octets of it.
     pub const LEN: usize = 10;
 
+    /// The name of a session of the standard: there the octets behind the first are the half of an identifier
+    /// (RFC 8548 section 3.5).
+    pub(crate) fn new(tep: Tep, half: &[u8; 9]) -> Self {
+        let mut id = [tep.resumed_octet(); ResumeId::LEN];
+        for (to, from) in id.iter_mut().skip(1).zip(half) {
+            *to = *from;
+        }
+        Self(id)
+    }
+
     /// The octet that a peer answers alone when it accepts.
     fn acceptance(&self) -> u8 {
         let [first, ..] = self.0;

@@ -21,5 +21,6 @@ pub mod framing;
 pub mod legacy;
 pub mod packet;
 pub mod rfc8547;
+pub mod rfc8548;
 pub mod seq;
 pub mod verdict;

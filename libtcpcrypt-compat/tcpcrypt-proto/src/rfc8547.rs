@@ -2,7 +2,7 @@
 //! host A, and which key exchange was agreed on. It holds for options of either kind, as hosts that find each other
 //! under kind 253 can go on in the standard (tcpcrypt spec 7.7).
 //!
-//! Nothing in here knows what the data of a key exchange mean; RFC 8548 says that.
+//! Nothing in here knows what the data of a key exchange mean; that is for [`rfc8548`](crate::rfc8548).
 
 use crate::eno::{EnoOption, Kind, MAX_LEN};
 
