@@ -1,5 +1,6 @@
 //! What a daemon asks of its host and takes from it: packets, rights, connection tracking, offloads.
 
+use std::process::Command;
 use std::time::Duration;
 
 use interop_tests::lab::applications::{exchange, local, talk};
@@ -10,6 +11,8 @@ use interop_tests::lab::scenarios::{ANSWER, QUESTION, assert_secret, close_both,
 use interop_tests::lab::segment::{SYN, Segment, hex};
 use interop_tests::lab::wire_checks::{INIT1, INIT2, assert_only_records, of_port};
 use interop_tests::lab::{Lab, Offload, PORT, Settings};
+use interop_tests::program::run_command;
+use interop_tests::skip::skip;
 use interop_tests::subject::workspace;
 use interop_tests::wait::{self, SOON};
 
@@ -271,11 +274,24 @@ fn rules_outside_of_connection_tracking() {
     });
 }
 
+/// Our rule script with this daemon's queue; `kind` as in its variable RULES.
+fn rules(host: &Host, kind: &str, word: &str) {
+    let script = workspace().join("libtcpcrypt-compat/tcpcryptd/scripts/iptables.sh");
+    host.script(&format!(
+        "DAEMON_USER=nobody DIVERT_PORT=666 ONLY_PORTS={PORT} MARK=10 PLAIN_MARK=20 \
+         RULES={kind} IPTABLES=iptables-legacy {} {word}",
+        script.display()
+    ));
+}
+
+/// What the kernel has of rules that name a queue.
+fn rules_left(host: &Host) -> String {
+    host.output("iptables-legacy-save | grep NFQUEUE; nft list tables 2>/dev/null")
+}
+
 /// With two marks (`-x`) and the rules that our script makes for them, a connection that turned out to be
-/// plain costs nothing more.
-#[test]
-fn plain_connections_leave_the_queue() {
-    let name = "plain_connections_leave_the_queue";
+/// plain costs nothing more, and others are encrypted.
+fn plain_connections_leave(name: &str, kind: &str) {
     case(name, Settings::default(), |lab, pair| {
         if pair.client.original {
             // It has one mark only.
@@ -283,15 +299,7 @@ fn plain_connections_leave_the_queue() {
         }
         let marks = ["-v", "-x", "10", "-x", "20"];
         let client = Daemon::start(&lab.client, pair.client, &marks);
-        let script = workspace().join("libtcpcrypt-compat/tcpcryptd/scripts/iptables.sh");
-        let rules = |word: &str| {
-            lab.client.script(&format!(
-                "DAEMON_USER=nobody DIVERT_PORT=666 ONLY_PORTS={PORT} MARK=10 PLAIN_MARK=20 \
-                 RULES=iptables IPTABLES='iptables-legacy' {} {word}",
-                script.display()
-            ));
-        };
-        rules("start");
+        rules(&lab.client, kind, "start");
         let (near, far) = lab.connection(PORT).expect("connecting");
         exchange(&near, &far, 5_000_000, 5_000_000).expect("the exchange");
         client.signal("USR1");
@@ -305,18 +313,36 @@ fn plain_connections_leave_the_queue() {
             (1..20).contains(&queued),
             "{queued} packets came to the queue"
         );
-        rules("stop");
-        assert!(
-            !lab.client
-                .output("iptables-legacy-save")
-                .contains("NFQUEUE")
-        );
-        // With a daemon at the other end it is encrypted all the same.
-        rules("start");
-        let server = Daemon::start(&lab.server, pair.server, &[]);
-        lab.server.divert(&PORT.to_string());
-        one_talk(lab, &client, &server);
+        let server = Daemon::start(&lab.server, pair.server, &marks);
+        rules(&lab.server, kind, "start");
+        let tap = lab.tap();
+        for _ in 0..2 {
+            one_talk(lab, &client, &server);
+        }
+        assert_secret(&tap);
+        for host in lab.hosts() {
+            assert_ne!(rules_left(host), "");
+            rules(host, kind, "stop");
+            assert_eq!(rules_left(host), "");
+        }
     });
+}
+
+#[test]
+fn plain_connections_leave_the_queue() {
+    plain_connections_leave("plain_connections_leave_the_queue", "iptables");
+}
+
+#[test]
+fn plain_connections_leave_the_queue_of_nftables() {
+    let name = "plain_connections_leave_the_queue_of_nftables";
+    let probe = "nft add table ip probe && nft add chain ip probe c && nft add rule ip probe c queue num 1 bypass";
+    let mut command = Command::new("unshare");
+    let done = run_command(command.args(["--net", "--", "sh", "-c", probe]));
+    if done.rc != 0 {
+        return skip(name, "no queues for nftables in this kernel");
+    }
+    plain_connections_leave(name, "nft");
 }
 
 fn bulk_with(name: &str, offload: Offload) {
