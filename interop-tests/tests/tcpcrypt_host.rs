@@ -345,6 +345,29 @@ fn plain_connections_leave_the_queue_of_nftables() {
     plain_connections_leave(name, "nft");
 }
 
+/// `-t 2`: the packet that is named gets lost, and TCP repeats it.
+#[test]
+fn the_packet_dropper_loses_one_packet() {
+    let name = "the_packet_dropper_loses_one_packet";
+    case(name, Settings::default(), |lab, pair| {
+        for number in 1..=6 {
+            let options = ["-t", "2", "-T", &number.to_string()];
+            let client = Daemon::start(&lab.client, pair.client, &options);
+            let server = Daemon::start(&lab.server, pair.server, &[]);
+            lab.divert(&PORT.to_string());
+            assert!(client.log().contains("Running test 2: Packet dropper\n"));
+            for _ in 0..2 {
+                one_talk(lab, &client, &server);
+            }
+            client.stop();
+            server.stop();
+            for host in lab.hosts() {
+                host.script("iptables-legacy -w 20 -F INPUT; iptables-legacy -w 20 -F OUTPUT");
+            }
+        }
+    });
+}
+
 fn bulk_with(name: &str, offload: Offload) {
     let settings = Settings {
         offload,
