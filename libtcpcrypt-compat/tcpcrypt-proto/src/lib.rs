@@ -12,6 +12,7 @@
 pub mod cache;
 pub mod config;
 mod conn;
+pub mod dialect;
 pub mod endpoint;
 pub mod eno;
 pub mod entropy;
