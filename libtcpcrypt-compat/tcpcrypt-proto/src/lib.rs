@@ -21,6 +21,7 @@ pub mod flow;
 pub mod framing;
 pub mod legacy;
 pub mod packet;
+pub mod records;
 pub mod rfc8547;
 pub mod rfc8548;
 pub mod seq;
