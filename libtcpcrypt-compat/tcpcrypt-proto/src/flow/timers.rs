@@ -14,7 +14,7 @@ const REST: Duration = Duration::from_secs(5);
 /// attempts (`tcp_retries2`), 120 s apart at most (`TCP_RTO_MAX`). It repeats what is not acknowledged, or asks
 /// after a closed window, until it gives up, which it does without a word. Less time would be enough if each
 /// attempt came by here, but those of a host that has lost its route do not.
-pub(super) const GIVEN_UP: Duration = Duration::from_secs(100);
+pub(super) const GIVEN_UP: Duration = Duration::from_secs(15 * 120);
 
 /// Deadlines move with each packet, so a timer that runs out looks whether it still holds. It is set again
 /// then, instead of with each packet.
