@@ -148,7 +148,11 @@ impl Active {
             Due::Nothing => Next::Stay,
             Due::Repeat => {
                 cx.events.line(Line::Retransmitting);
-                cx.outbox.push(Direction::Out, exchange.sent.clone());
+                cx.outbox.push(
+                    Direction::Out,
+                    self.tuple.interface(),
+                    exchange.sent.clone(),
+                );
                 Next::Stay
             }
             Due::GiveUp => Next::Failed(Line::RetransmitTimeout),

@@ -174,7 +174,11 @@ impl Passive {
             Due::Nothing => Next::Stay,
             Due::Repeat => {
                 cx.events.line(Line::Retransmitting);
-                cx.outbox.push(Direction::Out, answered.packet.clone());
+                cx.outbox.push(
+                    Direction::Out,
+                    self.tuple.interface(),
+                    answered.packet.clone(),
+                );
                 Next::Stay
             }
             Due::GiveUp => Next::Failed(Line::RetransmitTimeout),
@@ -422,7 +426,8 @@ impl Passive {
         fresh.window = answer.syn.bounded_window(&self.syn, view.window());
         let mut packet = Vec::new();
         fresh.write(&[&init2], &mut packet);
-        cx.outbox.push(Direction::Out, packet.clone());
+        cx.outbox
+            .push(Direction::Out, self.tuple.interface(), packet.clone());
         let round_trip = segment::round_trip(cx.now.saturating_duration_since(answer.sent));
         let repeats = || Repeats::start(cx.now, round_trip, Pace::Steady);
         self.stage = Stage::Answered(Box::new(Answered {
@@ -462,7 +467,11 @@ impl Passive {
         }
         if view.ack() == ours && view.seq() == first && !view.payload().is_empty() {
             // INIT1 again: the client has not got INIT2. The local TCP may not have got the third segment.
-            cx.outbox.push(Direction::Out, answered.packet.clone());
+            cx.outbox.push(
+                Direction::Out,
+                self.tuple.interface(),
+                answered.packet.clone(),
+            );
             return Move::stay(acknowledgement_for_local(view, first, ours, out));
         }
         Move::stay(Verdict::Drop)

@@ -2,9 +2,8 @@
 
 use std::time::Instant;
 
-use crate::conn::{Established, Next};
+use crate::conn::{Established, Identity, Next};
 use crate::event::Line;
-use crate::legacy::keys::SessionId;
 use crate::packet::FourTuple;
 
 use super::Endpoint;
@@ -54,14 +53,16 @@ impl Endpoint {
         let mut packet = Vec::new();
         while let Some(direction) = established.flow.poll_transmit(&mut packet) {
             let packet = std::mem::take(&mut packet);
-            self.services.outbox.push(direction, packet);
+            self.services
+                .outbox
+                .push(direction, tuple.interface(), packet);
         }
         let how = How::Closed(established.flow.tombstone());
-        let id = Some((established.id, established.application));
+        let id = Some(established.identity());
         self.end(tuple, how, id);
     }
 
-    fn end(&mut self, tuple: &FourTuple, how: How, id: Option<(SessionId, u8)>) {
+    fn end(&mut self, tuple: &FourTuple, how: How, id: Option<Identity>) {
         let limits = self.services.config.limits;
         let until = self.now.checked_add(limits.tombstone_time);
         let place = self.table.order.add(*tuple, until.unwrap_or(self.now));
@@ -127,9 +128,10 @@ impl Endpoint {
                 established.flow.reset();
                 let mut packet = Vec::new();
                 while let Some(direction) = established.flow.poll_transmit(&mut packet) {
-                    outbox.push_last(direction, std::mem::take(&mut packet));
+                    let packet = std::mem::take(&mut packet);
+                    outbox.push_last(direction, tuple.interface(), packet);
                 }
-                Some((established.id, established.application))
+                Some(established.identity())
             }
             State::Unwanted(..) => return self.forget(tuple),
             State::Ended(_) => return,

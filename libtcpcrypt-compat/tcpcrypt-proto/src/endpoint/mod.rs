@@ -7,6 +7,7 @@ mod controls;
 mod lifecycle;
 mod netstat;
 mod packets;
+mod request;
 mod settings;
 mod table;
 mod timers;
@@ -21,7 +22,7 @@ use crate::conn::{Context, Outbox};
 use crate::eno::Tep;
 use crate::entropy::Entropy;
 use crate::event::{Event, Events, Line};
-use crate::packet::{FourTuple, ParseError, View};
+use crate::packet::{FourTuple, ParseError, View, ends_of_refused};
 use crate::verdict::{Direction, Verdict};
 
 use controls::Controls;
@@ -137,6 +138,19 @@ impl Endpoint {
         packet: &[u8],
         out: &mut Vec<u8>,
     ) -> Verdict {
+        self.handle_packet_on(now, direction, 0, packet, out)
+    }
+
+    /// The same, for a packet seen on the network interface with this index, which tells connections between
+    /// link-local addresses apart. 0 is unknown.
+    pub fn handle_packet_on(
+        &mut self,
+        now: Instant,
+        direction: Direction,
+        interface: u32,
+        packet: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Verdict {
         self.now = self.now.max(now);
         let view = match View::parse(packet) {
             Ok(view) => view,
@@ -144,12 +158,11 @@ impl Endpoint {
                 if is_bad(error) {
                     self.services.events.line(Line::BadPacket);
                 }
-                // The kernel will deal with it.
-                return Verdict::Accept;
+                return self.refused(direction, interface, packet);
             }
         };
         let before = out.len();
-        let tuple = view.tuple(direction);
+        let tuple = view.tuple(direction).on_interface(interface);
         let verdict = self.decide(tuple, direction, &view, out);
         if verdict != Verdict::Replace {
             out.truncate(before);
@@ -157,17 +170,35 @@ impl Endpoint {
         verdict
     }
 
+    /// A packet that cannot be worked on. The kernel may well put it together and give it to its TCP, past us: a
+    /// fragment over IPv6, which is one still when it comes here. To a connection that is encrypted, or may
+    /// become so, that is a stranger's plaintext, so the first fragment goes nowhere, and with it the others.
+    fn refused(&self, direction: Direction, interface: u32, packet: &[u8]) -> Verdict {
+        let ends = ends_of_refused(packet, direction).map(|ends| ends.on_interface(interface));
+        let state = ends.and_then(|ends| self.table.get(&ends));
+        match state.map(|connection| &connection.state) {
+            None | Some(State::Unwanted(_)) => Verdict::Accept,
+            Some(_) => Verdict::Drop,
+        }
+    }
+
     /// Appends the next packet to be sent by ourselves. [`Direction::Out`] is for the wire, [`Direction::In`]
     /// for this host's own TCP. To be called until there is none, after each of the other calls.
     pub fn poll_transmit(&mut self, out: &mut Vec<u8>) -> Option<Direction> {
-        if let Some(direction) = self.services.outbox.pop(out) {
-            return Some(direction);
+        self.poll_transmit_on(out).map(|(direction, _)| direction)
+    }
+
+    /// The same, with the index of the network interface that the packet's link-local addresses belong to; 0
+    /// for other packets.
+    pub fn poll_transmit_on(&mut self, out: &mut Vec<u8>) -> Option<(Direction, u32)> {
+        if let Some(packet) = self.services.outbox.pop(out) {
+            return Some(packet);
         }
         while let Some(tuple) = self.ready.front() {
             if let Some(connection) = self.table.get_mut(tuple) {
                 if let State::Encrypted(established) = &mut connection.state {
                     if let Some(direction) = established.flow.poll_transmit(out) {
-                        return Some(direction);
+                        return Some((direction, tuple.interface()));
                     }
                 }
                 connection.ready = false;
@@ -255,6 +286,9 @@ impl Endpoint {
 fn is_bad(error: ParseError) -> bool {
     !matches!(
         error,
-        ParseError::Fragment | ParseError::Protocol(_) | ParseError::Version(_)
+        ParseError::Fragment
+            | ParseError::Jumbogram
+            | ParseError::Protocol(_)
+            | ParseError::Version(_)
     )
 }
