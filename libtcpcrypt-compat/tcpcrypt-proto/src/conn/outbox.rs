@@ -46,6 +46,12 @@ impl Outbox {
         }
     }
 
+    /// Octets that wait.
+    pub(crate) fn footprint(&self) -> usize {
+        let packets = self.queue.iter();
+        packets.map(|(_, _, packet)| packet.capacity()).sum()
+    }
+
     /// Appends the next packet to `out`; gives its direction and interface.
     pub(crate) fn pop(&mut self, out: &mut Vec<u8>) -> Option<(Direction, u32)> {
         let (direction, interface, packet) = self.queue.pop_front()?;

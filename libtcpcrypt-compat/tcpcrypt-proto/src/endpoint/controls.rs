@@ -53,6 +53,14 @@ impl Controls {
         self.waiting.values().map(Vec::len).sum()
     }
 
+    /// Octets that wait.
+    pub(super) fn footprint(&self) -> usize {
+        let waiting = self.waiting.values().flatten();
+        let waiting: usize = waiting.map(|waiting| waiting.request.capacity()).sum();
+        let answers = self.answers.iter();
+        waiting + answers.map(|(_, answer)| answer.capacity()).sum::<usize>()
+    }
+
     fn answer(&mut self, client: ClientId, request: &Request<'_>, answer: &Answer) {
         self.answers.push_back((client, request.reply(answer)));
     }
