@@ -82,11 +82,6 @@ impl<'a> Request<'a> {
             return out;
         }
         let inner = match answer {
-            // A set value is known to who has sent it.
-            Ok(_) if self.is_set() => wide::Reply {
-                error: 0,
-                value: &[],
-            },
             Ok(value) => wide::Reply { error: 0, value },
             Err(errno) => wide::Reply {
                 error: *errno,
