@@ -1,7 +1,7 @@
 //! The control socket as any client sees it, written from "tcpcrypt spec 3.3" alone.
 
 use std::io;
-use std::net::SocketAddrV4;
+use std::net::{self, SocketAddrV4};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ pub const NOCACHE: u32 = 101;
 pub const NETSTAT: u32 = 102;
 
 /// The address of nobody: port 0 means a connection that does not exist yet.
-pub const NOBODY: SocketAddrV4 = SocketAddrV4::new(std::net::Ipv4Addr::UNSPECIFIED, 0);
+pub const NOBODY: SocketAddrV4 = SocketAddrV4::new(net::Ipv4Addr::UNSPECIFIED, 0);
 
 /// A reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,13 +73,16 @@ impl Control {
         &mut self,
         set: bool,
         option: u32,
-        local: SocketAddrV4,
-        remote: SocketAddrV4,
+        local: impl Into<net::SocketAddr>,
+        remote: impl Into<net::SocketAddr>,
         data: &[u8],
     ) -> io::Result<u32> {
         self.sequence += 1;
         let mut datagram = self.sequence.to_ne_bytes().to_vec();
-        for address in [local, remote] {
+        for address in [local.into(), remote.into()] {
+            let net::SocketAddr::V4(address) = address else {
+                panic!("{address}: no room for it in these requests");
+            };
             datagram.extend(address.ip().octets());
             datagram.extend(address.port().to_be_bytes());
             datagram.extend([0, 0]);
@@ -115,8 +118,8 @@ impl Control {
     pub fn get(
         &mut self,
         option: u32,
-        local: SocketAddrV4,
-        remote: SocketAddrV4,
+        local: impl Into<net::SocketAddr>,
+        remote: impl Into<net::SocketAddr>,
         room: usize,
     ) -> io::Result<Reply> {
         self.send(false, option, local, remote, &vec![0; room])?;
@@ -127,8 +130,8 @@ impl Control {
     pub fn set(
         &mut self,
         option: u32,
-        local: SocketAddrV4,
-        remote: SocketAddrV4,
+        local: impl Into<net::SocketAddr>,
+        remote: impl Into<net::SocketAddr>,
         value: i32,
     ) -> io::Result<Reply> {
         self.send(true, option, local, remote, &value.to_ne_bytes())?;

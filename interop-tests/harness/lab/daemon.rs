@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -34,9 +34,9 @@ pub struct Daemon<'h> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
     /// This host's end.
-    pub local: SocketAddrV4,
+    pub local: SocketAddr,
     /// The other end.
-    pub remote: SocketAddrV4,
+    pub remote: SocketAddr,
     /// The session id in upper-case hex.
     pub id: String,
 }
@@ -203,7 +203,7 @@ impl<'h> Daemon<'h> {
     }
 
     /// The row of a connection, waited for.
-    pub fn row_of(&self, local: SocketAddrV4, remote: SocketAddrV4) -> Option<Row> {
+    pub fn row_of(&self, local: SocketAddr, remote: SocketAddr) -> Option<Row> {
         wait::until(Duration::from_secs(3), || {
             let rows = self.netstat();
             rows.into_iter()
