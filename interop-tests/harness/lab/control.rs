@@ -23,6 +23,19 @@ pub const NOCACHE: u32 = 101;
 /// The list of encrypted connections.
 pub const NETSTAT: u32 = 102;
 
+/// A request of ours within one of the original's, for addresses of 16 bytes.
+pub const WIDE: u32 = 1001;
+/// The rows of the list behind one, in [`WIDE`] requests of either family.
+pub const PAGE: u32 = 1000;
+/// This host's role.
+pub const ROLE: u32 = 1002;
+/// What was spoken.
+pub const DIALECT: u32 = 1003;
+/// The name of the key exchange.
+pub const KEY_EXCHANGE: u32 = 1004;
+/// The name of the cipher.
+pub const CIPHER: u32 = 1005;
+
 /// The address of nobody: port 0 means a connection that does not exist yet.
 pub const NOBODY: SocketAddrV4 = SocketAddrV4::new(net::Ipv4Addr::UNSPECIFIED, 0);
 
@@ -136,5 +149,49 @@ impl Control {
     ) -> io::Result<Reply> {
         self.send(true, option, local, remote, &value.to_ne_bytes())?;
         self.reply(Duration::from_secs(5))
+    }
+
+    /// A request with wide addresses, written from tcpcrypt-control's documentation: version, option, room,
+    /// the scope of each address, addresses and ports. The reply within has the version and an error in front
+    /// of its data.
+    pub fn wide(
+        &mut self,
+        set: bool,
+        option: u32,
+        local: net::SocketAddr,
+        remote: net::SocketAddr,
+        data: &[u8],
+    ) -> io::Result<Reply> {
+        let scope = |end: net::SocketAddr| match end {
+            net::SocketAddr::V6(end) => end.scope_id(),
+            net::SocketAddr::V4(_) => 0,
+        };
+        let ip = |end: net::SocketAddr| match end.ip() {
+            net::IpAddr::V6(ip) => ip.octets(),
+            net::IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
+        };
+        let room = u32::try_from(data.len()).expect("short data");
+        let mut inner = vec![1, 0, 0, 0];
+        inner.extend(option.to_ne_bytes());
+        inner.extend(room.to_ne_bytes());
+        inner.extend(scope(local).to_ne_bytes());
+        inner.extend(ip(local));
+        inner.extend(local.port().to_be_bytes());
+        inner.extend(remote.port().to_be_bytes());
+        inner.extend(ip(remote));
+        inner.extend(scope(remote).to_ne_bytes());
+        if set {
+            inner.extend(data);
+        }
+        self.send(set, WIDE, NOBODY, NOBODY, &inner)?;
+        let outer = self.reply(Duration::from_secs(5))?;
+        let error = outer.data.get(4..8).filter(|_| outer.error == 0);
+        let Some(error) = error else {
+            return Err(io::Error::other(format!("not understood: {outer:?}")));
+        };
+        Ok(Reply {
+            error: i32::from_ne_bytes(error.try_into().expect("four bytes")),
+            data: outer.data.get(8..).unwrap_or_default().to_vec(),
+        })
     }
 }
