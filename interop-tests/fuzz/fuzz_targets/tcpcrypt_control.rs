@@ -2,7 +2,7 @@
 #![no_main]
 use libfuzzer_sys::fuzz_target;
 use tcpcrypt_control::netstat::{self, PageRequest};
-use tcpcrypt_control::{Address, Datagram, HEADER_LEN, Header, OptionName, int_bytes, int_value};
+use tcpcrypt_control::{Address, Datagram, HEADER_LEN, Header, OptionName, int_bytes, int_value, wide};
 
 fuzz_target!(|data: &[u8]| {
     if let Ok(address) = Address::parse(data) {
@@ -11,6 +11,7 @@ fuzz_target!(|data: &[u8]| {
         let _ = address.to_string();
     }
     list(data);
+    wider(data);
     if let Some(page) = PageRequest::parse(data) {
         assert_eq!(page.to_bytes(), data);
     }
@@ -38,7 +39,42 @@ fuzz_target!(|data: &[u8]| {
         assert_eq!(reply.data, result.unwrap_or(datagram.data));
     }
     list(datagram.data);
+    wider(datagram.data);
 });
+
+/// What is read of the wider form is written so that it is read the same.
+fn wider(octets: &[u8]) {
+    let mut again = Vec::new();
+    if let Some(request) = wide::Request::parse(octets) {
+        request.write(&mut again);
+        assert_eq!(again.len(), octets.len());
+        assert_eq!(wide::Request::parse(&again), Some(request));
+    }
+    if let Some(reply) = wide::Reply::parse(octets) {
+        again.clear();
+        reply.write(&mut again);
+        assert_eq!(wide::Reply::parse(&again), Some(reply));
+        wide_list(reply.value);
+    }
+    wide_list(octets);
+}
+
+fn wide_list(octets: &[u8]) {
+    let rows: Result<Vec<_>, _> = wide::rows(octets).collect();
+    let Ok(rows) = rows else {
+        return;
+    };
+    let mut again = Vec::new();
+    for row in &rows {
+        let _ = (row.details.tep_name(), row.details.cipher_name());
+        assert!(wide::push(&mut again, octets.len(), row));
+    }
+    assert_eq!(again.len(), octets.len());
+    assert!(wide::rows(&again).map(Result::unwrap).eq(rows.iter().copied()));
+    if let Some(last) = rows.last() {
+        assert!(!wide::push(&mut again, octets.len(), last), "no room");
+    }
+}
 
 /// A list that is read to its end is written the same, but for the padding.
 fn list(octets: &[u8]) {

@@ -2,7 +2,7 @@
 #![no_main]
 use libfuzzer_sys::fuzz_target;
 use tcpcrypt_proto::packet::options::{self, OptionBuf, SPACE};
-use tcpcrypt_proto::packet::{Direction, Rewrite, Seq, View};
+use tcpcrypt_proto::packet::{Direction, Rewrite, Seq, View, ends_of_refused};
 
 /// What every edit has to leave behind: options that fit a header, and are read to the same end.
 fn check(options: &OptionBuf) {
@@ -59,9 +59,11 @@ fn edits(given: &[u8], reduction: u16) {
 fuzz_target!(|data: &[u8]| {
     // Without a header as well, so that options are not found by chance alone.
     edits(data, 40);
+    let ends = ends_of_refused(data, Direction::Out);
     let Ok(view) = View::parse(data) else {
         return;
     };
+    assert_eq!(ends, Some(view.tuple(Direction::Out)));
     let len = view.total_length();
     assert!(len <= data.len());
     assert_eq!(view.end(), view.seq() + view.seq_len());

@@ -14,6 +14,9 @@
 #                 leave the queue then; this needs connection tracking
 #   RULES         optional: nft, iptables, or auto (nft where the kernel has queues for it)
 #   IPTABLES      optional: the program, iptables by default
+#   IPV6          optional: yes, no, or auto (where the system has it); the rules for IPv4 are there
+#                 in any case
+#   IP6TABLES     optional: the program for IPv6, ip6tables by default
 #   ECHO          optional: echo shows the commands and runs none
 #
 # The rules let packets pass when no daemon listens (bypass): connections that were plain go on, and
@@ -50,6 +53,15 @@ PLAIN_MARK=${PLAIN_MARK#0[xX]}
 [ -n "$MARK" ] || PLAIN_MARK=
 [ -z "$MARK" ] || BOTH=$(printf '0x%x' $((0x$MARK | 0x${PLAIN_MARK:-0})))
 IPTABLES=${IPTABLES:-iptables}
+IP6TABLES=${IP6TABLES:-ip6tables}
+IPV6=${IPV6:-auto}
+case "$IPV6" in
+    yes | no) six=$IPV6 ;;
+    auto) if [ -e /proc/net/if_inet6 ]; then six=yes; else six=no; fi ;;
+    *) complain "IPV6 is yes, no or auto" ;;
+esac
+# One table for both families.
+if [ "$six" = yes ]; then FAMILY=inet; else FAMILY=ip; fi
 
 # The whole table at once: it is there, or it is not.
 nft_rules() {
@@ -57,7 +69,7 @@ nft_rules() {
     queue="queue num $DIVERT_PORT bypass"
     [ -z "$MARK" ] || queue="meta mark & 0x$MARK == 0 $queue"
     if [ -n "$MARK" ]; then clear="meta mark set meta mark & ($BOTH ^ 0xffffffff)"; else clear=; fi
-    echo "table ip $TABLE {"
+    echo "table $FAMILY $TABLE {"
     for hook in input output; do
         case $hook in
             input) interface=iifname type=filter ;;
@@ -96,20 +108,30 @@ nft_start() {
     fi
 }
 
+# An earlier version may have made the other one.
+nft_family() {
+    for family in inet ip; do
+        nft list table $family $TABLE >/dev/null 2>&1 && echo $family && return
+    done
+    return 1
+}
+
 nft_stop() {
-    $ECHO nft delete table ip $TABLE
+    [ -n "$ECHO" ] || FAMILY=$(nft_family) || FAMILY=ip
+    $ECHO nft delete table "$FAMILY" $TABLE
 }
 
 # One rule. $1: -A or -D. A rule that cannot be removed does not keep the others.
 rule() {
-    $ECHO "$IPTABLES" -t mangle "$@" && return
+    $ECHO "$program" -t mangle "$@" && return
     result=$?
     [ "$1" = -D ] || return $result
 }
 
-# $1: -A or -D. The result is that of the last rule that failed.
+# $1: -A or -D, $2: the program. The result is that of the last rule that failed.
 iptables_rules() {
     result=0
+    program=$2
     if [ -n "$OMIT_PORTS" ]; then not='!'; else not=; fi
     for chain in INPUT OUTPUT; do
         case $chain in
@@ -138,16 +160,41 @@ iptables_rules() {
     return $result
 }
 
+# Half of the rules would encrypt nothing and cost the way through the queue.
+iptables_undo() {
+    [ -n "$ECHO" ] || iptables_rules -D "$1" 2>/dev/null
+}
+
 iptables_start() {
-    iptables_rules -A && return
-    result=$?
-    # Half of the rules would encrypt nothing and cost the way through the queue.
-    [ -n "$ECHO" ] || iptables_rules -D 2>/dev/null
-    return $result
+    iptables_rules -A "$IPTABLES" || {
+        result=$?
+        iptables_undo "$IPTABLES"
+        return $result
+    }
+    [ "$six" = yes ] || return 0
+    iptables_rules -A "$IP6TABLES" && return
+    failed=$?
+    iptables_undo "$IP6TABLES"
+    if [ "$IPV6" = auto ]; then
+        echo "No rules for IPv6: connections over it are not encrypted" >&2
+        return 0
+    fi
+    iptables_undo "$IPTABLES"
+    return $failed
 }
 
 iptables_stop() {
-    iptables_rules -D
+    iptables_rules -D "$IPTABLES"
+    four=$result
+    if [ "$six" = yes ]; then
+        # There may be none.
+        if [ "$IPV6" = auto ] && [ -z "$ECHO" ]; then
+            iptables_rules -D "$IP6TABLES" 2>/dev/null
+        else
+            iptables_rules -D "$IP6TABLES" || return
+        fi
+    fi
+    return $four
 }
 
 # The kernel may have nftables and no queues for them; the check does not change anything.
@@ -159,7 +206,7 @@ case "${RULES:-auto}" in
     nft) kind=nft ;;
     iptables) kind=iptables ;;
     auto)
-        if [ $ACTION = stop ] && [ -z "$ECHO" ] && nft list table ip $TABLE >/dev/null 2>&1; then
+        if [ $ACTION = stop ] && [ -z "$ECHO" ] && nft_family >/dev/null; then
             kind=nft
         elif [ $ACTION = start ] && nft_works; then
             kind=nft

@@ -6,7 +6,7 @@
 #   OPTS         more options for tcpcryptd
 #   ONLY_PORTS   encrypt connections with these ports only
 #   OMIT_PORTS   encrypt all but these; the default leaves out what is encrypted by itself
-#   MARK, PLAIN_MARK, RULES
+#   MARK, PLAIN_MARK, RULES, IPV6
 #                see iptables.sh; the daemon gets the marks with -x
 #   TCPCRYPTD    the daemon; by default the one beside this script, or the one in the path
 
