@@ -279,20 +279,27 @@ fn rules(host: &Host, kind: &str, word: &str) {
     let script = workspace().join("libtcpcrypt-compat/tcpcryptd/scripts/iptables.sh");
     host.script(&format!(
         "DAEMON_USER=nobody DIVERT_PORT=666 ONLY_PORTS={PORT} MARK=10 PLAIN_MARK=20 \
-         RULES={kind} IPTABLES=iptables-legacy {} {word}",
+         RULES={kind} IPTABLES=iptables-legacy IP6TABLES=ip6tables-legacy {} {word}",
         script.display()
     ));
 }
 
 /// What the kernel has of rules that name a queue.
 fn rules_left(host: &Host) -> String {
-    host.output("iptables-legacy-save | grep NFQUEUE; nft list tables 2>/dev/null")
+    host.output(
+        "iptables-legacy-save | grep NFQUEUE; ip6tables-legacy-save | grep NFQUEUE; \
+         nft list tables 2>/dev/null",
+    )
 }
 
 /// With two marks (`-x`) and the rules that our script makes for them, a connection that turned out to be
 /// plain costs nothing more, and others are encrypted.
-fn plain_connections_leave(name: &str, kind: &str) {
-    case(name, Settings::default(), |lab, pair| {
+fn plain_connections_leave(name: &str, kind: &str, ipv6: bool) {
+    let settings = Settings {
+        ipv6,
+        ..Settings::default()
+    };
+    case(name, settings, |lab, pair| {
         if pair.client.original {
             // It has one mark only.
             return;
@@ -330,7 +337,13 @@ fn plain_connections_leave(name: &str, kind: &str) {
 
 #[test]
 fn plain_connections_leave_the_queue() {
-    plain_connections_leave("plain_connections_leave_the_queue", "iptables");
+    plain_connections_leave("plain_connections_leave_the_queue", "iptables", false);
+}
+
+#[test]
+fn plain_connections_over_ipv6_leave_the_queue() {
+    let name = "plain_connections_over_ipv6_leave_the_queue";
+    plain_connections_leave(name, "iptables", true);
 }
 
 #[test]
@@ -342,7 +355,8 @@ fn plain_connections_leave_the_queue_of_nftables() {
     if done.rc != 0 {
         return skip(name, "no queues for nftables in this kernel");
     }
-    plain_connections_leave(name, "nft");
+    plain_connections_leave(name, "nft", false);
+    plain_connections_leave(name, "nft", true);
 }
 
 /// `-t 2`: the packet that is named gets lost, and TCP repeats it.

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use interop_tests::lab::applications::{accept, exchange, expect_reset, local, remote, talk};
-use interop_tests::lab::case::case;
+use interop_tests::lab::case::Pair;
 use interop_tests::lab::control::{
     CIPHER, DIALECT, ENABLE, KEY_EXCHANGE, NETSTAT, PAGE, RESET, ROLE, SESSID,
 };
@@ -20,23 +20,34 @@ use interop_tests::lab::scenarios::{
 };
 use interop_tests::lab::segment::{RST, SYN};
 use interop_tests::lab::wire_checks::{INIT1, assert_only_records, of_port, opening};
-use interop_tests::lab::{Lab, PORT, Settings};
+use interop_tests::lab::{Lab, Offload, PORT, Settings};
 use interop_tests::peers::on_path;
 use interop_tests::program::{Guarded, run_command};
 use interop_tests::skip::skip;
 use interop_tests::subject::workspace;
 use interop_tests::wait::{self, SOON};
 
-const IPV6: Settings = Settings {
-    offload: interop_tests::lab::Offload::Off,
-    congestion_control: "cubic",
-    ecn: false,
-    ipv6: true,
-};
+/// A test on hosts with IPv6, which the original does not know.
+fn case(name: &str, offload: Offload, body: impl Fn(&Lab, Pair)) {
+    let settings = Settings {
+        offload,
+        ipv6: true,
+        ..Settings::default()
+    };
+    interop_tests::lab::case::case(name, settings, |lab, pair| {
+        if !pair.client.original {
+            body(lab, pair);
+        }
+    });
+}
 
 /// Daemons on both hosts, rules for both families, and then what happens.
 fn with_daemons(name: &str, body: impl Fn(&Lab, &Daemon<'_>, &Daemon<'_>)) {
-    case(name, IPV6, |lab, pair| {
+    with_offload(name, Offload::Off, body);
+}
+
+fn with_offload(name: &str, offload: Offload, body: impl Fn(&Lab, &Daemon<'_>, &Daemon<'_>)) {
+    case(name, offload, |lab, pair| {
         let client = Daemon::start(&lab.client, pair.client, &[]);
         let server = Daemon::start(&lab.server, pair.server, &[]);
         lab.divert(&PORT.to_string());
@@ -79,6 +90,18 @@ scenario!(
 scenario!(connections_over_ipv6_are_resumed, scenarios::resumption);
 
 #[test]
+fn bulk_over_ipv6_where_the_receiver_regroups() {
+    let name = "bulk_over_ipv6_where_the_receiver_regroups";
+    with_offload(name, Offload::Nic, scenarios::bulk);
+}
+
+#[test]
+fn bulk_over_ipv6_where_the_device_segments() {
+    let name = "bulk_over_ipv6_where_the_device_segments";
+    with_offload(name, Offload::On, scenarios::bulk);
+}
+
+#[test]
 fn loss_over_ipv6_is_repaired() {
     with_daemons("loss_over_ipv6_is_repaired", |lab, client, server| {
         lab.lose(0.01);
@@ -95,7 +118,7 @@ fn loss_over_ipv6_is_repaired() {
 #[test]
 fn a_peer_over_ipv6_without_a_daemon_is_plain() {
     let name = "a_peer_over_ipv6_without_a_daemon_is_plain";
-    case(name, IPV6, |lab, pair| {
+    case(name, Offload::Off, |lab, pair| {
         lab.divert(&PORT.to_string());
         for (on_client, host) in [(true, &lab.client), (false, &lab.server)] {
             let daemon = Daemon::start(host, pair.client, &[]);
@@ -307,7 +330,7 @@ fn link_local_addresses() {
 #[test]
 fn the_end_of_a_daemon_resets_connections_over_ipv6() {
     let name = "the_end_of_a_daemon_resets_connections_over_ipv6";
-    case(name, IPV6, |lab, pair| {
+    case(name, Offload::Off, |lab, pair| {
         lab.divert(&PORT.to_string());
         let _server = Daemon::start(&lab.server, pair.server, &[]);
         for killed in [false, true] {
@@ -513,7 +536,7 @@ fn a_c_program_on_an_ipv6_socket() {
 fn tcs_over_ipv6() {
     let name = "tcs_over_ipv6";
     let ports = "80";
-    case(name, IPV6, |lab, pair| {
+    case(name, Offload::Off, |lab, pair| {
         if let Some(program) = ["unshare", "mount"].into_iter().find(|p| !on_path(p)) {
             return skip(name, program);
         }

@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn messages() {
-        let source = io::Error::from(rustix::io::Errno::ADDRINUSE);
+        let source = io::Error::from(Errno::ADDRINUSE);
         let error = StartError::Socket {
             call: "bind",
             source,
@@ -140,7 +140,7 @@ mod tests {
             StartError::NoUser { source: None }.to_string(),
             "Can't find user 'tcpcryptd'"
         );
-        let source = io::Error::from(rustix::io::Errno::NOENT);
+        let source = io::Error::from(Errno::NOENT);
         let path = "/jail".into();
         assert_eq!(
             StartError::from(DropError::Chroot { path, source }).to_string(),
