@@ -258,7 +258,7 @@ const ENOTCONN: i32 = 107;
 #[test]
 fn wider_requests_that_are_none() {
     with_daemons("wider_requests_that_are_none", |_, client, _| {
-        let mut inner = vec![0; 56];
+        let mut inner = [0; 56];
         inner[0] = 1;
         for (length, version) in [(0, 1), (1, 1), (55, 1), (56, 0), (56, 2), (56, 255)] {
             let mut data = inner[..length].to_vec();

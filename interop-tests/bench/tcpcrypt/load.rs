@@ -111,7 +111,7 @@ pub(crate) fn short(lab: &Lab, clients: usize, time: Duration, most: usize) -> i
                     let mut times = Vec::new();
                     while began.elapsed() < time && opened.fetch_add(1, Ordering::Relaxed) < most {
                         let begin = Instant::now();
-                        let mut stream = TcpStream::connect_timeout(&address.into(), PATIENCE)?;
+                        let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
                         patient(&stream)?;
                         stream.write_all(b"ping")?;
                         stream.read_exact(&mut [0; 4])?;
@@ -169,7 +169,7 @@ pub(crate) fn hold_idle(lab: &Lab, count: usize) -> io::Result<Vec<(TcpStream, T
     lab.client.within(|| {
         (0..count)
             .map(|_| {
-                let mut near = TcpStream::connect_timeout(&address.into(), PATIENCE)?;
+                let mut near = TcpStream::connect_timeout(&address, PATIENCE)?;
                 let (mut far, _) = listener.accept()?;
                 patient(&near)?;
                 patient(&far)?;
