@@ -20,6 +20,7 @@ pub mod event;
 pub mod flow;
 pub mod framing;
 pub mod legacy;
+mod network;
 pub mod packet;
 pub mod records;
 pub mod rfc8547;
