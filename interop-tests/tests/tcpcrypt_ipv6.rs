@@ -115,6 +115,31 @@ fn loss_over_ipv6_is_repaired() {
     });
 }
 
+/// A tunnel at one end: what its TCP makes fits the link, and has to fit it as a record, too.
+#[test]
+fn links_with_a_smaller_mtu() {
+    with_daemons("links_with_a_smaller_mtu", |lab, client, server| {
+        let listener = lab.server.listen(PORT);
+        for host in lab.hosts() {
+            host.script("ip link set wire mtu 1280");
+            for to in [lab.server_address(PORT), (lab.server.address, PORT).into()] {
+                // A full exchange, and one that is resumed.
+                for _ in 0..2 {
+                    let near = lab.client.connect(to).expect("connecting");
+                    let far = accept(&listener, SOON).expect("accepting");
+                    talk(&near, &far, QUESTION, ANSWER).expect("talking");
+                    let ends = (local(&near), remote(&near));
+                    assert!(client.row_of(ends.0, ends.1).is_some(), "not encrypted");
+                    exchange(&near, &far, 300_000, 300_000)
+                        .unwrap_or_else(|e| panic!("{to}, small at {}: {e}", host.address));
+                }
+            }
+            host.script("ip link set wire mtu 1500");
+        }
+        server.assert_well("the test");
+    });
+}
+
 #[test]
 fn a_peer_over_ipv6_without_a_daemon_is_plain() {
     let name = "a_peer_over_ipv6_without_a_daemon_is_plain";

@@ -480,7 +480,7 @@ impl Passive {
 
 /// A SYN that keeps the local TCP from sending.
 fn syn_for_local(cx: &Context<'_>, view: &View<'_>, out: &mut Vec<u8>) -> Verdict {
-    let mut rewrite = segment::syn_for_local(cx.config, view);
+    let mut rewrite = segment::syn_for_local(cx.config.mtu, view);
     rewrite.window = 0;
     segment::replace(&rewrite, &[], out)
 }
