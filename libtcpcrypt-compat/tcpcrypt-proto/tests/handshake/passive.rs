@@ -65,6 +65,35 @@ fn a_record_may_acknowledge_init2() {
     pair.assert_same_id();
 }
 
+/// The keys may be agreed on before they are needed, and are the same.
+#[test]
+fn leisure_behind_init2() {
+    for pieces in [0, 1, 2] {
+        let mut pair = Pair::default();
+        let init2 = pair.init2();
+        let server = &mut pair.server.endpoint;
+        for _ in 0..pieces {
+            server.use_leisure();
+        }
+        // The source that knows what is asked for wants a key, too; that is for last.
+        assert_eq!(server.has_work_for_leisure(), pieces < 2, "{pieces}");
+        assert_eq!(pair.server.sent(), []);
+        pair.client.get(&init2).unwrap();
+        pair.client.sent();
+        pair.talk();
+        pair.assert_same_id();
+    }
+    // What was given up meanwhile costs nothing.
+    let mut pair = Pair::default();
+    pair.init2();
+    pair.server.pass(Duration::from_secs(2));
+    pair.server.sent();
+    pair.server.endpoint.use_leisure();
+    pair.server.endpoint.use_leisure();
+    assert!(!pair.server.endpoint.has_work_for_leisure());
+    assert_eq!(pair.server.sent(), []);
+}
+
 #[test]
 fn what_is_not_init1_resets_both_ends() {
     type Change = fn(&mut Segment);
