@@ -71,8 +71,8 @@ miri: ## what is unsafe in libtcpcrypt, interpreted (a nightly toolchain with mi
 	fi
 
 bench: build ## criterion for the cores, whole processes beside the original
-	$(CARGO) bench --locked -p kx-http -p kx-cert -p kx-log
-	$(CARGO) build -q --release --locked -p interop-tests --bin kx-bench
+	$(CARGO) bench --locked -p kx-http -p kx-cert -p kx-log -p tcpcrypt-proto
+	$(CARGO) build -q --release --locked -p interop-tests --bins
 	@interop-tests/bench/run $(TARGET_DIR)
 
 headers: ## regenerate include/*.h

@@ -11,6 +11,8 @@ use rustix::net::sockopt::{Timeout, set_socket_timeout};
 
 /// Longest wait of an application for anything.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// After this a stream stands still: longer than TCP waits before it repeats something for the first time.
+const STANDSTILL: Duration = Duration::from_millis(400);
 /// After this the transfer under loss has failed.
 const LOSSY_PATIENCE: Duration = Duration::from_secs(20);
 /// What the lossy transfer carries.
@@ -32,35 +34,61 @@ fn patient(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)
 }
 
-/// One connection from client to server that sends for `time`. Octets delivered, and how long that took
-/// from the first to the last.
-pub(crate) fn bulk(lab: &Lab, time: Duration) -> io::Result<(u64, Duration)> {
+/// A stream.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bulk {
+    /// Octets delivered.
+    pub(crate) octets: u64,
+    /// How long that took from the first to the last.
+    pub(crate) took: Duration,
+    /// It stood still for [`STANDSTILL`] before its end.
+    pub(crate) stalled: bool,
+}
+
+/// One connection from client to server that sends for `time`.
+pub(crate) fn bulk(lab: &Lab, time: Duration) -> io::Result<Bulk> {
     let (mut near, mut far) = lab.connection(PORT)?;
     // The key exchange is not meant.
     near.write_all(b"go")?;
     far.read_exact(&mut [0; 2])?;
+    near.set_write_timeout(Some(STANDSTILL))?;
+    far.set_read_timeout(Some(STANDSTILL))?;
     std::thread::scope(|scope| {
         scope.spawn(move || {
             let block = vec![0x5a; 1 << 18];
             let end = Instant::now() + time;
             while Instant::now() < end && near.write_all(&block).is_ok() {}
             let _ = near.shutdown(Shutdown::Write);
-            let _ = near.read(&mut [0]);
         });
         let mut block = vec![0; 1 << 18];
         let (mut total, mut began, mut last) = (0, None, None);
+        let mut stalled = false;
+        // What still trickles then is no stream either.
+        let limit = Instant::now() + time + Duration::from_secs(2);
         loop {
-            let count = far.read(&mut block)?;
-            if count == 0 {
+            let count = match far.read(&mut block) {
+                Ok(0) => break,
+                Ok(count) => count,
+                Err(_) => {
+                    stalled = true;
+                    break;
+                }
+            };
+            let now = Instant::now();
+            if now > limit {
+                stalled = true;
                 break;
             }
-            let now = Instant::now();
             began.get_or_insert(now);
             last = Some(now);
             total += count as u64;
         }
         let took = last.zip(began).map(|(last, began)| last - began);
-        Ok((total, took.unwrap_or_default()))
+        Ok(Bulk {
+            octets: total,
+            took: took.unwrap_or_default(),
+            stalled,
+        })
     })
 }
 

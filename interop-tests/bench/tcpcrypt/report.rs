@@ -13,6 +13,9 @@ type Row = (&'static str, usize, fn(&Figures) -> f64);
 
 const ROWS: &[Row] = &[
     ("bulk, one stream (Gbit/s)", 2, |f| f.bulk_gbit),
+    ("streams that stood still for good, per round", 2, |f| {
+        f.stalls
+    }),
     ("CPU per GB, applications and daemons (s)", 2, |f| {
         f.bulk_cpu
     }),
@@ -113,6 +116,9 @@ pub(crate) fn table(
     let _ = writeln!(out, "| --- |{}", " ---: |".repeat(columns));
     for (label, digits, of) in ROWS {
         let medians: Vec<f64> = all.iter().map(|f| median(f.iter().map(of))).collect();
+        if medians.iter().all(|value| value.is_nan()) {
+            continue;
+        }
         let _ = write!(out, "| {label} |");
         let bare = medians.first().copied().unwrap_or(f64::NAN);
         for (column, &value) in medians.iter().enumerate() {

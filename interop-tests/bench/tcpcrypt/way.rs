@@ -58,6 +58,8 @@ impl Way {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Figures {
     pub(crate) bulk_gbit: f64,
+    /// Whether that stood still before its end; the rate is then that until there.
+    pub(crate) stalls: f64,
     /// Seconds of all processes per GB of payload, the applications' kernel work included.
     pub(crate) bulk_cpu: f64,
     /// Seconds of both daemons per GB.
@@ -175,6 +177,7 @@ pub(crate) fn measure(
     let wanted = |part: &str| only.is_none_or(|only| only == part);
     let mut figures = Figures {
         bulk_gbit: f64::NAN,
+        stalls: 0.0,
         bulk_cpu: f64::NAN,
         bulk_daemon_cpu: f64::NAN,
         full: NOTHING,
@@ -212,13 +215,18 @@ fn bulk(way: &Way, settings: Settings, amounts: Amounts, figures: &mut Figures) 
     let lab = Lab::new(settings);
     let between = Between::start(way, &lab, &[]);
     let (before, daemons_before) = (own_cpu(), between.cpu());
-    let Some((octets, took)) = note(way, "bulk", load::bulk(&lab, amounts.bulk)) else {
+    let Some(bulk) = note(way, "bulk", load::bulk(&lab, amounts.bulk)) else {
         return;
     };
+    if bulk.stalled {
+        let megabytes = bulk.octets / 1_000_000;
+        eprintln!("{}: bulk stalled after {megabytes} MB", way.name());
+        figures.stalls = 1.0;
+    }
     let daemons = between.cpu().saturating_sub(daemons_before).as_secs_f64();
     let own = own_cpu().saturating_sub(before).as_secs_f64();
-    let gigabytes = octets as f64 / 1e9;
-    figures.bulk_gbit = gigabytes * 8.0 / took.as_secs_f64();
+    let gigabytes = bulk.octets as f64 / 1e9;
+    figures.bulk_gbit = gigabytes * 8.0 / bulk.took.as_secs_f64();
     figures.bulk_cpu = (own + daemons) / gigabytes;
     if matches!(way, Way::Bare) {
         return;

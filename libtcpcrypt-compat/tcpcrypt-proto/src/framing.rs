@@ -209,3 +209,42 @@ fn decrypt(
         urgent,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use kx_crypto::aead::{Algorithm, NonceLen, Open, Seal};
+
+    use super::{Flags, RecordError, open};
+
+    /// What a peer with the key can make of flags and text.
+    fn opened(text: &[u8]) -> (Result<Flags, RecordError>, Vec<u8>) {
+        let algorithm = Algorithm::Aes128Gcm;
+        let mut seal = Seal::new(algorithm, &[7; 16], NonceLen::Twelve).unwrap();
+        let mut key = Open::new(algorithm, &[7; 16], NonceLen::Twelve).unwrap();
+        let len = u8::try_from(text.len() + 16).unwrap();
+        let mut record = vec![0, 0, len];
+        let mut sealed = text.to_vec();
+        let tag = seal.seal(&[1; 12], &record, &mut sealed).unwrap();
+        record.extend(sealed);
+        record.extend(tag);
+        let mut out = Vec::new();
+        let flags = open(&mut key, &[1; 12], &record, &mut out);
+        (flags, out)
+    }
+
+    #[test]
+    fn genuine_and_odd() {
+        let flags = |fin, urgent| Ok(Flags { fin, urgent });
+        assert_eq!(opened(&[0]), (flags(false, None), vec![]));
+        assert_eq!(opened(&[1, 9]), (flags(true, None), vec![9]));
+        assert_eq!(opened(&[2, 1, 2]), (flags(false, Some(0x102)), vec![]));
+        assert_eq!(opened(&[3, 1, 2, 9]), (flags(true, Some(0x102)), vec![9]));
+        // The other flags are passed over.
+        assert_eq!(opened(&[0xfc, 9]), (flags(false, None), vec![9]));
+        // A pointer that is said to be there.
+        for text in [&[2][..], &[2, 9], &[0xff]] {
+            assert_eq!(opened(text), (Err(RecordError::Malformed), vec![]));
+        }
+        assert_eq!(opened(&[]).0, Err(RecordError::Malformed));
+    }
+}

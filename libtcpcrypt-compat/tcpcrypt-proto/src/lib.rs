@@ -12,6 +12,7 @@
 pub mod cache;
 pub mod config;
 mod conn;
+pub mod dialect;
 pub mod endpoint;
 pub mod eno;
 pub mod entropy;
@@ -20,6 +21,7 @@ pub mod flow;
 pub mod framing;
 pub mod legacy;
 pub mod packet;
+pub mod records;
 pub mod rfc8547;
 pub mod rfc8548;
 pub mod seq;

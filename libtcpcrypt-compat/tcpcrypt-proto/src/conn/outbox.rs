@@ -45,6 +45,11 @@ impl Outbox {
         }
     }
 
+    /// Octets that wait.
+    pub(crate) fn footprint(&self) -> usize {
+        self.queue.iter().map(|(_, packet)| packet.capacity()).sum()
+    }
+
     /// Appends the next packet to `out`.
     pub(crate) fn pop(&mut self, out: &mut Vec<u8>) -> Option<Direction> {
         let (direction, packet) = self.queue.pop_front()?;

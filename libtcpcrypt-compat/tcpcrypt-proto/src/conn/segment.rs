@@ -119,10 +119,11 @@ pub(super) fn with_option<'v>(
 pub(super) fn syn_for_local<'v>(config: &Config, view: &View<'v>) -> Rewrite<'v> {
     let mut rewrite = Rewrite::of(view);
     let headers = 20 + if view.source().is_ipv4() { 20 } else { 40 };
-    let default = config.mtu.saturating_sub(headers);
+    // Longer segments would be cut into records of the path's size, the most of which we had to send.
+    let most = config.mtu.saturating_sub(headers);
     rewrite
         .options
-        .lower_mss(MSS_REDUCTION, SMALLEST_MSS - MSS_REDUCTION, default);
+        .lower_mss(MSS_REDUCTION, SMALLEST_MSS - MSS_REDUCTION, most);
     rewrite.flags = rewrite.flags.without(Flags::PSH | Flags::FIN | Flags::URG);
     rewrite
 }

@@ -55,6 +55,14 @@ impl Controls {
         self.waiting.values().map(Vec::len).sum()
     }
 
+    /// Octets that wait.
+    pub(super) fn footprint(&self) -> usize {
+        let waiting = self.waiting.values().flatten();
+        let waiting: usize = waiting.map(|waiting| waiting.request.capacity()).sum();
+        let answers = self.answers.iter();
+        waiting + answers.map(|(_, answer)| answer.capacity()).sum::<usize>()
+    }
+
     fn answer(&mut self, client: ClientId, request: &Datagram<'_>, answer: &Answer) {
         let mut reply = Vec::new();
         let answer = answer.as_ref().map(Vec::as_slice).map_err(|errno| *errno);

@@ -182,7 +182,8 @@ impl Endpoint {
                     connection.ready = true;
                     self.ready.push_back(*tuple);
                 }
-                match is_over(established.seen, limits.idle) {
+                let given_up = established.flow.is_given_up(now);
+                match given_up || is_over(established.seen, limits.idle) {
                     // Forgotten it would go on in the clear.
                     true => return self.abort(tuple),
                     false => Next::Stay,

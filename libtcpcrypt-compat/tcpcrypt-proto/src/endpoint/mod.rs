@@ -236,6 +236,14 @@ impl Endpoint {
         }
     }
 
+    /// Octets in the buffers of all connections, and of packets, requests and answers that wait. It looks at
+    /// every connection.
+    #[must_use]
+    pub fn footprint(&self) -> usize {
+        let flows = self.table.footprint();
+        flows + self.services.outbox.footprint() + self.controls.footprint()
+    }
+
     /// Numbers for a dump of the state.
     #[must_use]
     pub fn stats(&self) -> Stats {

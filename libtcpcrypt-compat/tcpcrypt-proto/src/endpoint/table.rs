@@ -153,6 +153,15 @@ impl Table {
         self.alive().saturating_sub(self.encrypted.len())
     }
 
+    /// Octets in the buffers of encrypted connections.
+    pub(super) fn footprint(&self) -> usize {
+        let each = |connection: &Connection| match &connection.state {
+            State::Encrypted(established) => established.flow.footprint(),
+            _ => 0,
+        };
+        self.connections.values().map(each).sum()
+    }
+
     pub(super) fn tuples(&self) -> Vec<FourTuple> {
         self.connections.keys().copied().collect()
     }

@@ -4,6 +4,7 @@
 //! It runs under options of either kind: under 253 between hosts that found each other by key exchanges that the
 //! original has not got (tcpcrypt spec 7.7).
 
+pub mod exchange;
 pub mod frame;
 pub mod init;
 pub mod keys;

@@ -6,9 +6,6 @@ use crate::rfc8547::{self, Global, Host, SynForm, TepSuboption};
 /// Octets of the half of an identifier that one host sends.
 pub const HALF_LEN: usize = 9;
 
-/// Octets of the longest data of a suboption.
-const MAX_DATA_LEN: usize = HALF_LEN + ResumptionNonce::MAX_LEN;
-
 /// What a host adds to the half of an identifier, so that the keys are new. May be empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ResumptionNonce {
@@ -19,6 +16,10 @@ pub struct ResumptionNonce {
 impl ResumptionNonce {
     /// Octets of the longest one, which is the default.
     pub const MAX_LEN: usize = 8;
+
+    /// Octets of the shortest one that we send. Two hosts that shortened theirs so much have as many octets as one
+    /// that did not.
+    pub const SHORTEST: usize = 4;
 
     /// `None` if it is longer.
     #[must_use]
@@ -113,6 +114,33 @@ impl Offer<'_> {
             });
         }
         rfc8547::build(self.kind, global, &list)
+    }
+
+    /// The option in at most `room` octets, and the nonce in it if a session is named: it is cut short as far as it
+    /// must be, but not below [`ResumptionNonce::SHORTEST`] (tcpcrypt spec 7.7). `None` if that is not enough; then
+    /// the session is not to be named.
+    #[must_use]
+    pub fn build_within(&self, room: usize) -> Option<(EnoOption, Option<ResumptionNonce>)> {
+        let fits = |offer: &Self| {
+            offer
+                .build()
+                .filter(|option| option.as_bytes().len() <= room)
+        };
+        let Some((tep, resumption)) = self.resume else {
+            return Some((fits(self)?, None));
+        };
+        let mut shortened = resumption;
+        loop {
+            let resume = Some((tep, shortened));
+            if let Some(option) = fits(&Self { resume, ..*self }) {
+                return Some((option, Some(shortened.nonce)));
+            }
+            let (_, shorter) = shortened.nonce.as_bytes().split_last()?;
+            if shorter.len() < ResumptionNonce::SHORTEST {
+                return None;
+            }
+            shortened.nonce = ResumptionNonce::new(shorter)?;
+        }
     }
 }
 
@@ -220,17 +248,9 @@ pub fn settle(
     })
 }
 
-/// Octets that a suboption with a nonce of this length takes.
-#[must_use]
-pub fn suboption_len(nonce_len: usize) -> usize {
-    1 + MAX_DATA_LEN.min(HALF_LEN + nonce_len)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{
-        HALF_LEN, Offer, Resumption, ResumptionNonce, Settled, choose, named, settle, suboption_len,
-    };
+    use super::{HALF_LEN, Offer, Resumption, ResumptionNonce, Settled, choose, named, settle};
     use crate::eno::{EnoOption, Kind, Tep};
     use crate::rfc8547::Host;
 
@@ -272,7 +292,6 @@ mod tests {
             let parsed = Resumption::parse(&data).unwrap();
             assert_eq!(parsed, resumption([5; 9], &vec![6; len]));
             assert_eq!(parsed.to_data(), data);
-            assert_eq!(suboption_len(len), 1 + data.len());
             data.push(6);
         }
         assert_eq!(Resumption::parse(&data), None);
@@ -325,6 +344,44 @@ mod tests {
         let option = upgrade.build().unwrap();
         assert_eq!(option.as_bytes().len(), 20);
         assert_eq!(option.suboptions()[..3], [0x21, 0x22, 0xa3]);
+    }
+
+    #[test]
+    fn as_much_nonce_as_there_is_room_for() {
+        let long = [1, 2, 3, 4, 5, 6, 7, 8];
+        let offer = |octets: &[u8]| Offer {
+            kind: Kind::Experimental,
+            passive_role: false,
+            app_aware: false,
+            teps: &Tep::DEFAULT,
+            resume: Some((Tep::X25519, resumption([7; 9], octets))),
+        };
+        for (room, len) in [
+            (19, None),
+            (20, Some(4)),
+            (22, Some(6)),
+            (24, Some(8)),
+            (40, Some(8)),
+        ] {
+            let built = offer(&long).build_within(room);
+            let sent = built.map(|(option, nonce)| {
+                let nonce = nonce.unwrap();
+                assert!(option.suboptions().ends_with(nonce.as_bytes()));
+                assert!(long.starts_with(nonce.as_bytes()));
+                assert!(option.as_bytes().len() <= room);
+                nonce.as_bytes().len()
+            });
+            assert_eq!(sent, len, "{room}");
+        }
+        // One that is short from the beginning.
+        assert!(offer(&[1]).build_within(17).is_some());
+        assert!(offer(&[1]).build_within(16).is_none());
+        let fresh = Offer {
+            resume: None,
+            ..offer(&[])
+        };
+        assert_eq!(fresh.build_within(6).unwrap().1, None);
+        assert!(fresh.build_within(5).is_none());
     }
 
     #[test]
