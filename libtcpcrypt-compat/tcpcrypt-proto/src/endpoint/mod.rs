@@ -21,7 +21,7 @@ use crate::conn::{Context, Outbox};
 use crate::eno::Tep;
 use crate::entropy::Entropy;
 use crate::event::{Event, Events, Line};
-use crate::packet::{FourTuple, ParseError, View};
+use crate::packet::{FourTuple, Notes, ParseError, View};
 use crate::verdict::{Direction, Verdict};
 
 use controls::Controls;
@@ -137,9 +137,25 @@ impl Endpoint {
         packet: &[u8],
         out: &mut Vec<u8>,
     ) -> Verdict {
+        self.handle_noted_packet(now, direction, packet, Notes::default(), out)
+    }
+
+    /// The same for a packet that the kernel said more of. What replaces a super-packet is one, too, and of at
+    /// least two segments.
+    pub fn handle_noted_packet(
+        &mut self,
+        now: Instant,
+        direction: Direction,
+        packet: &[u8],
+        notes: Notes,
+        out: &mut Vec<u8>,
+    ) -> Verdict {
         self.now = self.now.max(now);
+        if notes.is_truncated {
+            return self.truncated(direction, packet);
+        }
         let view = match View::parse(packet) {
-            Ok(view) => view,
+            Ok(view) => view.with_notes(notes),
             Err(error) => {
                 if is_bad(error) {
                     self.services.events.line(Line::BadPacket);
@@ -153,8 +169,42 @@ impl Endpoint {
         let verdict = self.decide(tuple, direction, &view, out);
         if verdict != Verdict::Replace {
             out.truncate(before);
+        } else if direction == Direction::Out && view.is_super() {
+            return self.kept_whole(out, before);
         }
         verdict
+    }
+
+    /// What takes the place of a super-packet is cut into segments, and lost if it is shorter than one. So what
+    /// fits one goes by itself.
+    fn kept_whole(&mut self, out: &mut Vec<u8>, before: usize) -> Verdict {
+        let packet = out.get(before..).unwrap_or_default();
+        if packet.len() > usize::from(self.services.config.mtu) {
+            return Verdict::Replace;
+        }
+        self.services.outbox.push(Direction::Out, packet.to_vec());
+        out.truncate(before);
+        Verdict::Drop
+    }
+
+    /// A packet too long for the queue. Of a connection that is ours it must not pass as it is.
+    fn truncated(&mut self, direction: Direction, packet: &[u8]) -> Verdict {
+        let mut head = packet
+            .get(..packet.len().min(128))
+            .unwrap_or_default()
+            .to_vec();
+        let length = u16::try_from(head.len()).unwrap_or(0);
+        let (place, length) = match head.first().map_or(0, |octet| octet >> 4) {
+            6 => (4, length.saturating_sub(40)),
+            _ => (2, length),
+        };
+        if let Some(place) = head.get_mut(place..place + 2) {
+            place.copy_from_slice(&length.to_be_bytes());
+        }
+        match View::parse(&head) {
+            Ok(view) if self.table.get(&view.tuple(direction)).is_some() => Verdict::Drop,
+            _ => Verdict::Accept,
+        }
     }
 
     /// Appends the next packet to be sent by ourselves. [`Direction::Out`] is for the wire, [`Direction::In`]
@@ -175,6 +225,12 @@ impl Endpoint {
             self.ready.pop_front();
         }
         None
+    }
+
+    /// Whether there may be something to transmit.
+    #[must_use]
+    pub fn has_packets(&self) -> bool {
+        !self.services.outbox.is_empty() || !self.ready.is_empty()
     }
 
     /// Takes a request of the control socket. What is not one is dropped.

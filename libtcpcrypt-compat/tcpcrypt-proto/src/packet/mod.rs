@@ -3,6 +3,7 @@
 pub mod checksum;
 mod flags;
 mod fresh;
+mod notes;
 pub mod options;
 mod rewrite;
 mod view;
@@ -12,6 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 
 pub use flags::Flags;
 pub use fresh::Fresh;
+pub use notes::{Checksum, Notes};
 pub use options::OptionBuf;
 pub use rewrite::Rewrite;
 pub use view::{ParseError, View};
