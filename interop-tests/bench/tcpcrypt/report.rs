@@ -122,7 +122,7 @@ pub(crate) fn table(
         let _ = write!(out, "| {label} |");
         let bare = medians.first().copied().unwrap_or(f64::NAN);
         for (column, &value) in medians.iter().enumerate() {
-            let _ = match (value.is_nan(), bare.is_nan() || column == 0) {
+            let _ = match (value.is_nan(), column == 0 || !(value / bare).is_finite()) {
                 (true, _) => write!(out, " - |"),
                 (false, true) => write!(out, " {value:.digits$} |"),
                 (false, false) => write!(out, " {value:.digits$} ({:.2}) |", value / bare),

@@ -159,6 +159,13 @@ impl Endpoint {
         };
         let is_over = |since: Instant, limit| now.saturating_duration_since(since) >= limit;
         let mut cx = self.services.context(now);
+        // Anybody can send a SYN, and what it made is not to stay as long as a connection.
+        let began = connection.successor_began();
+        if began.is_some_and(|began| is_over(began, limits.handshake)) {
+            if let Some(mut machine) = connection.successor.take().and_then(|it| it.machine) {
+                machine.give_up(&mut cx);
+            }
+        }
         let next = match &mut connection.state {
             State::Unwanted(it) if is_over(it.since, limits.handshake) => Next::Over,
             State::Unwanted(..) => Next::Stay,

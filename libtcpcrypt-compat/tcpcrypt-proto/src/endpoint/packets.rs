@@ -156,6 +156,7 @@ impl Endpoint {
             isn: view.seq(),
             machine,
         }));
+        self.table.schedule(&tuple, &self.services.config.limits);
         verdict
     }
 

@@ -76,7 +76,15 @@ impl Connection {
             }
             State::Ended(_) => (None, None),
         };
-        own.into_iter().chain(bound).min()
+        let successor = self.successor_began();
+        let successor = successor.and_then(|began| began.checked_add(limits.handshake));
+        own.into_iter().chain(bound).chain(successor).min()
+    }
+
+    /// When the handshake began that may take the place of this connection.
+    pub(super) fn successor_began(&self) -> Option<Instant> {
+        let machine = self.successor.as_ref()?.machine.as_ref()?;
+        Some(machine.started())
     }
 }
 

@@ -156,7 +156,7 @@ struct Latest {
 
 /// The data phase of one connection.
 ///
-/// A flow that has nothing under way holds no buffers. What it holds at most is bounded by constants,
+/// A flow that has nothing under way holds 34 kB of buffers at most, and none once it was silent for some seconds. What it holds at most is bounded by constants,
 /// whatever the peer sends: about 16 MiB of records on their way out (only what the local TCP sent), and about
 /// 6 MiB of octets received, with as much again for the borders of the shortest possible records.
 pub struct Flow {

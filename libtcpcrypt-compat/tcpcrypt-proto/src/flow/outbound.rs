@@ -144,6 +144,8 @@ impl Outbound {
 
     pub(super) fn rest(&mut self) {
         self.sealer.rest();
+        self.records.rest();
+        self.map.rest();
     }
 
     /// Octets of memory held for the stream.
