@@ -292,7 +292,17 @@ fn rules_left(host: &Host) -> String {
 /// With two marks (`-x`) and the rules that our script makes for them, a connection that turned out to be
 /// plain costs nothing more, and others are encrypted.
 fn plain_connections_leave(name: &str, kind: &str) {
-    case(name, Settings::default(), |lab, pair| {
+    for offload in [Offload::Off, Offload::Nic, Offload::On] {
+        plain_connections_leave_with(name, kind, offload);
+    }
+}
+
+fn plain_connections_leave_with(name: &str, kind: &str, offload: Offload) {
+    let settings = Settings {
+        offload,
+        ..Settings::default()
+    };
+    case(name, settings, |lab, pair| {
         if pair.client.original {
             // It has one mark only.
             return;
