@@ -4,7 +4,10 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, ipproto};
+use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, ipproto, sockopt};
+
+/// Octets of packets that may be under way within this host.
+const SEND_BUFFER: usize = 8 << 20;
 
 /// A socket that sends whole IPv4 packets, header included, and receives nothing.
 ///
@@ -26,6 +29,11 @@ impl RawSocket {
             Some(ipproto::RAW),
         )?;
         set_mark(&socket, mark)?;
+        // A packet counts until its verdict where it goes through a queue. Best effort: without the
+        // capability it is as much as the system allows.
+        if sockopt::set_socket_send_buffer_size_force(&socket, SEND_BUFFER).is_err() {
+            let _ = sockopt::set_socket_send_buffer_size(&socket, SEND_BUFFER);
+        }
         Ok(RawSocket(socket))
     }
 

@@ -126,7 +126,10 @@ pub(super) fn flow_options(
         sack: local.sack && remote.sack,
         timestamps: local.timestamps && remote.timestamps,
         mtu: config.mtu,
-        segment: local.mss.map(|mss| mss.min(remote.shown_mss(config))),
+        segment: local
+            .mss
+            .map(|mss| mss.min(remote.shown_mss(config)))
+            .filter(|mss| remote.window == 0 || remote.window / 2 >= *mss),
         local_window_scale: local.window_scale.filter(|_| remote.window_scale.is_some()),
         remote_window_scale: remote.window_scale.filter(|_| local.window_scale.is_some()),
         ..FlowOptions::new(tuple)

@@ -40,7 +40,7 @@ pub(super) struct SegmentSize {
     /// With TCP options.
     size: Option<u16>,
     doubts: u8,
-    /// The widest window that the local TCP was shown.
+    /// The widest window that the local TCP was shown; 0 if that was in the handshake.
     widest: u32,
 }
 
@@ -64,7 +64,8 @@ impl SegmentSize {
         let length = packet.payload().len();
         let size = usize::from(self.size.unwrap_or(0)).saturating_sub(packet.options().len());
         // With a window that holds less than two segments, Linux makes shorter ones.
-        let narrow = (self.widest as usize) < size.saturating_mul(2);
+        let widest = self.widest as usize;
+        let narrow = widest > 0 && widest < size.saturating_mul(2);
         if size < SHORTEST_SEGMENT || narrow || length <= size {
             // One that is no longer than a segment is no super-packet: the path has become narrower.
             self.doubts = if narrow { self.doubts } else { DOUBTS };
