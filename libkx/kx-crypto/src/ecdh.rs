@@ -281,6 +281,16 @@ impl PrivateKey {
     }
 }
 
+/// Whether [`PrivateKey::agree`] would take `octets` as the key of a peer on a NIST curve. It costs about a
+/// thirtieth of the agreement.
+///
+/// # Errors
+/// [`Error::PublicKey`] when it would not; [`Error::Library`] on other curves, where only the secret itself tells.
+pub fn check_point(curve: Curve, octets: &[u8]) -> Result<(), Error> {
+    let mut context = BigNumContext::new()?;
+    read_point(&curve.group()?.group, curve, octets, &mut context).map(|_| ())
+}
+
 /// The number with leading zeros.
 fn padded(number: &SecretNumber, curve: Curve) -> Result<SecretBytes, Error> {
     let len = i32::try_from(curve.secret_len()).map_err(|_| Error::Library)?;
@@ -318,7 +328,7 @@ impl Drop for PrivateKey {
 
 #[cfg(test)]
 mod tests {
-    use super::{Curve, Error, PrivateKey};
+    use super::{Curve, Error, PrivateKey, check_point};
 
     #[test]
     fn both_sides_agree() {
@@ -379,8 +389,11 @@ mod tests {
     fn bad_points() {
         for curve in [Curve::P256, Curve::P521] {
             let key = PrivateKey::generate(curve).unwrap();
-            let refused =
-                |octets: &[u8]| assert_eq!(key.agree(octets).err(), Some(Error::PublicKey));
+            let refused = |octets: &[u8]| {
+                assert_eq!(key.agree(octets).err(), Some(Error::PublicKey));
+                assert_eq!(check_point(curve, octets), Err(Error::PublicKey));
+            };
+            assert_eq!(check_point(curve, key.public()), Ok(()));
             refused(&[]);
             refused(&[0]);
             refused(&[4]);

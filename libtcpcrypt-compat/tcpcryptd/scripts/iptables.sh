@@ -19,9 +19,11 @@
 # The rules let packets pass when no daemon listens (bypass): connections that were plain go on, and
 # new ones are plain. They stand in the mangle tables of INPUT and OUTPUT, where both directions
 # show the same addresses, and where a filter comes after the daemon and still has its say.
-# Loopback is left alone.
+# Loopback is left alone. What the daemon itself sends to the network is known by its mark and goes by
+# the queue; the mark is taken off.
 
 TABLE=tcpcryptd
+OWN=0x74637001
 
 complain() {
     echo "$@" >&2
@@ -68,6 +70,7 @@ nft_rules() {
         echo "        type $type hook $hook priority mangle; policy accept;"
         echo "        $interface lo accept"
         echo "        meta l4proto != tcp accept"
+        [ $hook = input ] || echo "        meta mark $OWN meta mark set 0 accept"
         if [ -n "$PLAIN_MARK" ]; then
             echo "        ct mark & 0x$PLAIN_MARK == 0x$PLAIN_MARK accept"
             echo "        meta mark & 0x$PLAIN_MARK == 0x$PLAIN_MARK ct mark set ct mark | 0x$PLAIN_MARK"
@@ -127,9 +130,13 @@ iptables_rules() {
         fi
         unseen=
         [ -z "$MARK" ] || unseen="-m mark --mark 0x0/0x$MARK"
+        [ $chain = INPUT ] || unseen="$unseen -m mark ! --mark $OWN"
         # shellcheck disable=SC2086
         rule "$1" $chain $ours $unseen \
             -j NFQUEUE --queue-num "$DIVERT_PORT" --queue-bypass || return
+        # shellcheck disable=SC2086
+        [ $chain = INPUT ] || rule "$1" $chain $ours -m mark --mark $OWN \
+            -j MARK --set-xmark 0x0 || return
         # The marks have done their work; routing rules may know the same bits.
         # shellcheck disable=SC2086
         [ -z "$MARK" ] || rule "$1" $chain $ours -m mark --mark 0x$MARK/0x$MARK \

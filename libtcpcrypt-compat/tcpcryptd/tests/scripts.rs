@@ -65,7 +65,8 @@ fn rules_go_as_they_came() {
     let (code, started) = dry(&[], &[ports, ("RULES", "iptables")]);
     let expected = "\
 iptables -t mangle -A INPUT ! -i lo -p tcp -m multiport ! --ports 22,992:995 -j NFQUEUE --queue-num 666 --queue-bypass
-iptables -t mangle -A OUTPUT ! -o lo -p tcp -m multiport ! --ports 22,992:995 -j NFQUEUE --queue-num 666 --queue-bypass
+iptables -t mangle -A OUTPUT ! -o lo -p tcp -m multiport ! --ports 22,992:995 -m mark ! --mark 0x74637001 -j NFQUEUE --queue-num 666 --queue-bypass
+iptables -t mangle -A OUTPUT ! -o lo -p tcp -m multiport ! --ports 22,992:995 -m mark --mark 0x74637001 -j MARK --set-xmark 0x0
 ";
     assert_eq!((code, started.as_str()), (Some(0), expected));
     for more in [
@@ -92,6 +93,9 @@ fn nftables_gets_one_table() {
     );
     let rule = "tcp dport { 80, 8000-8100 } queue num 666 bypass\n";
     assert_eq!(text.matches(rule).count(), 2, "{text}");
+    // Our own packets, before anything is asked about them, and only on their way out.
+    let own = "meta l4proto != tcp accept\nmeta mark 0x74637001 meta mark set 0 accept\n";
+    assert_eq!(text.matches(own).count(), 1, "{text}");
     let (_, text) = dry(&["start"], &[("OMIT_PORTS", "22"), nft]);
     assert_eq!(
         text.matches("tcp sport { 22 } accept\nqueue num 666 bypass\n")

@@ -61,6 +61,8 @@ pub(crate) struct Move {
 pub(crate) enum Next {
     /// As it is.
     Stay,
+    /// As it is, and keys are to be agreed on while nothing else is to be done.
+    Agreeing,
     /// Unencrypted from here on: nothing was agreed. The machine is to give up.
     Plain,
     /// It is over before anything was agreed or by a reset. The machine is to give up.

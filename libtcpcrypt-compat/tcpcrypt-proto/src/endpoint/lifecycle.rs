@@ -205,7 +205,7 @@ impl Endpoint {
             }
             Next::Over | Next::Plain => self.forget(tuple),
             // No machine gets there without a packet.
-            Next::Stay | Next::Encrypted(_) | Next::EncryptedFromHere(_) => {}
+            Next::Stay | Next::Agreeing | Next::Encrypted(_) | Next::EncryptedFromHere(_) => {}
         }
     }
 }

@@ -4,6 +4,7 @@
 //! takes from it what to send, to answer, to write into the log, and when to come back.
 
 mod controls;
+mod leisure;
 mod lifecycle;
 mod netstat;
 mod packets;
@@ -93,6 +94,8 @@ pub struct Endpoint {
     table: Table,
     /// Connections that may have packets to send.
     ready: VecDeque<FourTuple>,
+    /// Connections that keys are to be agreed on for.
+    agreeing: VecDeque<FourTuple>,
     ports: Ports,
     controls: Controls,
     /// Of [`Stats`], what is only counted.
@@ -121,6 +124,7 @@ impl Endpoint {
             },
             table: Table::default(),
             ready: VecDeque::new(),
+            agreeing: VecDeque::new(),
             ports: Ports::default(),
             controls: Controls::default(),
             stats: Stats::default(),
