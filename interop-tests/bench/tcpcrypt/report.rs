@@ -67,8 +67,8 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
 }
 
 /// What the cable and the hosts were set to, as they say themselves.
-fn setting(settings: Settings) -> String {
-    let lab = Lab::new(settings);
+fn setting() -> String {
+    let lab = Lab::new(Settings::default());
     let offload = lab.client.output(
         "ethtool -k wire | grep -E '^(tcp-segmentation|generic-segmentation|generic-receive)-offload'",
     );
@@ -86,12 +86,7 @@ fn setting(settings: Settings) -> String {
 }
 
 /// Medians of all rounds, with ratios.
-pub(crate) fn table(
-    settings: Settings,
-    ways: &[Way],
-    all: &[Vec<Figures>],
-    amounts: Amounts,
-) -> String {
+pub(crate) fn table(ways: &[Way], all: &[Vec<Figures>], amounts: Amounts) -> String {
     let mut out = String::new();
     let rounds = all.first().map_or(0, Vec::len);
     let _ = writeln!(
@@ -99,7 +94,7 @@ pub(crate) fn table(
         "{}. Medians of {rounds} rounds: a stream of {:?}; connections that carry four octets each way, one \
          after the other and {CLIENTS} at once, for {:?}; {} MB while {} % of the packets are lost on arrival \
          at each end; up to {} silent connections. In brackets the ratio to bare TCP.\n",
-        setting(settings),
+        setting(),
         amounts.bulk,
         amounts.short,
         LOSSY / 1_000_000,

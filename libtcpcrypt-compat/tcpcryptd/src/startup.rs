@@ -205,12 +205,7 @@ fn daemon(
     seed: &[u8],
     dropper: Option<Dropper>,
 ) -> Result<(), StartError> {
-    let settings = nfqueue::Settings {
-        super_packets: true,
-        ..nfqueue::Settings::new(options.queue_number())
-    };
-    let queue = Queue::open(settings)?;
-    let statistics = nfqueue::Statistics::open(options.queue_number()).ok();
+    let queue = Queue::open(nfqueue::Settings::new(options.queue_number()))?;
     log.say(
         DEFAULT,
         format_args!(
@@ -270,7 +265,6 @@ fn daemon(
     }
     let mut daemon = Daemon::new(Parts {
         queue,
-        statistics,
         divert,
         guard,
         injector,

@@ -7,7 +7,6 @@
 
 mod batch;
 mod message;
-mod statistics;
 mod verdict;
 
 use std::io;
@@ -18,7 +17,6 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, 
 
 pub use batch::Batch;
 pub use message::{Hook, Malformed, Message, Messages, Packet};
-pub use statistics::{Losses, Statistics};
 pub use verdict::{Decision, MAX_PAYLOAD, Verdict, Verdicts};
 
 use message::message_type;

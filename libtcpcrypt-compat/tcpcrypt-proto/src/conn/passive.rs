@@ -396,13 +396,7 @@ impl Passive {
         };
         let application = u8::from(self.wish.app_aware) | u8::from(self.offer.app_aware()) << 1;
         let agreed = Agreed {
-            options: segment::flow_options(
-                cx.config,
-                self.tuple,
-                &answer.syn,
-                &self.syn,
-                cx.config.mtu,
-            ),
+            options: segment::flow_options(cx.config, self.tuple, &answer.syn, &self.syn),
             numbers,
             peer_isn: self.syn.isn,
             application,

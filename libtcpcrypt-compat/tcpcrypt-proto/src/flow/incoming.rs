@@ -25,8 +25,6 @@ impl Flow {
         let window = self.bounded(packet.window(), self.options.remote_window_scale);
         let window_changed = window != self.latest_in.window;
         self.latest_in.window = window;
-        self.segment_size
-            .saw_window(window, self.options.remote_window_scale);
         self.latest_in.timestamps = self.timestamps_of(packet);
 
         let fin = packet.flags().has(Flags::FIN);
@@ -48,9 +46,7 @@ impl Flow {
         };
         self.follow_form();
         if self.inbound.has_more() {
-            // What came in so long a packet goes on in it.
-            let room = i64::try_from(packet.payload().len()).unwrap_or(0);
-            let delivery = self.deliver(room.max(MAX_DELIVERY));
+            let delivery = self.deliver();
             return self.replace_by(packet, ack.ack, delivery, out);
         }
         match taken {
@@ -63,11 +59,11 @@ impl Flow {
         }
     }
 
-    /// The next plaintext for the local TCP, at most `room` octets; from here on it counts as handed over.
-    pub(super) fn deliver(&mut self, room: i64) -> Delivery {
+    /// The next plaintext for the local TCP; from here on it counts as handed over.
+    pub(super) fn deliver(&mut self) -> Delivery {
         let from = self.inbound.delivered;
         let opened = self.inbound.opened();
-        let to = opened.min(from.saturating_add(room));
+        let to = opened.min(from.saturating_add(MAX_DELIVERY));
         self.inbound.delivered = to;
         let mut fin = Flags::default();
         // The FIN must not overtake anything (rule 8).
