@@ -316,11 +316,11 @@ fn a_beginning_or_a_reset(
     }
 }
 
-/// `KX_SLOW=1` asks for many more cases.
+/// `KX_SLOW=1` asks for more cases.
 fn cases(few: u32) -> ProptestConfig {
-    let many = std::env::var_os("KX_SLOW").is_some_and(|value| value == "1");
+    let more = std::env::var_os("KX_SLOW").is_some_and(|value| value == "1");
     ProptestConfig {
-        cases: if many { 40 * few } else { few },
+        cases: if more { 4 * few } else { few },
         ..ProptestConfig::default()
     }
 }
