@@ -166,8 +166,10 @@ same_id() {
 }
 
 # The launcher.
-same "the rules, dry" "$(inside env ECHO=echo RULES=iptables ONLY_PORTS=80 DAEMON_USER=u DIVERT_PORT=5 \
-	/usr/share/tcpcryptd/iptables.sh start | grep -c -- '--queue-num 5 --queue-bypass')" 2
+for family in no:2 yes:4; do
+	same "the rules, dry, IPV6=${family%:*}" "$(inside env ECHO=echo RULES=iptables IPV6="${family%:*}" ONLY_PORTS=80 DAEMON_USER=u \
+		DIVERT_PORT=5 /usr/share/tcpcryptd/iptables.sh start | grep -c -- '--queue-num 5 --queue-bypass')" "${family#*:}"
+done
 same "the launcher as nobody" "$(inside setpriv --reuid=65534 --clear-groups /usr/share/tcpcryptd/launch_tcpcryptd.sh < /dev/null 2>&1 | tail -n 1 || :)" \
 	"tcpcryptd already running with pid $(inside pgrep -x tcpcryptd). Proceed? [y/N] "
 inside sh -c 'echo y | setpriv --reuid=65534 --clear-groups /usr/share/tcpcryptd/launch_tcpcryptd.sh' > "$root/c/nobody.log" 2>&1 && die "the launcher runs as nobody"
