@@ -183,6 +183,44 @@ pub(crate) fn hold_idle(lab: &Lab, count: usize) -> io::Result<Vec<(TcpStream, T
     })
 }
 
+/// Connections that are asked together.
+const GROUP: usize = 10;
+
+/// Questions and answers of four octets, `count` of them, on [`GROUP`] connections at a time, taken at random
+/// from all: what each costs does not depend then on how many packets come with one call.
+pub(crate) fn talk(held: &[(TcpStream, TcpStream)], count: usize) -> io::Result<()> {
+    // Any numbers will do, as long as they are the same each time (xorshift, Marsaglia 2003).
+    let mut random = 0x2545_f491_4f6c_dd1d_u64;
+    let mut group = Vec::with_capacity(GROUP);
+    for _ in 0..count / GROUP {
+        group.clear();
+        while group.len() < GROUP.min(held.len()) {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            let at = usize::try_from(random % held.len() as u64).unwrap_or_default();
+            if !group.contains(&at) {
+                group.push(at);
+            }
+        }
+        let ends = || group.iter().filter_map(|at| held.get(*at));
+        for &(ref near, _) in ends() {
+            let mut near = near;
+            near.write_all(b"ping")?;
+        }
+        for &(_, ref far) in ends() {
+            let mut far = far;
+            far.read_exact(&mut [0; 4])?;
+            far.write_all(b"pong")?;
+        }
+        for &(ref near, _) in ends() {
+            let mut near = near;
+            near.read_exact(&mut [0; 4])?;
+        }
+    }
+    Ok(())
+}
+
 /// 20 MB from client to server; how long until all was there and compared.
 pub(crate) fn lossy(lab: &Lab) -> io::Result<Duration> {
     let began = Instant::now();

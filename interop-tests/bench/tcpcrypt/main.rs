@@ -27,6 +27,8 @@ fn main() -> ExitCode {
         bulk: Duration::from_millis(1500),
         short: Duration::from_millis(1000),
         idle: 3000,
+        questions: 20_000,
+        many: 50_000,
     };
     let mut only = None;
     let mut ours = None;
@@ -42,6 +44,8 @@ fn main() -> ExitCode {
                     bulk: Duration::from_millis(400),
                     short: Duration::from_millis(300),
                     idle: 300,
+                    questions: 1000,
+                    many: 300,
                 }
             }
             dir if !dir.starts_with('-') => ours = Implementation::in_directory(Path::new(dir)),

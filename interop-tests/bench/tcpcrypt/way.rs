@@ -16,6 +16,8 @@ use crate::load::{self, Short};
 
 /// Connections after which the original's timers run out ("tcpcrypt spec 5.1"), less a few.
 const ORIGINAL_LASTS: usize = 800;
+/// How many connections are few.
+const FEW: usize = 10;
 /// Short connections at the same time.
 pub(crate) const CLIENTS: usize = 8;
 /// Part of the packets lost on arrival, at each host.
@@ -27,6 +29,10 @@ pub(crate) struct Amounts {
     pub(crate) bulk: Duration,
     pub(crate) short: Duration,
     pub(crate) idle: usize,
+    /// Questions and answers among few and among many connections.
+    pub(crate) questions: usize,
+    /// How many are many.
+    pub(crate) many: usize,
 }
 
 /// What the packets pass.
@@ -69,6 +75,10 @@ pub(crate) struct Figures {
     pub(crate) lossy_s: f64,
     /// Octets of a daemon per silent connection.
     pub(crate) idle: f64,
+    /// Both daemons, microseconds per question and answer, among few connections.
+    pub(crate) among_few_us: f64,
+    /// The same among many.
+    pub(crate) among_many_us: f64,
 }
 
 /// Short connections with one sort of key exchange.
@@ -187,6 +197,8 @@ pub(crate) fn measure(way: &Way, amounts: Amounts, only: Option<&str>, first: bo
         resumed: NOTHING,
         lossy_s: f64::NAN,
         idle: f64::NAN,
+        among_few_us: f64::NAN,
+        among_many_us: f64::NAN,
     };
     if wanted("bulk") {
         bulk(way, amounts, &mut figures);
@@ -210,6 +222,10 @@ pub(crate) fn measure(way: &Way, amounts: Amounts, only: Option<&str>, first: bo
     }
     if matches!(way, Way::Daemon(..)) && first && wanted("idle") {
         figures.idle = idle(way, amounts).unwrap_or(f64::NAN);
+    }
+    if !matches!(way, Way::Bare) && wanted("many") {
+        figures.among_few_us = among(way, FEW, amounts).unwrap_or(f64::NAN);
+        figures.among_many_us = among(way, many(way, amounts), amounts).unwrap_or(f64::NAN);
     }
     figures
 }
@@ -265,6 +281,31 @@ fn phase(way: &Way, amounts: Amounts, options: &[&str]) -> Phase {
             _ => cpu,
         },
         at_once_per_second: run(CLIENTS).map_or(f64::NAN, |(many, _)| many.per_second),
+    }
+}
+
+/// CPU time of both daemons per question and answer among `count` connections, in microseconds.
+fn among(way: &Way, count: usize, amounts: Amounts) -> Option<f64> {
+    let lab = Lab::new(Settings::default());
+    let between = Between::start(way, &lab, &[]);
+    let held = note(way, "many connections", load::hold_idle(&lab, count))?;
+    note(way, "among many", load::talk(&held, amounts.questions / 10))?;
+    let before = between.cpu();
+    note(way, "among many", load::talk(&held, amounts.questions))?;
+    let cpu = between.cpu().saturating_sub(before);
+    Some(cpu.as_secs_f64() * 1e6 / amounts.questions as f64)
+}
+
+/// How many connections are many: as many as are wanted and as this process may hold both ends of.
+fn many(way: &Way, amounts: Amounts) -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let ends = limit.and_then(|limit| usize::try_from(limit).ok());
+    let most = ends.map_or(amounts.many, |ends| {
+        amounts.many.min(ends.saturating_sub(200) / 2)
+    });
+    match way.is_original() {
+        true => most.min(ORIGINAL_LASTS),
+        false => most,
     }
 }
 
