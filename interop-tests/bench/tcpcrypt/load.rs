@@ -204,16 +204,16 @@ pub(crate) fn talk(held: &[(TcpStream, TcpStream)], count: usize) -> io::Result<
             }
         }
         let ends = || group.iter().filter_map(|at| held.get(*at));
-        for &(ref near, _) in ends() {
+        for (near, _) in ends() {
             let mut near = near;
             near.write_all(b"ping")?;
         }
-        for &(_, ref far) in ends() {
+        for (_, far) in ends() {
             let mut far = far;
             far.read_exact(&mut [0; 4])?;
             far.write_all(b"pong")?;
         }
-        for &(ref near, _) in ends() {
+        for (near, _) in ends() {
             let mut near = near;
             near.read_exact(&mut [0; 4])?;
         }
