@@ -9,6 +9,7 @@
 
 mod accept_all;
 mod load;
+mod over;
 mod report;
 mod way;
 
@@ -61,7 +62,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let ours: &'static Implementation = Box::leak(Box::new(ours));
-    let mut ways = vec![Way::Bare, Way::Queue];
+    let mut ways = vec![Way::Bare, Way::Tls, Way::Queue];
     match original() {
         Some(original) => ways.push(Way::Daemon("original", original)),
         None => println!("KX_REF_TCPCRYPTD names no original; it is left out.\n"),

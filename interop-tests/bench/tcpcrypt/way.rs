@@ -13,6 +13,7 @@ use interop_tests::program::Guarded;
 use interop_tests::wait;
 
 use crate::load::{self, Short};
+use crate::over::{Over, Tls};
 
 /// Connections after which the original's timers run out ("tcpcrypt spec 5.1"), less a few.
 const ORIGINAL_LASTS: usize = 800;
@@ -40,6 +41,8 @@ pub(crate) struct Amounts {
 pub(crate) enum Way {
     /// Nothing.
     Bare,
+    /// Nothing; the applications speak TLS 1.3.
+    Tls,
     /// A queue at each end.
     Queue,
     /// A daemon at each end, with its name.
@@ -50,8 +53,16 @@ impl Way {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Way::Bare => "bare TCP",
+            Way::Tls => "TLS 1.3",
             Way::Queue => "NFQUEUE alone",
             Way::Daemon(name, _) => name,
+        }
+    }
+
+    fn over(&self, resume: bool) -> Over {
+        match self {
+            Way::Tls => Over::Tls(Tls::new(resume).expect("TLS 1.3")),
+            _ => Over::Tcp,
         }
     }
 
@@ -110,7 +121,7 @@ enum Between<'l> {
 impl<'l> Between<'l> {
     fn start(way: &Way, lab: &'l Lab, options: &[&str]) -> Between<'l> {
         match way {
-            Way::Bare => Between::Nothing,
+            Way::Bare | Way::Tls => Between::Nothing,
             Way::Queue => {
                 let children = lab.hosts().map(|host| Guarded(accept_all(host)));
                 divert(lab);
@@ -208,11 +219,11 @@ pub(crate) fn measure(way: &Way, amounts: Amounts, only: Option<&str>, first: bo
     }
     // Without a daemon there is no difference.
     figures.resumed = figures.full;
-    if matches!(way, Way::Daemon(..)) && wanted("resumed") {
+    if matches!(way, Way::Daemon(..) | Way::Tls) && wanted("resumed") {
         figures.resumed = phase(way, amounts, &[]);
     }
     // What does not end takes long: the original has one chance.
-    if wanted("lossy") && (first || !way.is_original()) {
+    if !matches!(way, Way::Tls) && wanted("lossy") && (first || !way.is_original()) {
         let lab = Lab::new(Settings::default());
         let _between = Between::start(way, &lab, &[]);
         lab.lose(LOSS);
@@ -223,7 +234,7 @@ pub(crate) fn measure(way: &Way, amounts: Amounts, only: Option<&str>, first: bo
     if matches!(way, Way::Daemon(..)) && first && wanted("idle") {
         figures.idle = idle(way, amounts).unwrap_or(f64::NAN);
     }
-    if !matches!(way, Way::Bare) && wanted("many") {
+    if !matches!(way, Way::Bare | Way::Tls) && wanted("many") {
         figures.among_few_us = among(way, FEW, amounts).unwrap_or(f64::NAN);
         figures.among_many_us = among(way, many(way, amounts), amounts).unwrap_or(f64::NAN);
     }
@@ -234,7 +245,11 @@ fn bulk(way: &Way, amounts: Amounts, figures: &mut Figures) {
     let lab = Lab::new(Settings::default());
     let between = Between::start(way, &lab, &[]);
     let (before, daemons_before) = (own_cpu(), between.cpu());
-    let Some(bulk) = note(way, "bulk", load::bulk(&lab, amounts.bulk)) else {
+    let Some(bulk) = note(
+        way,
+        "bulk",
+        load::bulk(&lab, &way.over(false), amounts.bulk),
+    ) else {
         return;
     };
     if bulk.stalled {
@@ -247,7 +262,7 @@ fn bulk(way: &Way, amounts: Amounts, figures: &mut Figures) {
     let gigabytes = bulk.octets as f64 / 1e9;
     figures.bulk_gbit = gigabytes * 8.0 / bulk.took.as_secs_f64();
     figures.bulk_cpu = (own + daemons) / gigabytes;
-    if matches!(way, Way::Bare) {
+    if matches!(way, Way::Bare | Way::Tls) {
         return;
     }
     figures.bulk_daemon_cpu = daemons / gigabytes;
@@ -262,9 +277,14 @@ fn phase(way: &Way, amounts: Amounts, options: &[&str]) -> Phase {
         let lab = Lab::new(Settings::default());
         let between = Between::start(way, &lab, options);
         // The first connection is nobody's measure: ARP, page faults, the first session.
-        note(way, "warming up", load::short(&lab, 1, amounts.short, 5))?;
+        let over = way.over(options.is_empty());
+        note(
+            way,
+            "warming up",
+            load::short(&lab, &over, 1, amounts.short, 5),
+        )?;
         let before = between.cpu();
-        let result = load::short(&lab, clients, amounts.short, most - 5);
+        let result = load::short(&lab, &over, clients, amounts.short, most - 5);
         let short = note(way, "short connections", result)?;
         Some((short, between.cpu().saturating_sub(before)))
     };
@@ -277,7 +297,7 @@ fn phase(way: &Way, amounts: Amounts, options: &[&str]) -> Phase {
         p50_us: one.p50_us,
         p99_us: one.p99_us,
         daemon_cpu_us: match way {
-            Way::Bare => f64::NAN,
+            Way::Bare | Way::Tls => f64::NAN,
             _ => cpu,
         },
         at_once_per_second: run(CLIENTS).map_or(f64::NAN, |(many, _)| many.per_second),
