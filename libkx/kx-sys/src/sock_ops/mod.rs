@@ -44,24 +44,8 @@ const CLONED: u32 = 1 << 9;
 /// Listening sockets at most.
 const PORTS: u32 = 64;
 
-/// How much is kept.
-#[derive(Debug, Clone, Copy)]
-pub struct Settings {
-    /// Sessions that clients may name, at most.
-    pub sessions: u32,
-    /// Handshakes with clients that named one, at most; the oldest makes room. The memory is taken at
-    /// once, some 150 octets each.
-    pub handshakes: u32,
-}
-
-impl Default for Settings {
-    fn default() -> Settings {
-        Settings {
-            sessions: 65_536,
-            handshakes: 16_384,
-        }
-    }
-}
+/// Sessions that clients may name, at most.
+const SESSIONS: u32 = 1 << 18;
 
 /// The loaded program with its maps.
 #[derive(Debug)]
@@ -71,8 +55,7 @@ struct Loaded {
     ports: Map,
     answers: Map,
     sessions: Map,
-    // Only the program looks at it.
-    _pending: Map,
+    claims: Map,
 }
 
 /// The program, attached until this is dropped.
@@ -89,15 +72,11 @@ pub struct SockOps {
 /// What is missing.
 pub fn probe() -> Result<(), SockOpsError> {
     own_cgroup()?;
-    let few = Settings {
-        sessions: 1,
-        handshakes: 1,
-    };
-    Loaded::new(few).map(drop)
+    Loaded::new().map(drop)
 }
 
 impl Loaded {
-    fn new(settings: Settings) -> Result<Loaded, SockOpsError> {
+    fn new() -> Result<Loaded, SockOpsError> {
         let octets = record::RECORD as u32;
         let types = with_memory(|| syscall::load_types(&type_info::describe(octets)))
             .map_err(|error| SockOpsError::new("describing types", error))?;
@@ -132,16 +111,15 @@ impl Loaded {
         let name = program::SESSION as u32;
         let ports = map(MapKind::Hash, 4, 4, PORTS, 0)?;
         let answers = map(MapKind::Array, 4, slot, program::ANSWERS, 0)?;
-        let sessions = settings.sessions.max(1);
-        let sessions = map(MapKind::Hash, name, slot, sessions, NOT_AT_ONCE)?;
-        let (pending, handshakes) = (program::PENDING as u32, settings.handshakes.max(1));
-        let pending = map(MapKind::RecentHash, pending, slot, handshakes, 0)?;
+        let sessions = map(MapKind::Hash, name, slot, SESSIONS, NOT_AT_ONCE)?;
+        let claim = program::CLAIM as u32;
+        let claims = map(MapKind::Hash, name, claim, SESSIONS, NOT_AT_ONCE)?;
         let maps = Maps {
             sockets: sockets.number(),
             ports: ports.number(),
             answers: answers.number(),
             sessions: sessions.number(),
-            pending: pending.number(),
+            claims: claims.number(),
         };
         let code = program::program(&maps).map_err(|error| SockOpsError::System {
             step: "writing the program",
@@ -159,7 +137,7 @@ impl Loaded {
             ports,
             answers,
             sessions,
-            _pending: pending,
+            claims,
         })
     }
 }
@@ -186,8 +164,8 @@ impl SockOps {
     ///
     /// # Errors
     /// What is missing.
-    pub fn attach(cgroup: BorrowedFd<'_>, settings: Settings) -> Result<SockOps, SockOpsError> {
-        let loaded = Loaded::new(settings)?;
+    pub fn attach(cgroup: BorrowedFd<'_>) -> Result<SockOps, SockOpsError> {
+        let loaded = Loaded::new()?;
         let link = syscall::link(loaded.program.as_fd(), cgroup).map_err(|error| {
             match error.raw_os_error() {
                 // Not the directory of such a cgroup.
@@ -250,7 +228,11 @@ impl SockOps {
     }
 
     /// A SYN that names this session gets `answer`: one SYN, whose repetitions are answered alike. All others
-    /// are answered by their other suboptions, as if there were no session.
+    /// are answered by their other suboptions, as if there were no session. When the connection stands, the
+    /// session is not there any more.
+    ///
+    /// Two hosts that send the same name from the same port get both the same answer: a session may be turned
+    /// on for one accepted connection only, and others with this answer have to be reset.
     ///
     /// # Errors
     /// The system's; `E2BIG` if there are too many.
@@ -258,12 +240,30 @@ impl SockOps {
         self.loaded.sessions.set(name, &answer.slot())
     }
 
-    /// Takes a session back. False if there is none of that name, so perhaps a SYN has got it.
+    /// Takes a session back. False if it is a SYN's already, whose connection does not stand yet: then it has
+    /// to stay what it is. True also if there is none of that name.
     ///
     /// # Errors
     /// The system's.
     pub fn remove_session(&self, name: &SessionName) -> io::Result<bool> {
-        self.loaded.sessions.remove(name)
+        // A claim of no connection: no SYN gets it from here on.
+        if !self.loaded.claims.insert(name, &[0; program::CLAIM])? {
+            return Ok(false);
+        }
+        self.drop_session(name)?;
+        Ok(true)
+    }
+
+    /// Takes a session back though it may be a SYN's: for those whose SYN was answered and never became a
+    /// connection. The kernel repeats a SYN-ACK for about a minute (`tcp_synack_retries`); to be called later.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn drop_session(&self, name: &SessionName) -> io::Result<()> {
+        // In this order: the program looks again after it has claimed one.
+        self.loaded.sessions.remove(name)?;
+        self.loaded.claims.remove(name)?;
+        Ok(())
     }
 
     /// What the options of this connection were, which stands or was accepted. Nothing, if the socket has

@@ -11,9 +11,9 @@
 //! At the other end the answer is the same function of the SYN in the three events of a handshake:
 //! when room is made in the SYN-ACK, when it is written, and when the connection stands. It is the
 //! answer to the first of the client's suboptions that we have one for. A client that names a session
-//! gets the answer stored with that, and the session is taken out in the same moment, so that no two
-//! SYNs get it; what was answered is kept then until the connection stands. A SYN cookie leaves no
-//! trace of the SYN, so such a SYN-ACK has no answer.
+//! gets the answer stored with that, if it is the first that claims it: the claim says whose it is, and
+//! both stay until the connection stands. Strangers cannot make claims to what there is not, so none
+//! is ever pushed out. A SYN cookie leaves no trace of the SYN, so such a SYN-ACK has no answer.
 
 use super::instruction::{Alu, Assembler, AssemblyError, Label, Register, When, Width};
 use super::record;
@@ -31,14 +31,14 @@ pub(super) struct Maps {
     pub(super) answers: i32,
     /// The answer to a client that names a session.
     pub(super) sessions: i32,
-    /// What was answered to such a client.
-    pub(super) pending: i32,
+    /// Which connection has got a session: the peer's port and ours.
+    pub(super) claims: i32,
 }
 
 /// Octets of the name of a session in a SYN.
 pub(super) const SESSION: usize = 10;
-/// Octets of the key of what was answered: the name, the peer's port and ours.
-pub(super) const PENDING: usize = 20;
+/// Octets of a claim.
+pub(super) const CLAIM: usize = 8;
 /// How many places the answers have.
 pub(super) const ANSWERS: u32 = 512;
 
@@ -98,6 +98,8 @@ const IS_COOKIE: i32 = 2;
 /// `BPF_LOAD_HDR_OPT_TCP_SYN`: of the SYN, not of the segment at hand.
 const OF_SYN: i32 = 1;
 const OF_SEGMENT: i32 = 0;
+/// `BPF_NOEXIST`: not in place of another value.
+const ONLY_NEW: i32 = 1;
 
 const FLAG_SYN: i32 = 0x02;
 const FLAG_ACK: i32 = 0x10;
@@ -115,11 +117,10 @@ mod stack {
     pub(super) const FOUND: i16 = -48;
     /// One of the standard kind.
     pub(super) const OTHER: i16 = -96;
-    /// A key of pending answers, which begins with the name of a session.
-    pub(super) const NAME: i16 = -120;
-    pub(super) const NAME_END: i16 = NAME + 10;
-    pub(super) const NAME_REMOTE: i16 = NAME + 12;
-    pub(super) const NAME_LOCAL: i16 = NAME + 16;
+    /// The name of a session.
+    pub(super) const NAME: i16 = -112;
+    /// A claim to it.
+    pub(super) const CLAIM: i16 = -120;
     /// A key of 32 bits.
     pub(super) const KEY: i16 = -128;
     /// An answer as it stands in maps.
@@ -442,7 +443,7 @@ impl Writer<'_> {
 
     /// The answer to the SYN, and then what the event wants.
     fn choose(&mut self) {
-        let [session, choice, copy_choice, answered] = std::array::from_fn(|_| self.a.label());
+        let [session, choice, answered] = std::array::from_fn(|_| self.a.label());
         self.find_either(OF_SYN, self.out);
         // R7 = the place of the first answer; behind the last one as long as there is none.
         self.a.alu(Alu::Move, R7, ANSWERS as i32);
@@ -450,12 +451,11 @@ impl Writer<'_> {
 
         self.a.place(choice);
         self.out_if(R7, When::Equal, ANSWERS as i32);
-        self.a.place(copy_choice);
         self.copy_choice();
         self.a.jump(answered);
 
         self.a.place(session);
-        self.session(answered);
+        self.session(answered, choice);
 
         self.a.place(answered);
         self.answer();
@@ -514,60 +514,49 @@ impl Writer<'_> {
         self.copy((R10, stack::ANSWER + octets), (R0, octets));
     }
 
-    /// The answer to a client that names the session at [`R9`].
-    fn session(&mut self, answered: Label) {
-        let [new, ready, declined, keep, lost] = std::array::from_fn(|_| self.a.label());
+    /// The answer to a client that names the session at [`R9`]; to `declined` if it does not get it.
+    fn session(&mut self, answered: Label, declined: Label) {
+        let [claim, mine] = std::array::from_fn(|_| self.a.label());
         for at in 0..SESSION as i16 {
             self.a.load(Width::Octet, R1, R9, at);
             self.a.store(Width::Octet, R10, stack::NAME + at, R1);
         }
-        self.a.store_number(Width::Octet, R10, stack::NAME_END, 0);
-        self.a
-            .store_number(Width::Octet, R10, stack::NAME_END + 1, 0);
         self.a.load(Width::Word, R1, R6, context::REMOTE_PORT);
-        self.a.store(Width::Word, R10, stack::NAME_REMOTE, R1);
+        self.a.store(Width::Word, R10, stack::CLAIM, R1);
         self.a.load(Width::Word, R1, R6, context::LOCAL_PORT);
-        self.a.store(Width::Word, R10, stack::NAME_LOCAL, R1);
-        self.look_up(self.maps.pending, stack::NAME);
-        self.a.jump_if(R0, When::Equal, 0, new);
-        self.copy_answer();
-        self.a.load(Width::Word, R1, R6, context::OPERATION);
-        self.a
-            .jump_if(R1, When::NotEqual, event::PASSIVE_ESTABLISHED, ready);
-        self.remove(self.maps.pending, stack::NAME);
-        self.a.place(ready);
-        self.a.jump(answered);
-
-        self.a.place(new);
-        self.a.load(Width::Word, R1, R6, context::OPERATION);
-        self.a
-            .jump_if(R1, When::Equal, event::PASSIVE_ESTABLISHED, lost);
-        // Room was made for an answer that is not known any more: the kernel fills it up.
-        self.out_if(R1, When::Equal, event::OPTION_WRITE);
-        self.clear(stack::ANSWER, 6);
+        self.a.store(Width::Word, R10, stack::CLAIM + 4, R1);
         self.look_up(self.maps.sessions, stack::NAME);
         self.a.jump_if(R0, When::Equal, 0, declined);
         self.copy_answer();
+        self.a.load(Width::Word, R1, R6, context::OPERATION);
+        self.a.jump_if(R1, When::Equal, event::OPTION_LENGTH, claim);
+        self.a.place(mine);
+        self.look_up(self.maps.claims, stack::NAME);
+        self.a.jump_if(R0, When::Equal, 0, declined);
+        self.a.load(Width::Double, R1, R0, 0);
+        self.a.load(Width::Double, R2, R10, stack::CLAIM);
+        self.a.jump_if_register(R1, When::NotEqual, R2, declined);
+        self.a.load(Width::Word, R1, R6, context::OPERATION);
+        self.a
+            .jump_if(R1, When::NotEqual, event::PASSIVE_ESTABLISHED, answered);
+        // It is used up.
         self.remove(self.maps.sessions, stack::NAME);
-        // Of several SYNs that name it one gets it.
-        self.a.jump_if(R0, When::Equal, 0, keep);
-        self.clear(stack::ANSWER, 6);
-        self.a.place(declined);
-        self.a.jump_if(R7, When::Equal, ANSWERS as i32, keep);
-        self.copy_choice();
-        self.a.place(keep);
-        self.a.map(R1, self.maps.pending);
-        self.stack_address(R2, stack::NAME);
-        self.stack_address(R3, stack::ANSWER);
-        self.a.alu(Alu::Move, R4, 0);
-        self.a.call(function::MAP_UPDATE);
-        self.out_if(R0, When::NotEqual, 0);
+        self.remove(self.maps.claims, stack::NAME);
         self.a.jump(answered);
 
-        self.a.place(lost);
-        self.storage();
-        self.a.store_number(Width::Octet, R7, record::LOST, 1);
-        self.out();
+        self.a.place(claim);
+        self.a.map(R1, self.maps.claims);
+        self.stack_address(R2, stack::NAME);
+        self.stack_address(R3, stack::CLAIM);
+        self.a.alu(Alu::Move, R4, ONLY_NEW);
+        self.a.call(function::MAP_UPDATE);
+        // Somebody's already: of this connection, if the SYN or its answer is repeated.
+        self.a.jump_if(R0, When::NotEqual, 0, mine);
+        // It may have been taken back since we found it.
+        self.look_up(self.maps.sessions, stack::NAME);
+        self.a.jump_if(R0, When::NotEqual, 0, answered);
+        self.remove(self.maps.claims, stack::NAME);
+        self.a.jump(declined);
     }
 
     /// The answer is known: make room for it, write it, or note it. [`R8`] is the length of the
@@ -624,7 +613,7 @@ mod tests {
             ports: 4,
             answers: 5,
             sessions: 6,
-            pending: 7,
+            claims: 7,
         };
         let code = program(&maps).expect("well made");
         // The limit of kernels before 5.2, and far below what a verifier walks.

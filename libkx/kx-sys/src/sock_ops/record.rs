@@ -22,8 +22,6 @@ pub(super) const SYN_LENGTH: i16 = 2;
 pub(super) const SYN_ACK_LENGTH: i16 = 3;
 /// The same for the third segment. At the opener, what it is to carry.
 pub(super) const THIRD_LENGTH: i16 = 4;
-/// 1 if what we answered is not known any more.
-pub(super) const LOST: i16 = 5;
 /// The opener's `snd_una` when the connection stood.
 pub(super) const UNACKNOWLEDGED: i16 = 8;
 /// The octets of each.
@@ -111,9 +109,6 @@ pub struct Seen {
     pub syn_ack: Option<RawOption>,
     /// That of the segment behind, at the opener what it is to carry.
     pub third: Option<RawOption>,
-    /// We gave an answer to a client that wants to resume, and do not know which any more. The
-    /// connection has to be reset: the peer may take it for encrypted.
-    pub is_answer_lost: bool,
 }
 
 /// What is kept with a socket that will connect.
@@ -156,7 +151,6 @@ pub(super) fn read(record: &[u8; RECORD]) -> Seen {
         syn: option(SYN_LENGTH, SYN),
         syn_ack: option(SYN_ACK_LENGTH, SYN_ACK),
         third: option(THIRD_LENGTH, THIRD),
-        is_answer_lost: octet(LOST) != 0,
     }
 }
 

@@ -14,6 +14,8 @@ const PROGRAM_LOAD: libc::c_int = 5;
 const TYPES_LOAD: libc::c_int = 18;
 const LINK_CREATE: libc::c_int = 28;
 
+/// `BPF_NOEXIST`
+const ONLY_NEW: u64 = 1;
 /// `BPF_PROG_TYPE_SOCK_OPS`
 const PROGRAM_SOCK_OPS: u32 = 13;
 /// `BPF_CGROUP_SOCK_OPS`
@@ -34,8 +36,6 @@ pub(super) enum MapKind {
     Hash = 1,
     /// Places from 0 on.
     Array = 2,
-    /// Keys of any shape; what was not used for the longest time makes room.
-    RecentHash = 9,
     /// Sockets.
     SocketStorage = 24,
 }
@@ -305,9 +305,23 @@ impl Map {
     }
 
     /// Sets the value of `key`.
-    #[allow(unsafe_code)]
     pub(super) fn set(&self, key: &[u8], value: &[u8]) -> io::Result<()> {
+        self.update(key, value, 0)
+    }
+
+    /// Sets the value of a new `key`; false if it is not new.
+    pub(super) fn insert(&self, key: &[u8], value: &[u8]) -> io::Result<bool> {
+        match self.update(key, value, ONLY_NEW) {
+            Ok(()) => Ok(true),
+            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    #[allow(unsafe_code)]
+    fn update(&self, key: &[u8], value: &[u8], flags: u64) -> io::Result<()> {
         let mut attributes = self.element(key, address(value), value.len())?;
+        attributes.flags = flags;
         // SAFETY: the structure of the command; key and value are as long as those of the map.
         unsafe { bpf(MAP_UPDATE, &mut attributes) }.map(drop)
     }
