@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use kx_sys::sock_ops::{RawOption, SockOps, SockOpsError, own_cgroup};
+use kx_sys::sock_ops::{RawOption, SockOps, SockOpsError, open_cgroup, own_cgroup};
 use rustix::fd::AsFd;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -17,9 +17,16 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// How long it waits for what should not.
 const SILENCE: Duration = Duration::from_millis(200);
 
+/// Names the directory of a cgroup to attach to, instead of our own.
+pub(crate) const CGROUP: &str = "KX_SOCK_OPS_CGROUP";
+
 /// The program, attached to our own cgroup; `None` where that is not to be had.
 pub(crate) fn attach() -> Option<SockOps> {
-    let attached = own_cgroup().and_then(|cgroup| SockOps::attach(cgroup.as_fd()));
+    let attached = match std::env::var_os(CGROUP) {
+        Some(path) => open_cgroup(Path::new(&path)),
+        None => own_cgroup(),
+    };
+    let attached = attached.and_then(|cgroup| SockOps::attach(cgroup.as_fd()));
     match attached {
         Ok(sock_ops) => Some(sock_ops),
         Err(
@@ -187,6 +194,8 @@ pub(crate) struct Capture {
 #[derive(Debug, Clone)]
 pub(crate) struct Segment {
     pub(crate) from_server: bool,
+    /// The client's port.
+    pub(crate) client: u16,
     /// Lower six flags: FIN, SYN, RST, PSH, ACK, URG.
     pub(crate) flags: u8,
     /// Its ENO options of either kind.
@@ -252,6 +261,7 @@ fn parse(packet: &[u8], server: u16) -> Option<Segment> {
     }
     Some(Segment {
         from_server: port(0) == server,
+        client: if port(0) == server { port(2) } else { port(0) },
         flags: tcp[13] & 0x3f,
         eno,
         data: tcp.len() - length,

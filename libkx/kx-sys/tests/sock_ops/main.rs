@@ -4,12 +4,13 @@ mod cable;
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use kx_sys::sock_ops::{RawOption, Seen, SessionName, SockOps};
+use kx_sys::sock_ops::{RawOption, Seen, SessionName, SockOps, SockOpsError};
 
-use cable::{Cable, PATIENCE, Segment, attach};
+use cable::{CGROUP, Cable, PATIENCE, Segment, attach};
 
 const SERVER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 99, 0, 2));
 const BARE: [u8; 4] = [253, 4, 0x45, 0x4e];
@@ -440,6 +441,15 @@ fn repeated_answers_are_the_same_and_a_session_stays_with_its_syn() {
     let answers = segments.iter().filter(|it| it.is_syn_ack());
     assert!(answers.clone().count() >= 4);
     assert!(answers.clone().all(|it| it.eno.len() == 1));
+    let port = first.local_addr().expect("address").port();
+    for answer in answers {
+        let expected = if answer.client == port {
+            resumed
+        } else {
+            eno(&[0x21])
+        };
+        assert_eq!(answer.eno, [expected.as_bytes()]);
+    }
     // It can be added again, so nothing is left of it.
     sock_ops.add_session(&name, &resumed).expect("added");
     let client = cable.connect(Some((&sock_ops, &offer)), to);
@@ -551,7 +561,8 @@ fn nothing_is_needed_after_the_beginning() {
                 inheritable: none,
             };
             set_capabilities(None, sets).expect("dropped");
-            assert!(SockOps::attach(listener.as_fd()).is_err());
+            let refused = SockOps::attach(listener.as_fd()).expect_err("not permitted");
+            assert!(matches!(refused, SockOpsError::NotPermitted { .. }));
             sock_ops.offer(&socket, &offer).expect("offered");
             sock_ops
                 .add_session(&session(5), &eno(&[0xa1]))
@@ -564,30 +575,92 @@ fn nothing_is_needed_after_the_beginning() {
     assert_eq!(at_client, seen(offer, eno(&[0x21]), Some(&BARE)));
 }
 
-/// Whether the kernel still has the program with this number.
-fn is_loaded(program: u32) -> bool {
-    // `BPF_PROG_GET_FD_BY_ID`
-    let attributes = [program, 0, 0];
-    // SAFETY: the structure of the command, a number and two words that are zero.
+/// Not a test by itself: what the next one runs in a cgroup of its own.
+#[test]
+fn counted() {
+    if std::env::var_os(CGROUP).is_none() {
+        return;
+    }
+    std::fs::write(
+        Path::new(&std::env::var_os(CGROUP).expect("set")).join("cgroup.procs"),
+        std::process::id().to_string(),
+    )
+    .expect("entered");
+    let (cable, sock_ops) = lab().expect("had before");
+    let _counting = call_bpf(ENABLE_STATISTICS, 0).expect("counting");
+    let number = sock_ops.program_id().expect("a number");
+    let listener = cable.listen(Some(&sock_ops), SERVER);
+    let mut client = cable.connect(Some((&sock_ops, &eno(&[0x21]))), address(&listener));
+    let mut server = accept(&listener);
+    talk(&mut client, &mut server);
+    let before = runs(number);
+    assert!(before > 8, "{before}");
+    for _ in 0..100 {
+        talk(&mut client, &mut server);
+    }
+    assert_eq!(runs(number), before);
+}
+
+/// How often the program was called since it is counted.
+fn runs(program: u32) -> u64 {
+    let descriptor = call_bpf(PROGRAM_BY_ID, program).expect("ours");
+    let path = format!("/proc/self/fdinfo/{}", descriptor.as_raw_fd());
+    let info = std::fs::read_to_string(path).expect("described");
+    let mut lines = info.lines();
+    let runs = lines.find_map(|line| line.strip_prefix("run_cnt:")?.trim().parse().ok());
+    runs.expect("counted")
+}
+
+#[test]
+fn behind_the_handshake_the_program_is_not_called() {
+    let Some(sock_ops) = attach() else { return };
+    drop(sock_ops);
+    let own = kx_sys::sock_ops::own_cgroup().expect("found before");
+    let own = std::fs::read_link(format!("/proc/self/fd/{}", own.as_raw_fd())).expect("a path");
+    let cgroup = own.join(format!("kxbpf-{}", std::process::id()));
+    if let Err(error) = std::fs::create_dir(&cgroup) {
+        return println!("skipped: {}: {error}", cgroup.display());
+    }
+    let child = std::process::Command::new(std::env::current_exe().expect("ourselves"))
+        .args(["--exact", "counted"])
+        .env(CGROUP, &cgroup)
+        .output()
+        .expect("started");
+    std::fs::remove_dir(&cgroup).expect("empty again");
+    let output = String::from_utf8_lossy(&child.stdout);
+    assert!(child.status.success(), "{output}");
+    assert!(output.contains("1 passed"), "{output}");
+}
+
+/// `BPF_PROG_GET_FD_BY_ID`
+const PROGRAM_BY_ID: libc::c_int = 13;
+/// `BPF_ENABLE_STATS`
+const ENABLE_STATISTICS: libc::c_int = 32;
+
+/// A command that takes a number and makes a descriptor.
+fn call_bpf(command: libc::c_int, number: u32) -> Option<OwnedFd> {
+    let attributes = [number, 0, 0];
+    // SAFETY: the structure of these commands: a number, and words that are zero.
     #[allow(unsafe_code)]
     let descriptor = unsafe {
         libc::syscall(
             libc::SYS_bpf,
-            13,
+            command,
             attributes.as_ptr(),
             size_of_val(&attributes),
         )
     };
-    if let Ok(descriptor) = libc::c_int::try_from(descriptor) {
-        if descriptor >= 0 {
-            // SAFETY: the call just made it.
-            #[allow(unsafe_code)]
-            unsafe {
-                libc::close(descriptor)
-            };
-        }
-    }
-    descriptor >= 0
+    let descriptor = libc::c_int::try_from(descriptor)
+        .ok()
+        .filter(|it| *it >= 0)?;
+    // SAFETY: the call just made it.
+    #[allow(unsafe_code)]
+    Some(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+/// Whether the kernel still has the program with this number.
+fn is_loaded(program: u32) -> bool {
+    call_bpf(PROGRAM_BY_ID, program).is_some()
 }
 
 const HOLDER: &str = "KX_SOCK_OPS_HOLDER";
