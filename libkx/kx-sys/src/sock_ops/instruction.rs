@@ -18,6 +18,8 @@ pub(super) enum Register {
     R3 = 3,
     /// Fourth argument.
     R4 = 4,
+    /// Fifth argument.
+    R5 = 5,
     /// Kept by calls, as the three that follow.
     R6 = 6,
     R7 = 7,
