@@ -61,8 +61,6 @@ pub(super) enum When {
     /// Some of the bits are set.
     AnyBit = 0x40,
     NotEqual = 0x50,
-    /// With sign.
-    SignedGreater = 0x60,
     /// Without sign.
     Less = 0xa0,
     /// With sign.
@@ -315,7 +313,7 @@ mod tests {
         let mut a = Assembler::default();
         let (back, ahead) = (a.label(), a.label());
         a.place(back);
-        a.jump_if(Register::R8, When::SignedGreater, -1, ahead);
+        a.jump_if(Register::R8, When::SignedLess, -1, ahead);
         // Two places for one instruction of this kind.
         a.map(Register::R1, 3);
         a.jump_if_register(Register::R1, When::NotEqual, Register::R2, back);
@@ -323,7 +321,7 @@ mod tests {
         a.jump(ahead);
         a.exit();
         let words = words(a);
-        assert_eq!(words[0], [0x65, 8, 3, 0, 0xff, 0xff, 0xff, 0xff]);
+        assert_eq!(words[0], [0xc5, 8, 3, 0, 0xff, 0xff, 0xff, 0xff]);
         assert_eq!(words[3], [0x5d, 0x21, 0xfc, 0xff, 0, 0, 0, 0]);
         assert_eq!(words[4], [0x05, 0, 0xff, 0xff, 0, 0, 0, 0]);
     }

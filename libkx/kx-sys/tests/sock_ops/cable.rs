@@ -7,6 +7,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use kx_sys::raw_socket::RawSocket;
 use kx_sys::sock_ops::{RawOption, SockOps, SockOpsError, open_cgroup, own_cgroup};
 use rustix::fd::AsFd;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType};
@@ -153,6 +154,16 @@ impl Cable {
         socket.into()
     }
 
+    /// A socket for segments of our own making, at the client's end.
+    pub(crate) fn client_raw(&self) -> RawSocket {
+        Cable::within(&self.a, || RawSocket::open(0)).expect("raw socket")
+    }
+
+    /// The same at the server's.
+    pub(crate) fn server_raw(&self) -> RawSocket {
+        Cable::within(&self.b, || RawSocket::open(0)).expect("raw socket")
+    }
+
     /// Begins to listen at the cable.
     pub(crate) fn capture(&self) -> Capture {
         let socket = Cable::within(&self.b, || {
@@ -196,6 +207,8 @@ pub(crate) struct Segment {
     pub(crate) from_server: bool,
     /// The client's port.
     pub(crate) client: u16,
+    /// Its number.
+    pub(crate) number: u32,
     /// Lower six flags: FIN, SYN, RST, PSH, ACK, URG.
     pub(crate) flags: u8,
     /// Its ENO options of either kind.
@@ -215,6 +228,21 @@ impl Segment {
 }
 
 impl Capture {
+    /// The next one of this kind that crosses the cable with this server.
+    pub(crate) fn next(&self, server: SocketAddr, want: fn(&Segment) -> bool) -> Segment {
+        let mut packet = vec![0; 1 << 17];
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE {
+            let received =
+                rustix::net::recv(&self.socket, packet.as_mut_slice(), RecvFlags::empty());
+            let length = received.map_or(0, |(length, _)| length);
+            if let Some(segment) = parse(&packet[..length], server.port()).filter(want) {
+                return segment;
+            }
+        }
+        panic!("it does not come");
+    }
+
     /// What crossed the cable with this server, until it is silent.
     pub(crate) fn segments(&self, server: SocketAddr) -> Vec<Segment> {
         let mut out = Vec::new();
@@ -251,7 +279,10 @@ fn parse(packet: &[u8], server: u16) -> Option<Segment> {
             0 => break,
             1 => options = rest,
             _ => {
-                let (option, others) = options.split_at(usize::from(rest[0]));
+                let length = rest.first().copied().map_or(0, usize::from);
+                let Some((option, others)) = options.split_at_checked(length.max(2)) else {
+                    break;
+                };
                 if *kind == 69 || *kind == 253 && option[2..].starts_with(&[0x45, 0x4e]) {
                     eno.push(option.to_vec());
                 }
@@ -262,6 +293,7 @@ fn parse(packet: &[u8], server: u16) -> Option<Segment> {
     Some(Segment {
         from_server: port(0) == server,
         client: if port(0) == server { port(2) } else { port(0) },
+        number: u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]),
         flags: tcp[13] & 0x3f,
         eno,
         data: tcp.len() - length,

@@ -1,6 +1,6 @@
 //! The program at the end that is connected to.
 
-use super::super::instruction::{Alu, Label, Register, When, Width};
+use super::super::instruction::{Alu, Label, When, Width};
 use super::super::record;
 use super::Register::{R0, R1, R2, R3, R4, R6, R7, R8, R9, R10};
 use super::find::Of;

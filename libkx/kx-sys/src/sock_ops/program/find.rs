@@ -52,17 +52,14 @@ impl Writer<'_> {
         let [standard, found] = std::array::from_fn(|_| self.a.label());
         self.find(EXPERIMENT, stack::FOUND, of);
         self.a.alu_register(Alu::Move, R8, R0);
-        self.find(STANDARD, stack::OTHER, of);
-        self.a.jump_if(R8, When::SignedLess, 1, standard);
-        // Both: RFC 8547 section 4.6 has none then.
-        self.a.jump_if(R0, When::SignedGreater, 0, none);
         self.a.alu(Alu::Move, R9, 0);
+        self.a.jump_if(R8, When::SignedLess, 1, standard);
         self.a.jump(found);
         self.a.place(standard);
-        self.a.jump_if(R0, When::SignedLess, 1, none);
+        self.find(STANDARD, stack::FOUND, of);
         self.a.alu_register(Alu::Move, R8, R0);
         self.a.alu(Alu::Move, R9, STANDARD_BASE);
-        self.copy((R10, stack::FOUND), (R10, stack::OTHER));
+        self.a.jump_if(R8, When::SignedLess, 1, none);
         self.a.place(found);
         self.a.jump_if(R8, When::Greater, OPTION, none);
         self.only_one(of, none);

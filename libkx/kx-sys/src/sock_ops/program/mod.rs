@@ -109,9 +109,9 @@ const WORDS: i16 = 5;
 
 /// Places on the stack.
 mod stack {
-    /// An option of the experimental kind that was found; later, whichever it is.
+    /// The option that was found.
     pub(super) const FOUND: i16 = -48;
-    /// One of the standard kind.
+    /// That of the third segment.
     pub(super) const OTHER: i16 = -96;
     /// The name of a session.
     pub(super) const NAME: i16 = -112;
