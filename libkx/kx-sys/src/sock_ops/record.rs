@@ -22,8 +22,10 @@ pub(super) const SYN_LENGTH: i16 = 2;
 pub(super) const SYN_ACK_LENGTH: i16 = 3;
 /// The same for the third segment. At the opener, what it is to carry.
 pub(super) const THIRD_LENGTH: i16 = 4;
-/// The opener's `snd_una` when the connection stood.
-pub(super) const UNACKNOWLEDGED: i16 = 8;
+/// The number behind our SYN, in the machine's order.
+pub(super) const OURS: i16 = 8;
+/// The number behind the peer's.
+pub(super) const THEIRS: i16 = 12;
 /// The octets of each.
 pub(super) const OFFER: i16 = 16;
 pub(super) const SYN: i16 = 56;
@@ -109,6 +111,9 @@ pub struct Seen {
     pub syn_ack: Option<RawOption>,
     /// That of the segment behind, at the opener what it is to carry.
     pub third: Option<RawOption>,
+    /// Sequence numbers behind our SYN and behind the peer's, where the streams begin; 0 without an
+    /// answer.
+    pub numbers: (u32, u32),
 }
 
 /// What is kept with a socket that will connect.
@@ -147,10 +152,16 @@ pub(super) fn read(record: &[u8; RECORD]) -> Seen {
         let octets = record.get(at..at.checked_add(length)?)?;
         RawOption::new(octets).ok()
     };
+    let number = |at: i16| {
+        let octets = usize::try_from(at).ok().and_then(|at| record.get(at..));
+        let octets = octets.and_then(|it| it.first_chunk::<4>());
+        octets.map_or(0, |it| u32::from_ne_bytes(*it))
+    };
     Seen {
         syn: option(SYN_LENGTH, SYN),
         syn_ack: option(SYN_ACK_LENGTH, SYN_ACK),
         third: option(THIRD_LENGTH, THIRD),
+        numbers: (number(OURS), number(THEIRS)),
     }
 }
 
@@ -183,6 +194,8 @@ mod tests {
         put(&mut record, SYN_LENGTH, &[3]);
         put(&mut record, SYN, &[69, 3, 0x23]);
         assert_eq!(read(&record).syn, Some(offer));
+        put(&mut record, THEIRS, &7u32.to_ne_bytes());
+        assert_eq!(read(&record).numbers, (0, 7));
         put(&mut record, SYN_LENGTH, &[4]);
         assert_eq!(read(&record).syn, None);
         assert_eq!(listener()[1], LISTENER);

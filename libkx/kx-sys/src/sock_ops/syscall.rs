@@ -338,3 +338,50 @@ impl Map {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_verifier_says_what_is_wrong() {
+        // `exit` without a result.
+        let (error, log) = load_program(&[0x95, 0, 0, 0, 0, 0, 0, 0]).expect_err("no program");
+        if error.raw_os_error() == Some(libc::EPERM) || error.raw_os_error() == Some(libc::ENOSYS) {
+            return println!("skipped: {error}");
+        }
+        assert!(log.contains("R0 !read_ok"), "{log}");
+    }
+
+    #[test]
+    fn keys_and_values_of_other_lengths_are_refused() {
+        let shape = MapShape {
+            kind: MapKind::Hash,
+            key: 4,
+            value: 8,
+            entries: 1,
+            flags: 0,
+        };
+        let map = match Map::new(shape, None) {
+            Ok(map) => map,
+            Err(error) => return println!("skipped: {error}"),
+        };
+        let refused = |result: io::Result<bool>| {
+            result.expect_err("refused").kind() == io::ErrorKind::InvalidInput
+        };
+        assert!(refused(map.insert(&[0; 3], &[0; 8])));
+        assert!(refused(map.insert(&[0; 4], &[0; 9])));
+        assert!(refused(map.get(&[0; 4], &mut [0; 7])));
+        assert!(refused(map.remove(&[0; 5])));
+        let mut value = [0; 8];
+        assert!(!map.get(&[1; 4], &mut value).expect("asked"));
+        assert!(map.insert(&[1; 4], &[9; 8]).expect("new"));
+        assert!(!map.insert(&[1; 4], &[7; 8]).expect("not new"));
+        assert!(map.get(&[1; 4], &mut value).expect("asked"));
+        assert_eq!(value, [9; 8]);
+        let full = map.set(&[2; 4], &[1; 8]).expect_err("no room");
+        assert_eq!(full.raw_os_error(), Some(libc::E2BIG));
+        assert!(map.remove(&[1; 4]).expect("there"));
+        assert!(!map.remove(&[1; 4]).expect("gone"));
+    }
+}

@@ -24,17 +24,21 @@ fn handshake_at(ip: IpAddr, offer: RawOption, answer: RawOption, bare: &[u8]) {
     let listener = cable.listen(Some(&sock_ops), ip);
     let capture = cable.capture();
     let mut client = cable.connect(Some((&sock_ops, &offer)), address(&listener));
-    assert_eq!(
-        sock_ops.seen(&client).expect("looked up"),
-        seen(offer, answer, Some(bare))
-    );
+    assert_eq!(look(&sock_ops, &client), seen(offer, answer, Some(bare)));
     let mut server = accept(&listener);
-    assert_eq!(
-        sock_ops.seen(&server).expect("looked up"),
-        seen(offer, answer, Some(bare))
-    );
+    assert_eq!(look(&sock_ops, &server), seen(offer, answer, Some(bare)));
     talk(&mut client, &mut server);
     let segments = capture.segments(address(&listener));
+    // The streams begin behind the SYNs.
+    let begin = |want: fn(&Segment) -> bool| {
+        let first = segments.iter().find(|it| want(it)).expect("one");
+        first.number.wrapping_add(1)
+    };
+    let (of_client, of_server) = (begin(Segment::is_syn), begin(Segment::is_syn_ack));
+    let numbers = sock_ops.seen(&client).expect("looked up").numbers;
+    assert_eq!(numbers, (of_client, of_server));
+    let numbers = sock_ops.seen(&server).expect("looked up").numbers;
+    assert_eq!(numbers, (of_server, of_client));
     let expected = [
         vec![offer.as_bytes().to_vec()],
         vec![answer.as_bytes().to_vec()],
@@ -79,9 +83,9 @@ fn a_socket_for_ipv6_that_ipv4_comes_to() {
     let offer = naming(&name);
     let client = cable.connect(Some((&sock_ops, &offer)), to);
     let expected = seen(offer, resumed, None);
-    assert_eq!(sock_ops.seen(&client).expect("looked up"), expected);
+    assert_eq!(look(&sock_ops, &client), expected);
     let server = accept(&listener);
-    assert_eq!(sock_ops.seen(&server).expect("looked up"), expected);
+    assert_eq!(look(&sock_ops, &server), expected);
 }
 
 #[test]
@@ -100,8 +104,11 @@ fn the_third_segment_carries_the_option_and_data_together() {
     let mut server = accept(&listener);
     let mut received = [0; 5];
     server.read_exact(&mut received).expect("received");
-    let third = sock_ops.seen(&server).expect("looked up").third;
+    let third = look(&sock_ops, &server).third;
     assert_eq!(third.expect("seen").as_bytes(), BARE);
+    let numbers = sock_ops.seen(&client).expect("looked up").numbers;
+    let at_server = sock_ops.seen(&server).expect("looked up").numbers;
+    assert_eq!(at_server, (numbers.1, numbers.0));
     let segments = capture.segments(address(&listener));
     let third = segments.iter().find(|it| !it.is_syn() && !it.is_syn_ack());
     let third = third.expect("a third segment");
@@ -116,8 +123,8 @@ fn the_clients_first_suboption_that_has_an_answer_is_answered() {
     let listener = cable.listen(Some(&sock_ops), SERVER);
     let answered = |offer: &[u8]| {
         let client = cable.connect(Some((&sock_ops, &eno(offer))), address(&listener));
-        let at_client = sock_ops.seen(&client).expect("looked up").syn_ack;
-        let at_server = sock_ops.seen(accept(&listener)).expect("looked up");
+        let at_client = look(&sock_ops, &client).syn_ack;
+        let at_server = look(&sock_ops, accept(&listener));
         assert_eq!(at_client, at_server.syn_ack);
         assert_eq!(at_server.syn.is_some(), at_server.syn_ack.is_some());
         at_client
@@ -139,9 +146,9 @@ fn the_clients_first_suboption_that_has_an_answer_is_answered() {
     assert_eq!(answered(&full), only(0x21));
     // One more does not fit: the connection is plain.
     let client = cable.connect(Some((&sock_ops, &eno(&[0x21; 17]))), address(&listener));
-    assert_eq!(sock_ops.seen(&client).expect("looked up"), Seen::default());
+    assert_eq!(look(&sock_ops, &client), Seen::default());
     let server = accept(&listener);
-    assert_eq!(sock_ops.seen(&server).expect("looked up"), Seen::default());
+    assert_eq!(look(&sock_ops, &server), Seen::default());
 }
 
 #[test]
@@ -162,7 +169,7 @@ fn two_options_in_a_syn_are_none() {
     let segments = capture.segments(address(&listener));
     assert_eq!(segments.first().expect("a SYN").eno.len(), 2);
     assert!(segments.iter().skip(1).all(|it| it.eno.is_empty()));
-    assert_eq!(sock_ops.seen(&server).expect("looked up"), Seen::default());
+    assert_eq!(look(&sock_ops, &server), Seen::default());
 }
 
 #[test]
@@ -179,8 +186,8 @@ fn peers_without_eno_and_sockets_that_were_not_named_are_left_alone() {
     let mut client = cable.connect(None, address(&knowing));
     let mut server = accept(&knowing);
     talk(&mut client, &mut server);
-    assert_eq!(sock_ops.seen(&client).expect("looked up"), Seen::default());
-    assert_eq!(sock_ops.seen(&server).expect("looked up"), Seen::default());
+    assert_eq!(look(&sock_ops, &client), Seen::default());
+    assert_eq!(look(&sock_ops, &server), Seen::default());
     let segments = capture.segments(address(&knowing));
     assert!(segments.len() > 6 && segments.iter().all(|it| it.eno.is_empty()));
     // A plain server: one offer, and nothing behind.
@@ -188,9 +195,9 @@ fn peers_without_eno_and_sockets_that_were_not_named_are_left_alone() {
     let mut client = cable.connect(Some((&sock_ops, &offer)), address(&plain));
     let mut server = accept(&plain);
     talk(&mut client, &mut server);
-    let at_client = sock_ops.seen(&client).expect("looked up");
+    let at_client = look(&sock_ops, &client);
     assert_eq!((at_client.syn, at_client.syn_ack), (Some(offer), None));
-    assert_eq!(sock_ops.seen(&server).expect("looked up"), Seen::default());
+    assert_eq!(look(&sock_ops, &server), Seen::default());
     let segments = capture.segments(address(&plain));
     let [syn, syn_ack, behind] = on_the_wire(&segments);
     assert_eq!((syn.len(), syn_ack.len(), behind.len()), (1, 0, 0));
@@ -221,8 +228,8 @@ fn repeated_syns_carry_the_same() {
     });
     let server = accept(&listener);
     let expected = seen(offer, eno(&[0x22]), Some(&BARE));
-    assert_eq!(sock_ops.seen(&client).expect("looked up"), expected);
-    assert_eq!(sock_ops.seen(&server).expect("looked up"), expected);
+    assert_eq!(look(&sock_ops, &client), expected);
+    assert_eq!(look(&sock_ops, &server), expected);
     let segments = capture.segments(to);
     let syns: Vec<&Segment> = segments.iter().filter(|it| it.is_syn()).collect();
     assert!(syns.len() >= 3, "{}", syns.len());
@@ -243,9 +250,9 @@ fn syn_cookies_make_plain_connections() {
         let mut client = cable.connect(Some((&sock_ops, &offer)), address(&listener));
         let mut server = accept(&listener);
         talk(&mut client, &mut server);
-        let at_client = sock_ops.seen(&client).expect("looked up");
+        let at_client = look(&sock_ops, &client);
         assert_eq!((at_client.syn, at_client.syn_ack), (Some(offer), None));
-        assert_eq!(sock_ops.seen(&server).expect("looked up"), Seen::default());
+        assert_eq!(look(&sock_ops, &server), Seen::default());
         let [syn, syn_ack, behind] = on_the_wire(&capture.segments(address(&listener)));
         assert_eq!((syn.len(), syn_ack.len(), behind.len()), (1, 0, 0));
     }
@@ -307,8 +314,8 @@ fn a_thousand_connections_each_with_its_own() {
         };
         let client = cable.connect(Some((&sock_ops, &naming(&name))), address(&listener));
         let server = accept(&listener);
-        assert_eq!(sock_ops.seen(&client).expect("looked up"), answer);
-        assert_eq!(sock_ops.seen(&server).expect("looked up"), answer);
+        assert_eq!(look(&sock_ops, &client), answer);
+        assert_eq!(look(&sock_ops, &server), answer);
     }
     assert_eq!(resumed, 500);
     println!("1000 connections in {:?}", begun.elapsed());

@@ -34,7 +34,7 @@ fn nothing_is_needed_after_the_beginning() {
                 .add_session(&session(5), &eno(&[0xa1]))
                 .expect("added");
             rustix::net::connect(&socket, &address(&listener)).expect("connected");
-            sock_ops.seen(&socket).expect("looked up")
+            look(&sock_ops, &socket)
         });
         thread.join().expect("done")
     });

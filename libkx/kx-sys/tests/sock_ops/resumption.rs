@@ -16,8 +16,8 @@ fn a_known_session_is_resumed_once() {
     let mut server = accept(&listener);
     talk(&mut client, &mut server);
     let expected = seen(offer, resumed, None);
-    assert_eq!(sock_ops.seen(&client).expect("looked up"), expected);
-    assert_eq!(sock_ops.seen(&server).expect("looked up"), expected);
+    assert_eq!(look(&sock_ops, &client), expected);
+    assert_eq!(look(&sock_ops, &server), expected);
     // The original has no option on the third segment then.
     let [_, syn_ack, behind] = on_the_wire(&capture.segments(address(&listener)));
     assert_eq!(syn_ack, [resumed.as_bytes()]);
@@ -25,11 +25,8 @@ fn a_known_session_is_resumed_once() {
     // The second time it is a full exchange.
     let client = cable.connect(Some((&sock_ops, &offer)), address(&listener));
     let expected = seen(offer, eno(&[0x21]), Some(&BARE));
-    assert_eq!(sock_ops.seen(&client).expect("looked up"), expected);
-    assert_eq!(
-        sock_ops.seen(accept(&listener)).expect("looked up"),
-        expected
-    );
+    assert_eq!(look(&sock_ops, &client), expected);
+    assert_eq!(look(&sock_ops, accept(&listener)), expected);
     assert!(sock_ops.remove_session(&name).expect("removed"));
     // One that was taken back, and one that can be added again.
     for (add, answer) in [(false, eno(&[0x21])), (true, resumed)] {
@@ -39,7 +36,7 @@ fn a_known_session_is_resumed_once() {
             sock_ops.add_session(&name, &resumed).expect("added");
         }
         let client = cable.connect(Some((&sock_ops, &offer)), address(&listener));
-        let answered = sock_ops.seen(&client).expect("looked up").syn_ack;
+        let answered = look(&sock_ops, &client).syn_ack;
         assert_eq!(answered, Some(answer));
         accept(&listener);
     }
@@ -61,11 +58,8 @@ fn a_session_of_the_standard_is_answered_with_its_octets() {
     let client = cable.connect(Some((&sock_ops, &offer)), address(&listener));
     // There the third segment has one in any case.
     let expected = seen(offer, answer, Some(&[69, 2]));
-    assert_eq!(sock_ops.seen(&client).expect("looked up"), expected);
-    assert_eq!(
-        sock_ops.seen(accept(&listener)).expect("looked up"),
-        expected
-    );
+    assert_eq!(look(&sock_ops, &client), expected);
+    assert_eq!(look(&sock_ops, accept(&listener)), expected);
 }
 
 #[test]
@@ -92,7 +86,7 @@ fn repeated_answers_are_the_same_and_a_session_stays_with_its_syn() {
         let joined = (first.join(), second.join());
         (joined.0.expect("connected"), joined.1.expect("connected"))
     });
-    let expected = |client: &TcpStream| sock_ops.seen(client).expect("looked up");
+    let expected = |client: &TcpStream| look(&sock_ops, client);
     assert_eq!(expected(&first), seen(offer, resumed, None));
     let declined = seen(offer, eno(&[0x21]), Some(&BARE));
     assert_eq!(expected(&second), declined);
@@ -103,7 +97,7 @@ fn repeated_answers_are_the_same_and_a_session_stays_with_its_syn() {
             .into_iter()
             .find(|it| it.local_addr().ok() == Some(peer));
         let client = client.expect("one of the two");
-        let at_server = sock_ops.seen(&server).expect("looked up");
+        let at_server = look(&sock_ops, &server);
         assert_eq!(at_server, expected(client));
     }
     let segments = capture.segments(to);

@@ -146,6 +146,7 @@ impl Writer<'_> {
         self.a.jump_if(R1, When::Equal, event::OPTION_WRITE, write);
 
         self.storage();
+        self.note_numbers();
         self.a.store(Width::Octet, R7, record::SYN_LENGTH, R8);
         self.copy((R7, record::SYN), (R10, stack::FOUND));
         self.a.store(Width::Octet, R7, record::SYN_ACK_LENGTH, R9);

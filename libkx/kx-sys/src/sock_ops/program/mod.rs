@@ -67,6 +67,7 @@ mod context {
     pub(super) const LOCAL_PORT: i16 = 68;
     pub(super) const IS_FULL_SOCKET: i16 = 72;
     pub(super) const CALLBACKS: i16 = 84;
+    pub(super) const RCV_NXT: i16 = 100;
     pub(super) const SND_UNA: i16 = 108;
     pub(super) const DATA_SEGMENTS_IN: i16 = 144;
     pub(super) const SOCKET: i16 = 184;
@@ -263,6 +264,17 @@ impl Writer<'_> {
         self.a.map(R1, map);
         self.stack_address(R2, at);
         self.a.call(function::MAP_DELETE);
+    }
+
+    /// Notes in [`R7`] where the streams begin, as long as nothing was received behind the SYNs.
+    fn note_numbers(&mut self) {
+        for (field, place) in [
+            (context::SND_UNA, record::OURS),
+            (context::RCV_NXT, record::THEIRS),
+        ] {
+            self.a.load(Width::Word, R1, R6, field);
+            self.a.store(Width::Word, R7, place, R1);
+        }
     }
 
     /// Makes room for [`R2`] octets.

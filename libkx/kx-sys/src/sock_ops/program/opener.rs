@@ -26,8 +26,7 @@ impl Writer<'_> {
         self.a.jump_if_register(R1, When::NotEqual, R2, plain);
         self.a.store(Width::Octet, R7, record::SYN_ACK_LENGTH, R8);
         self.copy((R7, record::SYN_ACK), (R10, stack::FOUND));
-        self.a.load(Width::Word, R1, R6, context::SND_UNA);
-        self.a.store(Width::Word, R7, record::UNACKNOWLEDGED, R1);
+        self.note_numbers();
         let octet = |this: &mut Self, offset: i16, octet: u8| {
             this.a
                 .store_number(Width::Octet, R7, offset, i32::from(octet));
@@ -92,7 +91,7 @@ impl Writer<'_> {
         self.a.load(Width::Word, R1, R6, context::DATA_SEGMENTS_IN);
         self.a.jump_if(R1, When::NotEqual, 0, stop);
         self.a.load(Width::Word, R1, R6, context::SND_UNA);
-        self.a.load(Width::Word, R3, R7, record::UNACKNOWLEDGED);
+        self.a.load(Width::Word, R3, R7, record::OURS);
         self.a.jump_if_register(R1, When::NotEqual, R3, stop);
         self.reserve();
         self.out();
