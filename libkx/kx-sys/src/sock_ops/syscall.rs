@@ -112,6 +112,8 @@ struct TypesLoad {
     size: u32,
     log_size: u32,
     log_level: u32,
+    /// The kernel looks at what the compiler would leave here.
+    unused: u32,
 }
 
 #[repr(C)]

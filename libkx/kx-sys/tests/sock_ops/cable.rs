@@ -38,7 +38,7 @@ pub(crate) fn attach() -> Option<SockOps> {
             println!("skipped: {error}");
             None
         }
-        Err(error) => panic!("{error:?}"),
+        Err(error) => panic!("{error}"),
     }
 }
 

@@ -286,7 +286,8 @@ impl Writer<'_> {
 
     /// Writes the option of [`R3`] octets, or out.
     fn store_from(&mut self, from: (Register, i16)) {
-        self.out_if(R3, When::Equal, 0);
+        // Older verifiers learn no bound from "not equal".
+        self.out_if(R3, When::Less, 1);
         self.out_if(R3, When::Greater, OPTION);
         self.a.alu_register(Alu::Move, R1, R6);
         self.a.alu_register(Alu::Move, R2, from.0);
