@@ -13,8 +13,8 @@
 //! when the descriptor of its link is closed, so also when its owner dies. What it was to write is then not
 //! written, also not in SYNs that are repeated.
 //!
-//! Program and maps are written by [`instruction`] and this module; nothing is compiled and no library
-//! is needed.
+//! The program is written here, instruction by instruction; nothing is compiled and no library is
+//! needed.
 
 mod cgroup;
 mod error;
@@ -217,7 +217,8 @@ impl SockOps {
     }
 
     /// A SYN with an option of `answer`'s kind (253 with the identifier 454E, or 69) in which `suboption` is the
-    /// first that there is an answer to gets `answer`. Without it such SYNs are answered no more.
+    /// first that there is an answer to gets `answer`. As a rule 20 octets are left beside the options of the
+    /// kernel; an answer that does not fit is left out though [`Seen`] has it.
     ///
     /// # Errors
     /// The system's; `InvalidInput` for an answer of another kind.
@@ -267,7 +268,7 @@ impl SockOps {
     }
 
     /// What the options of this connection were, which stands or was accepted. Nothing, if the socket has
-    /// nothing to do with us or the peer has no ENO.
+    /// nothing to do with us; without an answer, no more than the SYN's at the opener.
     ///
     /// # Errors
     /// The system's.

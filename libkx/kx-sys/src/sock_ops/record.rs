@@ -109,7 +109,9 @@ pub struct Seen {
     pub syn: Option<RawOption>,
     /// The SYN-ACK's, the other way round.
     pub syn_ack: Option<RawOption>,
-    /// That of the segment behind, at the opener what it is to carry.
+    /// That of the segment behind, at the opener what it is to carry. Where none came to the other end
+    /// the peer does not know of our answer and the connection is plain, unless the answer resumes a
+    /// session in the original's dialect, where none is sent.
     pub third: Option<RawOption>,
     /// Sequence numbers behind our SYN and behind the peer's, where the streams begin; 0 without an
     /// answer.

@@ -118,3 +118,28 @@ fn repeated_answers_are_the_same_and_a_session_stays_with_its_syn() {
     let client = cable.connect(Some((&sock_ops, &offer)), to);
     assert_eq!(expected(&client).syn_ack, Some(resumed));
 }
+
+#[test]
+fn a_session_of_a_connection_that_never_comes_can_be_dropped() {
+    let Some((cable, sock_ops)) = lab() else {
+        return;
+    };
+    let listener = cable.listen(Some(&sock_ops), SERVER);
+    let (name, resumed) = (session(6), eno(&[0xa1]));
+    sock_ops.add_session(&name, &resumed).expect("added");
+    cable.at_server("ip neigh replace 10.99.0.1 lladdr 02:00:00:00:00:77 dev wire");
+    let capture = cable.capture();
+    let socket = cable.client_socket(SERVER);
+    sock_ops.offer(&socket, &naming(&name)).expect("offered");
+    rustix::io::ioctl_fionbio(&socket, true).expect("set");
+    let begun = rustix::net::connect(&socket, &address(&listener));
+    assert_eq!(begun, Err(rustix::io::Errno::INPROGRESS));
+    let answer = capture.next(address(&listener), Segment::is_syn_ack);
+    assert_eq!(answer.eno, [resumed.as_bytes()]);
+    drop(socket);
+    assert!(!sock_ops.remove_session(&name).expect("asked"));
+    sock_ops.drop_session(&name).expect("dropped");
+    // As if it had never been.
+    sock_ops.add_session(&name, &resumed).expect("added");
+    assert!(sock_ops.remove_session(&name).expect("removed"));
+}
