@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use kx_sys::raw_socket::RawSocket;
 use kx_sys::sock_ops::{RawOption, SockOps, SockOpsError, open_cgroup, own_cgroup};
 use rustix::fd::AsFd;
+use rustix::net::sockopt::{self, Timeout};
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
@@ -172,11 +173,9 @@ impl Cable {
             rustix::net::socket_with(AddressFamily::PACKET, SocketType::DGRAM, flags, all)
         });
         let socket = socket.expect("captured");
-        let timeout = Some(SILENCE);
-        let kind = rustix::net::sockopt::Timeout::Recv;
-        rustix::net::sockopt::set_socket_timeout(&socket, kind, timeout).expect("timeout");
+        sockopt::set_socket_timeout(&socket, Timeout::Recv, Some(SILENCE)).expect("timeout");
         let room = 8 << 20;
-        rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, room).expect("room");
+        sockopt::set_socket_recv_buffer_size_force(&socket, room).expect("room");
         Capture { socket }
     }
 }
@@ -194,7 +193,13 @@ fn stream(ip: IpAddr) -> OwnedFd {
         IpAddr::V6(_) => AddressFamily::INET6,
     };
     let flags = SocketFlags::CLOEXEC;
-    rustix::net::socket_with(family, SocketType::STREAM, flags, None).expect("socket")
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None);
+    let socket = socket.expect("socket");
+    // Accepting and connecting end, too.
+    for kind in [Timeout::Recv, Timeout::Send] {
+        sockopt::set_socket_timeout(&socket, kind, Some(PATIENCE)).expect("timeout");
+    }
+    socket
 }
 
 pub(crate) struct Capture {
