@@ -176,7 +176,13 @@ fn note<T>(way: &Way, what: &str, result: io::Result<T>) -> Option<T> {
 }
 
 /// Measures a way once; a laboratory for each part, so that nothing is left over from the last.
-pub(crate) fn measure(way: &Way, amounts: Amounts, only: Option<&str>, first: bool) -> Figures {
+pub(crate) fn measure(
+    way: &Way,
+    settings: Settings,
+    amounts: Amounts,
+    only: Option<&str>,
+    first: bool,
+) -> Figures {
     let wanted = |part: &str| only.is_none_or(|only| only == part);
     let mut figures = Figures {
         bulk_gbit: f64::NAN,
@@ -189,19 +195,19 @@ pub(crate) fn measure(way: &Way, amounts: Amounts, only: Option<&str>, first: bo
         idle: f64::NAN,
     };
     if wanted("bulk") {
-        bulk(way, amounts, &mut figures);
+        bulk(way, settings, amounts, &mut figures);
     }
     if wanted("full") {
-        figures.full = phase(way, amounts, &["-c"]);
+        figures.full = phase(way, settings, amounts, &["-c"]);
     }
     // Without a daemon there is no difference.
     figures.resumed = figures.full;
     if matches!(way, Way::Daemon(..)) && wanted("resumed") {
-        figures.resumed = phase(way, amounts, &[]);
+        figures.resumed = phase(way, settings, amounts, &[]);
     }
     // What does not end takes long: the original has one chance.
     if wanted("lossy") && (first || !way.is_original()) {
-        let lab = Lab::new(Settings::default());
+        let lab = Lab::new(settings);
         let _between = Between::start(way, &lab, &[]);
         lab.lose(LOSS);
         if let Some(took) = note(way, "under loss", load::lossy(&lab)) {
@@ -209,13 +215,13 @@ pub(crate) fn measure(way: &Way, amounts: Amounts, only: Option<&str>, first: bo
         }
     }
     if matches!(way, Way::Daemon(..)) && first && wanted("idle") {
-        figures.idle = idle(way, amounts).unwrap_or(f64::NAN);
+        figures.idle = idle(way, settings, amounts).unwrap_or(f64::NAN);
     }
     figures
 }
 
-fn bulk(way: &Way, amounts: Amounts, figures: &mut Figures) {
-    let lab = Lab::new(Settings::default());
+fn bulk(way: &Way, settings: Settings, amounts: Amounts, figures: &mut Figures) {
+    let lab = Lab::new(settings);
     let between = Between::start(way, &lab, &[]);
     let (before, daemons_before) = (own_cpu(), between.cpu());
     let Some(bulk) = note(way, "bulk", load::bulk(&lab, amounts.bulk)) else {
@@ -237,13 +243,13 @@ fn bulk(way: &Way, amounts: Amounts, figures: &mut Figures) {
     figures.bulk_daemon_cpu = daemons / gigabytes;
 }
 
-fn phase(way: &Way, amounts: Amounts, options: &[&str]) -> Phase {
+fn phase(way: &Way, settings: Settings, amounts: Amounts, options: &[&str]) -> Phase {
     let most = match way.is_original() {
         true => ORIGINAL_LASTS,
         false => usize::MAX,
     };
     let run = |clients| -> Option<(Short, Duration)> {
-        let lab = Lab::new(Settings::default());
+        let lab = Lab::new(settings);
         let between = Between::start(way, &lab, options);
         // The first connection is nobody's measure: ARP, page faults, the first session.
         note(way, "warming up", load::short(&lab, 1, amounts.short, 5))?;
@@ -269,8 +275,8 @@ fn phase(way: &Way, amounts: Amounts, options: &[&str]) -> Phase {
 }
 
 /// Memory of both daemons, halved, per silent connection.
-fn idle(way: &Way, amounts: Amounts) -> Option<f64> {
-    let lab = Lab::new(Settings::default());
+fn idle(way: &Way, settings: Settings, amounts: Amounts) -> Option<f64> {
+    let lab = Lab::new(settings);
     let between = Between::start(way, &lab, &["-c"]);
     let Between::Daemons(daemons) = &between else {
         return None;

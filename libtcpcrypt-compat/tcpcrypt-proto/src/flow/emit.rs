@@ -18,7 +18,8 @@ pub(super) struct Resend {
 /// Ranges that wait at once. There is one per packet, and they are taken after each packet.
 const MAX_RESENDS: usize = 16;
 
-/// Octets of plaintext in one packet for the local TCP. More would need pages in a row from the kernel.
+/// Octets of plaintext in one packet for the local TCP, unless it comes in a longer one. More would need pages
+/// in a row from the kernel.
 pub(super) const MAX_DELIVERY: i64 = 16 * 1024;
 
 impl Flow {
@@ -94,7 +95,7 @@ impl Flow {
         if !self.inbound.has_more() {
             return false;
         }
-        let delivery = self.deliver();
+        let delivery = self.deliver(MAX_DELIVERY);
         let mut fresh = self.fresh(Direction::In, self.inbound.plain.seq(delivery.from));
         fresh.flags |= Flags::PSH | delivery.fin;
         let mut slices = [[].as_slice(); MAX_SLICES];

@@ -25,6 +25,8 @@ impl Flow {
         let window = self.bounded(packet.window(), self.options.remote_window_scale);
         let window_changed = window != self.latest_in.window;
         self.latest_in.window = window;
+        self.segment_size
+            .saw_window(window, self.options.remote_window_scale);
         self.latest_in.timestamps = self.timestamps_of(packet);
 
         let fin = packet.flags().has(Flags::FIN);
@@ -46,7 +48,9 @@ impl Flow {
         };
         self.follow_form();
         if self.inbound.has_more() {
-            let delivery = self.deliver();
+            // What came in so long a packet goes on in it.
+            let room = i64::try_from(packet.payload().len()).unwrap_or(0);
+            let delivery = self.deliver(room.max(MAX_DELIVERY));
             return self.replace_by(packet, ack.ack, delivery, out);
         }
         match taken {
@@ -59,11 +63,11 @@ impl Flow {
         }
     }
 
-    /// The next plaintext for the local TCP; from here on it counts as handed over.
-    pub(super) fn deliver(&mut self) -> Delivery {
+    /// The next plaintext for the local TCP, at most `room` octets; from here on it counts as handed over.
+    pub(super) fn deliver(&mut self, room: i64) -> Delivery {
         let from = self.inbound.delivered;
         let opened = self.inbound.opened();
-        let to = opened.min(from.saturating_add(MAX_DELIVERY));
+        let to = opened.min(from.saturating_add(room));
         self.inbound.delivered = to;
         let mut fin = Flags::default();
         // The FIN must not overtake anything (rule 8).

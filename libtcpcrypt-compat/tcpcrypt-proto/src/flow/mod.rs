@@ -17,6 +17,7 @@ mod outgoing;
 mod record_map;
 mod runs;
 mod sack;
+mod super_packet;
 mod timers;
 mod tombstone;
 mod window;
@@ -31,6 +32,7 @@ use closing::Peer;
 use emit::Resend;
 use inbound::Inbound;
 use outbound::Outbound;
+use super_packet::SegmentSize;
 use timers::Timers;
 
 pub use tombstone::Tombstone;
@@ -61,6 +63,9 @@ pub struct FlowOptions {
     pub timestamps: bool,
     /// Octets of the longest IP packet on the path.
     pub mtu: u16,
+    /// The longest segment of the local TCP, its TCP options counted in: the smaller one of the MSS that it
+    /// announced and that it was shown. Into such segments the kernel cuts its super-packets.
+    pub segment: Option<u16>,
     /// The window scale that the local TCP announced, if both did (RFC 7323). Without it the bound on what is
     /// held for the peer is a constant.
     pub local_window_scale: Option<u8>,
@@ -77,6 +82,7 @@ impl FlowOptions {
             sack: false,
             timestamps: false,
             mtu: 1500,
+            segment: None,
             local_window_scale: None,
             remote_window_scale: None,
         }
@@ -175,6 +181,7 @@ pub struct Flow {
     /// Resets to be sent, first onto the wire, then to the local TCP.
     resets_due: u8,
     reset: bool,
+    segment_size: SegmentSize,
     timers: Timers,
 }
 
@@ -212,6 +219,7 @@ impl Flow {
             nudge_due: false,
             resets_due: 0,
             reset: false,
+            segment_size: SegmentSize::new(options.segment),
             timers: Timers::new(now),
         }
     }
@@ -312,6 +320,12 @@ impl Flow {
     #[must_use]
     pub fn authenticated_once(&self) -> bool {
         self.inbound.authenticated
+    }
+
+    /// Octets of the longest IP packet on the path. No segment of the local TCP is longer, so what replaces a
+    /// super-packet is two at least if it is.
+    pub(crate) fn mtu(&self) -> u16 {
+        self.options.mtu
     }
 
     /// Octets of memory held beside the flow itself and the cipher contexts.

@@ -120,6 +120,65 @@ fn loss_costs_time_but_not_much() {
     }
 }
 
+/// Both kernels hand out super-packets and get such: the wire sees one record per segment all the same, and
+/// nothing is sent twice on a clean network.
+#[test]
+fn super_packets_become_one_record_per_segment() {
+    for (seed, sack) in [(1, true), (2, false)] {
+        let host = || {
+            ours().set(|s| {
+                s.super_packets = true;
+                s.sack = sack;
+            })
+        };
+        let network = Network {
+            merge: 0.95,
+            ..Network::clean()
+        };
+        let mut lab = Lab::new(seed).client(host()).server(host());
+        lab.set_network(network);
+        let conn = lab.connect();
+        let (up, down) = (text(1, 1_000_000), text(2, 1_000_000));
+        exchange(&mut lab, conn, &up, &down, seconds(20));
+        assert_nothing_shown(&lab);
+        assert!(lab.super_packets > 50, "{}", lab.super_packets);
+        for (_, stream) in lab.tap.streams() {
+            let sent: u64 = stream.segments.iter().map(|(from, to)| to - from).sum();
+            assert_eq!(sent, stream.octets.len() as u64, "sent twice");
+        }
+        for side in SIDES {
+            assert_eq!(lab.kernel(side).refusals, 0);
+            let again = lab.socket(conn, side).map(|s| s.send.retransmitted);
+            assert_eq!(again, Some(0), "{side:?}");
+        }
+    }
+}
+
+/// Under loss they cost no more than segments do.
+#[test]
+fn super_packets_under_loss() {
+    for loss in [0.005, 0.02] {
+        let mut sums = [Duration::ZERO; 2];
+        for seed in 0..10 {
+            let lab = |super_packets, host: fn() -> Host| {
+                let make = || host().set(|s| s.super_packets = super_packets);
+                let network = Network {
+                    merge: 0.5,
+                    ..Network::lossy(loss)
+                };
+                Lab::new(seed)
+                    .client(make())
+                    .server(make())
+                    .network(network)
+            };
+            sums[0] += time_for_a_megabyte(lab(false, Host::plain), false);
+            sums[1] += time_for_a_megabyte(lab(true, ours), true);
+        }
+        println!("loss {loss}: plain, encrypted in super-packets {sums:?}");
+        assert!(sums[1] < 2 * sums[0], "loss {loss}: {sums:?}");
+    }
+}
+
 /// Numbers go through 2^32 in both spaces, at different octets.
 #[test]
 fn numbers_wrap() {
@@ -189,7 +248,7 @@ fn damaged_packets_are_lost_packets() {
 }
 
 prop_compose! {
-    fn host()(sack in prop::bool::weighted(0.7), timestamps: bool, resegment: bool,
+    fn host()(super_packets: bool, sack in prop::bool::weighted(0.7), timestamps: bool, resegment: bool,
         scale in prop::option::of(0..9_u8), mss in 300..=1460_u16, octet: bool,
         buffer in 3000..200_000_usize,
         isn in prop_oneof![Just(None), (0xffff_0000..=u32::MAX).prop_map(Some)]) -> Host {
@@ -197,6 +256,7 @@ prop_compose! {
             s.sack = sack;
             s.timestamps = timestamps;
             s.resegment = resegment;
+            s.super_packets = super_packets;
             s.window_scale = scale;
             s.mss = mss;
             s.receive_buffer = buffer;

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 use tcpcrypt_control::{Datagram, Header, OptionName, wide};
 use tcpcrypt_proto::config::Config;
 use tcpcrypt_proto::endpoint::{ClientId, Endpoint};
-use tcpcrypt_proto::packet::{FourTuple, View};
+use tcpcrypt_proto::packet::{Checksum, FourTuple, Notes, View};
 use tcpcrypt_proto::verdict::{Direction, Verdict};
 
 use super::family::{address, scoped};
 use super::front::{Front, Nothing, endpoint};
 use super::kernel::{End, Kernel, Settings, Socket, State, checksums_are_right};
 use super::network::{Network, merged};
+use super::offload::{Burst, bursts, cut, without_checksum};
 use super::rng::Rng;
 use super::tap::{Seen, Tap};
 
@@ -103,6 +104,8 @@ pub(crate) struct Lab {
     pub(crate) tap: Tap,
     next_port: u16,
     at_once: u32,
+    /// Super-packets that were replaced on their way out.
+    pub(crate) super_packets: u64,
     /// The longest packet that the links carry.
     pub(crate) mtu: usize,
 }
@@ -131,6 +134,7 @@ impl Lab {
             tap: Tap::default(),
             next_port: 40_000,
             at_once: 0,
+            super_packets: 0,
             mtu: 1500,
         }
     }
@@ -479,7 +483,21 @@ impl Lab {
         let instant = self.instant();
         for round in 0.. {
             assert!(round < 10_000, "a machine talks to itself");
-            let packets = self.machines[side.index()].kernel.take_packets();
+            let kernel = &mut self.machines[side.index()].kernel;
+            let packets = kernel.take_packets();
+            if kernel.settings.super_packets {
+                let done = packets.is_empty();
+                let bursts = bursts(packets, |view| kernel.segment_size(view));
+                for burst in bursts {
+                    self.push_burst(side, burst);
+                    self.own_packets(side);
+                }
+                self.own_packets(side);
+                if done {
+                    break;
+                }
+                continue;
+            }
             for packet in &packets {
                 let mut out = Vec::new();
                 let front = &mut self.machines[side.index()].front;
@@ -493,6 +511,30 @@ impl Lab {
             if packets.is_empty() {
                 break;
             }
+        }
+    }
+
+    /// Segments that leave together, behind which the device does its work.
+    fn push_burst(&mut self, side: Side, burst: Burst) {
+        let instant = self.instant();
+        let notes = Notes {
+            checksum: Checksum::Missing,
+            is_super: burst.size.is_some(),
+            ..Notes::default()
+        };
+        let packet = without_checksum(&burst.packet);
+        let mut out = Vec::new();
+        let front = &mut self.machines[side.index()].front;
+        let verdict = front.noted(instant, Direction::Out, &packet, notes, &mut out);
+        let segments = match (judged(verdict, &packet, out), verdict, burst.size) {
+            (None, ..) => Vec::new(),
+            (Some(_), Verdict::Accept, _) => burst.segments,
+            (Some(packet), _, None) => vec![packet],
+            (Some(packet), _, Some(size)) => cut(&packet, size),
+        };
+        self.super_packets += u64::from(burst.size.is_some() && verdict == Verdict::Replace);
+        for segment in segments {
+            self.wire(side, segment);
         }
     }
 
@@ -525,9 +567,22 @@ impl Lab {
             return;
         }
         let mut out = Vec::new();
-        let verdict = machine
-            .front
-            .packet(instant, Direction::In, packet, &mut out);
+        let verdict = if machine.kernel.settings.super_packets && packet.len() > self.mtu {
+            // The card has put it together from segments that it found right.
+            let notes = Notes {
+                checksum: Checksum::Missing,
+                is_super: true,
+                ..Notes::default()
+            };
+            let packet = without_checksum(packet);
+            machine
+                .front
+                .noted(instant, Direction::In, &packet, notes, &mut out)
+        } else {
+            machine
+                .front
+                .packet(instant, Direction::In, packet, &mut out)
+        };
         if let Some(packet) = judged(verdict, packet, out) {
             machine.kernel.packet(now, &packet);
         }

@@ -20,6 +20,7 @@ pub(crate) mod front;
 pub(crate) mod kernel;
 mod lab;
 pub(crate) mod network;
+pub(crate) mod offload;
 pub(crate) mod rng;
 mod tap;
 
