@@ -35,7 +35,9 @@ impl Flow {
                 // It would be one duplicate too many.
                 return Step::Drop;
             }
-            let mut rewrite = self.rewrite_in(packet, ack.ack);
+            let place = self.inbound.wire.place(packet.seq(), self.inbound.received);
+            let in_order = place <= self.inbound.received;
+            let mut rewrite = self.rewrite_in(packet, ack.ack, in_order);
             rewrite.seq = self.empty_seq_in(packet);
             rewrite.write(&[], out);
             return Step::Replace;
@@ -56,7 +58,7 @@ impl Flow {
         match taken {
             Taken::Next => self.replace_incomplete(packet, ack, window_changed, out),
             Taken::Early => self.replace_by_nudge(packet, ack.ack, out),
-            Taken::Old => match self.repeat(place, packet.payload().len(), fin) {
+            Taken::Old => match self.repetition(place, packet.payload().len(), fin) {
                 Some(delivery) => self.replace_by(packet, ack.ack, delivery, out),
                 None => self.replace_by_nudge(packet, ack.ack, out),
             },
@@ -79,9 +81,10 @@ impl Flow {
     }
 
     /// Plaintext once more that the local TCP has not acknowledged, of a segment that came once more.
-    fn repeat(&self, place: i64, len: usize, fin: bool) -> Option<Delivery> {
+    fn repetition(&self, place: i64, len: usize, fin: bool) -> Option<Delivery> {
         let inbound = &self.inbound;
         let end = place.saturating_add_unsigned(len as u64);
+        let room = end.saturating_sub(place).max(MAX_DELIVERY);
         let from = inbound
             .map
             .at_or_before_wire(place)
@@ -90,7 +93,7 @@ impl Flow {
         let to = inbound.map.at_or_after_wire(end).plain;
         let to = to
             .min(inbound.delivered)
-            .min(from.saturating_add(MAX_DELIVERY));
+            .min(from.saturating_add(room));
         let fin = if fin && inbound.fin_delivered && to == inbound.delivered {
             Flags::FIN
         } else {
@@ -108,7 +111,7 @@ impl Flow {
         window_changed: bool,
         out: &mut Vec<u8>,
     ) -> Step {
-        let mut rewrite = self.rewrite_in(packet, ack.ack);
+        let mut rewrite = self.rewrite_in(packet, ack.ack, true);
         let tells_sack = options::find(rewrite.options.as_slice(), options::SACK).is_some();
         // A record without data is never acknowledged for the data's sake.
         if !self.inbound.runs.is_empty() || !self.inbound.is_incomplete() || tells_sack {
@@ -131,7 +134,7 @@ impl Flow {
         delivery: Delivery,
         out: &mut Vec<u8>,
     ) -> Step {
-        let mut rewrite = self.rewrite_in(packet, ack);
+        let mut rewrite = self.rewrite_in(packet, ack, true);
         rewrite.flags = rewrite.flags.without(Flags::FIN) | delivery.fin;
         rewrite.seq = self.inbound.plain.seq(delivery.from);
         if let Some(pointer) = self.urgent_at(delivery.from) {
@@ -156,9 +159,10 @@ impl Flow {
         ack: Seq,
         out: &mut Vec<u8>,
     ) -> Step {
-        let mut rewrite = self.rewrite_in(packet, ack);
+        let mut rewrite = self.rewrite_in(packet, ack, false);
         if packet.flags().has(Flags::SYN) {
             rewrite.options = timestamps(self.timestamps_of(packet));
+            self.stamp(packet, false, &mut rewrite.options);
         }
         rewrite.flags = Flags::ACK;
         rewrite.seq = self.inbound.nudge_seq();
@@ -166,14 +170,16 @@ impl Flow {
         Step::Replace
     }
 
-    /// The packet with what is the same whatever it carries. Only a record says what is urgent.
-    fn rewrite_in<'v>(&self, packet: &View<'v>, ack: Seq) -> Rewrite<'v> {
+    /// The packet with what is the same whatever it carries. Only a record says what is urgent. `in_order` if what
+    /// it carries is new because of it, or as old as the packet.
+    fn rewrite_in<'v>(&mut self, packet: &View<'v>, ack: Seq, in_order: bool) -> Rewrite<'v> {
         let mut rewrite = Rewrite::of(packet);
         rewrite.ack = ack;
         rewrite.window = self.latest_in.window;
         rewrite.flags = rewrite.flags.without(Flags::URG);
         rewrite.urgent = 0;
         rewrite.options = self.options_in(packet);
+        self.stamp(packet, in_order, &mut rewrite.options);
         rewrite
     }
 

@@ -9,6 +9,7 @@ mod acks;
 mod byte_store;
 mod closing;
 mod emit;
+mod gap;
 mod inbound;
 mod incoming;
 mod line;
@@ -17,6 +18,7 @@ mod outgoing;
 mod record_map;
 mod runs;
 mod sack;
+mod stamps;
 mod super_packet;
 mod timers;
 mod tombstone;
@@ -30,8 +32,10 @@ use crate::packet::{Direction, Flags, FourTuple, Seq, View, options};
 
 use closing::Peer;
 use emit::Resend;
+use gap::Gap;
 use inbound::Inbound;
 use outbound::Outbound;
+use stamps::Stamps;
 use super_packet::SegmentSize;
 use timers::Timers;
 
@@ -182,6 +186,10 @@ pub struct Flow {
     resets_due: u8,
     reset: bool,
     segment_size: SegmentSize,
+    stamps: Stamps,
+    gap: Option<Gap>,
+    /// Plaintext, from one place to another, that the local TCP is given once more.
+    repeating: Option<(i64, i64)>,
     timers: Timers,
 }
 
@@ -220,6 +228,9 @@ impl Flow {
             resets_due: 0,
             reset: false,
             segment_size: SegmentSize::new(options.segment),
+            stamps: Stamps::default(),
+            gap: None,
+            repeating: None,
             timers: Timers::new(now),
         }
     }
@@ -244,7 +255,9 @@ impl Flow {
         if let Some(scale) = self.options.local_window_scale {
             self.inbound.window = Some(i64::from(packet.window()) << scale.min(14));
         }
-        self.outgoing_segment(packet, out)
+        let step = self.outgoing_segment(packet, out);
+        self.look_for_gap(now, packet);
+        step
     }
 
     /// Translates a packet from the wire. With [`Step::Replace`] the whole IP packet for the local TCP was
@@ -275,7 +288,9 @@ impl Flow {
     pub fn poll_timeout(&self) -> Option<Instant> {
         // While there is another timer it is sooner.
         let given_up = || self.timers.given_up_at().filter(|_| self.out.is_awaited());
-        self.timers.next().or_else(given_up)
+        let gap = self.gap.as_ref().and_then(Gap::due);
+        let next = self.timers.next().into_iter().chain(gap).min();
+        next.or_else(given_up)
     }
 
     /// Whether the local TCP must have given up the connection: it has not repeated what the peer still has to
@@ -295,6 +310,7 @@ impl Flow {
         if self.timers.incomplete_is_due(now, incomplete) {
             self.nudge_due = true;
         }
+        self.fill_gap(now);
         if self.timers.rest_is_due(now) {
             self.out.rest();
             self.inbound.rest();

@@ -108,6 +108,17 @@ pub(crate) struct Lab {
     pub(crate) super_packets: u64,
     /// The longest packet that the links carry.
     pub(crate) mtu: usize,
+    /// What happens to the packets that daemons make for their own kernels.
+    pub(crate) loopback: Loopback,
+    looped: BTreeMap<(Duration, u64), (Side, Vec<u8>)>,
+}
+
+/// The way of a packet from a daemon to its own kernel, beside the one that the queue's packets take.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Loopback {
+    pub(crate) loss: f64,
+    /// Packets of the queue overtake it meanwhile.
+    pub(crate) delay: Duration,
 }
 
 impl Lab {
@@ -136,6 +147,8 @@ impl Lab {
             at_once: 0,
             super_packets: 0,
             mtu: 1500,
+            loopback: Loopback::default(),
+            looped: BTreeMap::new(),
         }
     }
 
@@ -443,13 +456,14 @@ impl Lab {
     }
 
     fn next_event(&self) -> Option<Duration> {
-        let arrival = self.events.keys().next().map(|(at, _)| *at);
+        let arrivals = [&self.events, &self.looped].map(|events| events.keys().next());
+        let arrivals = arrivals.into_iter().flatten().map(|(at, _)| Some(*at));
         let timers = self.machines.iter().flat_map(|machine| {
             let front = machine.front.deadline();
             let front = front.map(|at| at.saturating_duration_since(self.begin));
             [machine.kernel.next_timer(), front]
         });
-        let next = timers.chain([arrival]).flatten().min()?;
+        let next = timers.chain(arrivals).flatten().min()?;
         Some(next.max(self.now))
     }
 
@@ -472,6 +486,14 @@ impl Lab {
             }
             let (side, packet) = entry.remove();
             self.arrive(side, &packet);
+            self.push_out(side);
+        }
+        while let Some(entry) = self.looped.first_entry() {
+            if entry.key().0 > now {
+                break;
+            }
+            let (side, packet) = entry.remove();
+            self.kernel(side).packet(now, &packet);
             self.push_out(side);
         }
     }
@@ -550,12 +572,24 @@ impl Lab {
             assert!(is_whole(&out), "a packet of the daemon's own: {out:02x?}");
             match direction {
                 Direction::Out => self.wire(side, out),
-                Direction::In => {
-                    let now = self.now;
-                    self.kernel(side).packet(now, &out);
-                }
+                Direction::In => self.loop_back(side, out),
             }
         }
+    }
+
+    fn loop_back(&mut self, side: Side, packet: Vec<u8>) {
+        let Loopback { loss, delay } = self.loopback;
+        if loss > 0.0 && self.rng.chance(loss) {
+            return;
+        }
+        if delay.is_zero() {
+            let now = self.now;
+            self.kernel(side).packet(now, &packet);
+            return;
+        }
+        self.count += 1;
+        let at = (self.now + delay, self.count);
+        self.looped.insert(at, (side, packet));
     }
 
     fn arrive(&mut self, side: Side, packet: &[u8]) {
