@@ -302,8 +302,15 @@ fn rules_left(host: &Host) -> String {
 /// With two marks (`-x`) and the rules that our script makes for them, a connection that turned out to be
 /// plain costs nothing more, and others are encrypted.
 fn plain_connections_leave(name: &str, kind: &str, ipv6: bool) {
+    for offload in [Offload::Off, Offload::Nic, Offload::On] {
+        plain_connections_leave_with(name, kind, ipv6, offload);
+    }
+}
+
+fn plain_connections_leave_with(name: &str, kind: &str, ipv6: bool, offload: Offload) {
     let settings = Settings {
         ipv6,
+        offload,
         ..Settings::default()
     };
     case(name, settings, |lab, pair| {

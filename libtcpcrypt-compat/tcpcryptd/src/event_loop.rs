@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use kx_sys::companion::Companion;
 use kx_sys::conntrack::LiberalTracking;
-use kx_sys::nfqueue::{Batch, Message, Messages, Queue, Verdicts};
+use kx_sys::nfqueue::{Batch, Losses, Message, Messages, Queue, Statistics, Verdicts};
 use kx_sys::signals::{Signals, number};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tcpcrypt_proto::endpoint::{ClientId, Endpoint};
@@ -36,6 +36,8 @@ const FAREWELL_STEP: Duration = Duration::from_millis(20);
 pub struct Parts {
     /// Where packets come from.
     pub queue: Queue,
+    /// What the kernel counts about it, if that can be read.
+    pub statistics: Option<Statistics>,
     /// How they are judged.
     pub divert: Divert,
     /// Where packets go to that we make.
@@ -205,10 +207,12 @@ impl Daemon {
                 break;
             }
             let now = Instant::now();
+            let mut had_super = false;
             for datagram in self.batch.datagrams() {
                 for message in Messages::new(datagram) {
                     match message {
                         Ok(Message::Packet(packet)) => {
+                            had_super |= packet.super_packet;
                             let parts = &mut self.parts;
                             self.verdicts.decide(packet.id, |out| {
                                 let endpoint = &mut parts.endpoint;
@@ -220,13 +224,20 @@ impl Daemon {
                         Err(error) => log.event(now, DEBUG, error),
                     }
                 }
-                if self.verdicts.is_full() {
+                // What follows a super-packet must come before the next.
+                let follows = had_super && self.parts.endpoint.has_packets();
+                if self.verdicts.is_full() || follows {
                     send(&self.parts.queue, &mut self.verdicts, &mut self.send_errors);
+                }
+                if follows {
+                    let parts = &mut self.parts;
+                    let table = parts.divert.table.as_mut();
+                    parts.injector.drain(now, &mut parts.endpoint, table);
                 }
             }
             send(&self.parts.queue, &mut self.verdicts, &mut self.send_errors);
             self.inject(now);
-            if received < self.batch.slots() {
+            if !self.batch.is_full() {
                 break;
             }
         }
@@ -331,6 +342,20 @@ impl fmt::Display for Daemon {
             self.send_errors,
             self.verdicts.refused_replacements(),
         )?;
+        let losses = match &self.parts.statistics {
+            Some(statistics) => statistics.losses().ok().flatten(),
+            None => None,
+        };
+        if let Some(Losses {
+            queue_full,
+            buffer_full,
+        }) = losses
+        {
+            writeln!(
+                formatter,
+                "Lost by the kernel: {queue_full} for a full queue, {buffer_full} for a full buffer",
+            )?;
+        }
         let stats = self.parts.endpoint.stats();
         writeln!(
             formatter,

@@ -205,7 +205,12 @@ fn daemon(
     seed: &[u8],
     dropper: Option<Dropper>,
 ) -> Result<(), StartError> {
-    let queue = Queue::open(nfqueue::Settings::new(options.queue_number()))?;
+    let settings = nfqueue::Settings {
+        super_packets: true,
+        ..nfqueue::Settings::new(options.queue_number())
+    };
+    let queue = Queue::open(settings)?;
+    let statistics = nfqueue::Statistics::open(options.queue_number()).ok();
     log.say(
         DEFAULT,
         format_args!(
@@ -265,6 +270,7 @@ fn daemon(
     }
     let mut daemon = Daemon::new(Parts {
         queue,
+        statistics,
         divert,
         guard,
         injector,

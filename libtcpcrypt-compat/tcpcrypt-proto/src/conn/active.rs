@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::eno::{Answer, EnoOption, Offer, Tep};
 use crate::event::Line;
-use crate::flow::Numbers;
+use crate::flow::{FlowOptions, Numbers};
 use crate::legacy::init::{MAX_LEN, Message};
 use crate::legacy::keys::Session;
 use crate::packet::{Direction, Flags, FourTuple, Fresh, Rewrite, Seq, View};
@@ -260,7 +260,7 @@ impl Active {
         let peer = Syn::of(view);
         let (ours, theirs) = (self.syn.isn + 1, peer.isn + 1);
         let agreed = Agreed {
-            options: segment::flow_options(cx.config, self.tuple, &self.syn, &peer),
+            options: self.flow_options(cx, &peer),
             numbers: Numbers {
                 out_plain: ours,
                 out_wire: ours,
@@ -280,6 +280,11 @@ impl Active {
             }
             Err(line) => Move::failed(line),
         }
+    }
+
+    fn flow_options(&self, cx: &Context<'_>, peer: &Syn) -> FlowOptions {
+        let shown = self.syn.bounded_mtu(cx.config.mtu);
+        segment::flow_options(cx.config, self.tuple, &self.syn, peer, shown)
     }
 
     fn application(&self, answer: &EnoOption) -> u8 {
@@ -409,7 +414,7 @@ impl Active {
         let (ours, theirs) = (self.syn.isn + 1, exchange.syn.isn + 1);
         let init2_len = u32::try_from(init2.len()).unwrap_or(0);
         let agreed = Agreed {
-            options: segment::flow_options(cx.config, self.tuple, &self.syn, &exchange.syn),
+            options: self.flow_options(cx, &exchange.syn),
             numbers: Numbers {
                 out_plain: ours,
                 out_wire: ours + exchange.init1_len(),

@@ -396,7 +396,13 @@ impl Passive {
         };
         let application = u8::from(self.wish.app_aware) | u8::from(self.offer.app_aware()) << 1;
         let agreed = Agreed {
-            options: segment::flow_options(cx.config, self.tuple, &answer.syn, &self.syn),
+            options: segment::flow_options(
+                cx.config,
+                self.tuple,
+                &answer.syn,
+                &self.syn,
+                cx.config.mtu,
+            ),
             numbers,
             peer_isn: self.syn.isn,
             application,

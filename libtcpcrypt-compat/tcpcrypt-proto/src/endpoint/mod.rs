@@ -23,7 +23,7 @@ use crate::conn::{Context, Outbox};
 use crate::eno::Tep;
 use crate::entropy::Entropy;
 use crate::event::{Event, Events, Line};
-use crate::packet::{FourTuple, ParseError, View, ends_of_refused};
+use crate::packet::{FourTuple, Notes, ParseError, View, ends_of_refused};
 use crate::verdict::{Direction, Verdict};
 
 use controls::Controls;
@@ -142,22 +142,26 @@ impl Endpoint {
         packet: &[u8],
         out: &mut Vec<u8>,
     ) -> Verdict {
-        self.handle_packet_on(now, direction, 0, packet, out)
+        self.handle_noted_packet(now, direction, packet, Notes::default(), out)
     }
 
-    /// The same, for a packet seen on the network interface with this index, which tells connections between
-    /// link-local addresses apart. 0 is unknown.
-    pub fn handle_packet_on(
+    /// The same for a packet that the kernel said more of. What replaces a super-packet is one, too, and of at
+    /// least two segments.
+    pub fn handle_noted_packet(
         &mut self,
         now: Instant,
         direction: Direction,
-        interface: u32,
         packet: &[u8],
+        notes: Notes,
         out: &mut Vec<u8>,
     ) -> Verdict {
         self.now = self.now.max(now);
+        let interface = notes.interface;
+        if notes.is_truncated {
+            return self.refused(direction, interface, packet);
+        }
         let view = match View::parse(packet) {
-            Ok(view) => view,
+            Ok(view) => view.with_notes(notes),
             Err(error) => {
                 if is_bad(error) {
                     self.services.events.line(Line::BadPacket);
@@ -170,6 +174,8 @@ impl Endpoint {
         let verdict = self.decide(tuple, direction, &view, out);
         if verdict != Verdict::Replace {
             out.truncate(before);
+        } else if direction == Direction::Out && view.is_super() {
+            return self.kept_whole(&tuple, out, before);
         }
         verdict
     }
@@ -177,6 +183,7 @@ impl Endpoint {
     /// A packet that cannot be worked on. The kernel may well put it together and give it to its TCP, past us: a
     /// fragment over IPv6, which is one still when it comes here. To a connection that is encrypted, or may
     /// become so, that is a stranger's plaintext, so the first fragment goes nowhere, and with it the others.
+    /// Nor may one pass that was too long for the queue.
     fn refused(&self, direction: Direction, interface: u32, packet: &[u8]) -> Verdict {
         let ends = ends_of_refused(packet, direction).map(|ends| ends.on_interface(interface));
         let state = ends.and_then(|ends| self.table.get(&ends));
@@ -184,6 +191,23 @@ impl Endpoint {
             None | Some(State::Unwanted(_)) => Verdict::Accept,
             Some(_) => Verdict::Drop,
         }
+    }
+
+    /// What takes the place of a super-packet is cut into segments, and lost if it is shorter than one. So what
+    /// fits one goes by itself.
+    fn kept_whole(&mut self, tuple: &FourTuple, out: &mut Vec<u8>, before: usize) -> Verdict {
+        let packet = out.get(before..).unwrap_or_default();
+        let mtu = match self.table.get(tuple).map(|connection| &connection.state) {
+            Some(State::Encrypted(established)) => established.flow.mtu(),
+            _ => self.services.config.mtu,
+        };
+        if packet.len() > usize::from(mtu) {
+            return Verdict::Replace;
+        }
+        let outbox = &mut self.services.outbox;
+        outbox.push(Direction::Out, tuple.interface(), packet.to_vec());
+        out.truncate(before);
+        Verdict::Drop
     }
 
     /// Appends the next packet to be sent by ourselves. [`Direction::Out`] is for the wire, [`Direction::In`]
@@ -210,6 +234,12 @@ impl Endpoint {
             self.ready.pop_front();
         }
         None
+    }
+
+    /// Whether there may be something to transmit.
+    #[must_use]
+    pub fn has_packets(&self) -> bool {
+        !self.services.outbox.is_empty() || !self.ready.is_empty()
     }
 
     /// Takes a request of the control socket. What is not one is dropped.

@@ -9,6 +9,7 @@ mod acks;
 mod byte_store;
 mod closing;
 mod emit;
+mod gap;
 mod inbound;
 mod incoming;
 mod line;
@@ -17,6 +18,8 @@ mod outgoing;
 mod record_map;
 mod runs;
 mod sack;
+mod stamps;
+mod super_packet;
 mod timers;
 mod tombstone;
 mod window;
@@ -29,8 +32,11 @@ use crate::packet::{Direction, Flags, FourTuple, Seq, View, options};
 
 use closing::Peer;
 use emit::Resend;
+use gap::Gap;
 use inbound::Inbound;
 use outbound::Outbound;
+use stamps::Stamps;
+use super_packet::SegmentSize;
 use timers::Timers;
 
 pub use tombstone::Tombstone;
@@ -61,6 +67,9 @@ pub struct FlowOptions {
     pub timestamps: bool,
     /// Octets of the longest IP packet on the path.
     pub mtu: u16,
+    /// The longest segment of the local TCP, its TCP options counted in: the smaller one of the MSS that it
+    /// announced and that it was shown. Into such segments the kernel cuts its super-packets.
+    pub segment: Option<u16>,
     /// The window scale that the local TCP announced, if both did (RFC 7323). Without it the bound on what is
     /// held for the peer is a constant.
     pub local_window_scale: Option<u8>,
@@ -77,6 +86,7 @@ impl FlowOptions {
             sack: false,
             timestamps: false,
             mtu: 1500,
+            segment: None,
             local_window_scale: None,
             remote_window_scale: None,
         }
@@ -175,6 +185,11 @@ pub struct Flow {
     /// Resets to be sent, first onto the wire, then to the local TCP.
     resets_due: u8,
     reset: bool,
+    segment_size: SegmentSize,
+    stamps: Stamps,
+    gap: Option<Gap>,
+    /// Plaintext, from one place to another, that the local TCP is given once more.
+    repeating: Option<(i64, i64)>,
     timers: Timers,
 }
 
@@ -212,6 +227,10 @@ impl Flow {
             nudge_due: false,
             resets_due: 0,
             reset: false,
+            segment_size: SegmentSize::new(options.segment),
+            stamps: Stamps::default(),
+            gap: None,
+            repeating: None,
             timers: Timers::new(now),
         }
     }
@@ -236,7 +255,9 @@ impl Flow {
         if let Some(scale) = self.options.local_window_scale {
             self.inbound.window = Some(i64::from(packet.window()) << scale.min(14));
         }
-        self.outgoing_segment(packet, out)
+        let step = self.outgoing_segment(packet, out);
+        self.look_for_gap(now, packet);
+        step
     }
 
     /// Translates a packet from the wire. With [`Step::Replace`] the whole IP packet for the local TCP was
@@ -267,7 +288,9 @@ impl Flow {
     pub fn poll_timeout(&self) -> Option<Instant> {
         // While there is another timer it is sooner.
         let given_up = || self.timers.given_up_at().filter(|_| self.out.is_awaited());
-        self.timers.next().or_else(given_up)
+        let gap = self.gap.as_ref().and_then(Gap::due);
+        let next = self.timers.next().into_iter().chain(gap).min();
+        next.or_else(given_up)
     }
 
     /// Whether the local TCP must have given up the connection: it has not repeated what the peer still has to
@@ -287,6 +310,7 @@ impl Flow {
         if self.timers.incomplete_is_due(now, incomplete) {
             self.nudge_due = true;
         }
+        self.fill_gap(now);
         if self.timers.rest_is_due(now) {
             self.out.rest();
             self.inbound.rest();
@@ -312,6 +336,12 @@ impl Flow {
     #[must_use]
     pub fn authenticated_once(&self) -> bool {
         self.inbound.authenticated
+    }
+
+    /// Octets of the longest IP packet on the path. No segment of the local TCP is longer, so what replaces a
+    /// super-packet is two at least if it is.
+    pub(crate) fn mtu(&self) -> u16 {
+        self.options.mtu
     }
 
     /// Octets of memory held beside the flow itself and the cipher contexts.

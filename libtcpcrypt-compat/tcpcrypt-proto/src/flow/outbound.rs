@@ -95,6 +95,20 @@ impl Outbound {
         (end, self.records.slices(start, end.wire, slices))
     }
 
+    /// The octets from one place on the wire to another. Says how many slices were filled in; `None` if they do
+    /// not hold all of it.
+    pub(super) fn octets<'a>(
+        &'a self,
+        from: i64,
+        to: i64,
+        slices: &mut [&'a [u8]; MAX_SLICES],
+    ) -> Option<usize> {
+        let used = self.records.slices(from, to, slices);
+        let held = slices.iter().take(used).map(|slice| slice.len() as u64);
+        let end = from.saturating_add_unsigned(held.sum());
+        (end == to).then_some(used)
+    }
+
     /// The peer has everything up to `border`.
     pub(super) fn acknowledge(&mut self, border: Border) {
         self.map.release(border);

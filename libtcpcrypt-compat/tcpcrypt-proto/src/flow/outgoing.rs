@@ -6,6 +6,7 @@ use crate::packet::{Flags, Rewrite, View};
 use super::byte_store::MAX_SLICES;
 use super::emit::Resend;
 use super::outbound::data_per_record;
+use super::super_packet::Cut;
 use super::{Flow, Step};
 
 impl Flow {
@@ -23,6 +24,7 @@ impl Flow {
         }
         rewrite.options = self.options_out(packet, 0);
 
+        let cut = self.cut(packet);
         let next = self.out.map.end().plain;
         let from = self.out.plain.place(packet.seq(), next);
         let mut to = from.saturating_add_unsigned(packet.payload().len() as u64);
@@ -32,7 +34,7 @@ impl Flow {
             return Step::Drop;
         }
         if to > next {
-            if let Err(error) = self.seal_new(packet, &rewrite, next.saturating_sub(from)) {
+            if let Err(error) = self.seal_new(packet, &rewrite, cut, next.saturating_sub(from)) {
                 return Step::Failed(error.into());
             }
             let end = self.out.map.end().plain;
@@ -46,7 +48,7 @@ impl Flow {
         if fin {
             self.out.fin = Some(to);
         }
-        self.send_records(rewrite, from, to, fin, out)
+        self.send_records(rewrite, cut, (from, to), fin, out)
     }
 
     /// Makes records of what a packet brings beyond `known` octets.
@@ -54,6 +56,7 @@ impl Flow {
         &mut self,
         packet: &View<'_>,
         rewrite: &Rewrite<'_>,
+        cut: Cut,
         known: i64,
     ) -> Result<(), record::RecordError> {
         let known = usize::try_from(known).unwrap_or(0);
@@ -63,8 +66,12 @@ impl Flow {
             fin: packet.flags().has(Flags::FIN),
             urgent: super::outbound::urgent_from(urgent, known),
         };
-        let headers = rewrite.length(0);
-        let room = data_per_record(self.options.mtu, headers, flags);
+        let room = match cut {
+            Cut::At(segment) => usize::from(segment).saturating_sub(flags.overhead()).max(1),
+            Cut::Nowhere | Cut::Unknown => {
+                data_per_record(self.options.mtu, rewrite.length(0), flags)
+            }
+        };
         self.out.seal(new, room, flags)
     }
 
@@ -72,8 +79,8 @@ impl Flow {
     fn send_records(
         &mut self,
         mut rewrite: Rewrite<'_>,
-        from: i64,
-        to: i64,
+        cut: Cut,
+        (from, to): (i64, i64),
         fin: bool,
         out: &mut Vec<u8>,
     ) -> Step {
@@ -98,6 +105,14 @@ impl Flow {
         }
         let first = self.out.map.at_or_before_plain(from);
         let last = self.out.map.at_or_after_plain(to);
+        if cut != Cut::Nowhere {
+            let all = Resend {
+                from: first.wire,
+                to: last.wire,
+                flags: end_flags(fin),
+            };
+            return self.send_row(rewrite, cut, all, out);
+        }
         let mut slices = [[].as_slice(); MAX_SLICES];
         let (end, used) = self.out.record(first.wire, &mut slices);
         rewrite.seq = self.out.wire.seq(first.wire);

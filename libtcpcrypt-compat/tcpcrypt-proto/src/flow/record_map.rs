@@ -86,6 +86,25 @@ impl RecordMap {
         self.ends.get(before).copied().unwrap_or(self.end())
     }
 
+    /// How far from `from`, the beginning of a record, up to `to` records go that can stand in one super-packet
+    /// which is cut every `segment` octets: all of that length but the last, which may be shorter, and together
+    /// at most `room` octets.
+    pub(super) fn row(&self, from: i64, to: i64, segment: i64, room: i64) -> i64 {
+        let mut row = from;
+        let before = self.ends.partition_point(|end| end.wire <= from);
+        for end in self.ends.range(before..) {
+            let length = end.wire.saturating_sub(row);
+            if end.wire > to || end.wire.saturating_sub(from) > room || length > segment {
+                break;
+            }
+            row = end.wire;
+            if length < segment {
+                break;
+            }
+        }
+        row
+    }
+
     /// Forgets the records that end at or before `border`, which must be one of this map.
     pub(super) fn release(&mut self, border: Border) {
         let gone = self.ends.partition_point(|end| end.wire <= border.wire);
@@ -143,6 +162,24 @@ mod tests {
         assert_eq!(map.at_or_before_wire(5), border(101, 141));
         map.release(border(151, 213));
         assert_eq!(map.end(), border(151, 213));
+    }
+
+    #[test]
+    fn rows_of_records_for_one_super_packet() {
+        let mut map = RecordMap::new();
+        for plain in [80, 80, 80, 30, 80, 80, 90, 80] {
+            map.push(plain, plain + 20);
+        }
+        let all = i64::MAX;
+        assert_eq!(map.row(0, all, 100, all), 350);
+        assert_eq!(map.row(100, all, 100, all), 350);
+        assert_eq!(map.row(0, 300, 100, all), 300);
+        assert_eq!(map.row(0, all, 100, 299), 200);
+        assert_eq!(map.row(300, all, 100, all), 350);
+        assert_eq!(map.row(350, all, 100, all), 550);
+        assert_eq!(map.row(550, all, 100, all), 550);
+        assert_eq!(map.row(0, all, 90, all), 0);
+        assert_eq!(map.row(660, all, 100, all), 760);
     }
 
     #[test]

@@ -27,7 +27,7 @@ fn closed_windows_open_again() {
                 lab.run(seconds(60));
                 let before = lab.received(conn, Side::Server).len();
                 // The model's window is rounded up to its scale with every segment.
-                let most = buffer + 1000.max(buffer / 20);
+                let most = buffer + 2000.max(buffer / 20);
                 assert!(before <= most, "{before} in {buffer}");
                 // The news of the open window is lost.
                 lab.set_network_from(Side::Server, Network::lossy(1.0));

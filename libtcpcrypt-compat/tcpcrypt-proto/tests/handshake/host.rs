@@ -35,8 +35,13 @@ fn is_ipv6() -> bool {
 }
 
 /// What the local TCP sees of an MSS option that is too large or missing, over Ethernet.
-pub(crate) fn lowered_mss() -> u16 {
-    if is_ipv6() { 1400 } else { 1420 }
+pub(crate) fn lowered_mss(timestamps: bool) -> u16 {
+    match (is_ipv6(), timestamps) {
+        (false, true) => 1433,
+        (false, false) => 1421,
+        (true, true) => 1403,
+        (true, false) => 1400,
+    }
 }
 
 /// A segment, as one end sends it.

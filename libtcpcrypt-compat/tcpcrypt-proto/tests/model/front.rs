@@ -7,6 +7,7 @@ use kx_crypto::random::Unavailable;
 use tcpcrypt_proto::config::Config;
 use tcpcrypt_proto::endpoint::Endpoint;
 use tcpcrypt_proto::entropy::Entropy;
+use tcpcrypt_proto::packet::Notes;
 use tcpcrypt_proto::verdict::{Direction, Verdict};
 
 use super::family::{INTERFACE, interface};
@@ -21,6 +22,17 @@ pub(crate) trait Front {
         packet: &[u8],
         out: &mut Vec<u8>,
     ) -> Verdict;
+    /// A packet that the kernel said more of.
+    fn noted(
+        &mut self,
+        now: Instant,
+        direction: Direction,
+        packet: &[u8],
+        _: Notes,
+        out: &mut Vec<u8>,
+    ) -> Verdict {
+        self.packet(now, direction, packet, out)
+    }
     fn transmit(&mut self, out: &mut Vec<u8>) -> Option<Direction>;
     fn deadline(&self) -> Option<Instant>;
     fn time_out(&mut self, now: Instant);
@@ -56,7 +68,22 @@ impl Front for Endpoint {
         packet: &[u8],
         out: &mut Vec<u8>,
     ) -> Verdict {
-        self.handle_packet_on(now, direction, INTERFACE, packet, out)
+        self.noted(now, direction, packet, Notes::default(), out)
+    }
+
+    fn noted(
+        &mut self,
+        now: Instant,
+        direction: Direction,
+        packet: &[u8],
+        notes: Notes,
+        out: &mut Vec<u8>,
+    ) -> Verdict {
+        let notes = Notes {
+            interface: INTERFACE,
+            ..notes
+        };
+        self.handle_noted_packet(now, direction, packet, notes, out)
     }
 
     fn transmit(&mut self, out: &mut Vec<u8>) -> Option<Direction> {
