@@ -1,8 +1,10 @@
 //! What the peer sends: ciphertext in any cut and order, made into records, opened in order, and kept as
 //! plaintext until the local TCP has acknowledged it.
 
-use crate::legacy::record::{self, OffsetForm, Opener};
+use crate::framing::HEADER_LEN;
+use crate::legacy::record::OffsetForm;
 use crate::packet::Seq;
+use crate::records::Opener;
 
 use super::byte_store::{ByteStore, MAX_SLICES};
 use super::line::Line;
@@ -146,7 +148,7 @@ impl Inbound {
         let mut rest = octets;
         while !rest.is_empty() {
             if self.partial.is_empty() {
-                let whole = record::len(rest)?.filter(|len| *len <= rest.len());
+                let whole = self.opener.len(rest)?.filter(|len| *len <= rest.len());
                 if let Some((record, more)) = whole.and_then(|len| rest.split_at_checked(len)) {
                     self.received = self.received.saturating_add_unsigned(record.len() as u64);
                     self.open(record)?;
@@ -154,13 +156,13 @@ impl Inbound {
                     continue;
                 }
             }
-            let wanted = record::len(&self.partial)?.unwrap_or(record::HEADER_LEN);
+            let wanted = self.opener.len(&self.partial)?.unwrap_or(HEADER_LEN);
             let missing = wanted.saturating_sub(self.partial.len());
             let (part, more) = rest.split_at(missing.min(rest.len()));
             self.partial.extend_from_slice(part);
             self.received = self.received.saturating_add_unsigned(part.len() as u64);
             rest = more;
-            if record::len(&self.partial)? == Some(self.partial.len()) {
+            if self.opener.len(&self.partial)? == Some(self.partial.len()) {
                 let record = std::mem::take(&mut self.partial);
                 self.open(&record)?;
             }

@@ -24,7 +24,9 @@ mod window;
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use crate::legacy::record::{Opener, RecordError, Sealer};
+use crate::eno::EnoOption;
+use crate::framing::RecordError;
+use crate::records::{Dialect, Opener, Sealer};
 use crate::packet::{Direction, Flags, FourTuple, Seq, View, options};
 
 use closing::Peer;
@@ -172,6 +174,8 @@ pub struct Flow {
     true_ack_due: bool,
     /// One octet is to be repeated to the local TCP, so that it acknowledges.
     nudge_due: bool,
+    /// What goes with each segment until the peer has sent one behind its SYN.
+    announced: Option<EnoOption>,
     /// Resets to be sent, first onto the wire, then to the local TCP.
     resets_due: u8,
     reset: bool,
@@ -183,20 +187,24 @@ impl Flow {
     #[must_use]
     pub fn new(
         numbers: Numbers,
-        sealer: Sealer,
-        opener: Opener,
+        sealer: impl Into<Sealer>,
+        opener: impl Into<Opener>,
         options: FlowOptions,
         now: Instant,
     ) -> Self {
+        let sealer = sealer.into();
+        // Nobody who speaks the standard numbers as the original in divert mode does.
+        let ordinary = options.sack || sealer.dialect() == Dialect::Standard;
         Self {
-            out: Outbound::new(&numbers, sealer, !options.sack),
-            inbound: Inbound::new(&numbers, opener),
+            out: Outbound::new(&numbers, sealer, !ordinary),
+            inbound: Inbound::new(&numbers, opener.into()),
             options,
-            peer: if options.sack {
+            peer: if ordinary {
                 Peer::Ordinary
             } else {
                 Peer::Unknown
             },
+            announced: None,
             latest_out: Latest {
                 ack: numbers.in_wire,
                 ..Latest::default()
@@ -214,6 +222,12 @@ impl Flow {
             reset: false,
             timers: Timers::new(now),
         }
+    }
+
+    /// Has each segment for the wire carry the option until the peer has sent a segment behind its SYN (RFC 8547
+    /// section 4.6).
+    pub(crate) fn announce(&mut self, option: EnoOption) {
+        self.announced = Some(option);
     }
 
     /// Translates a packet of the local TCP. With [`Step::Replace`] the whole IP packet for the wire was
@@ -255,6 +269,7 @@ impl Flow {
         if !flags.has(Flags::ACK) {
             return Step::Drop;
         }
+        self.announced = None;
         let step = self.incoming_segment(packet, out);
         if self.inbound.is_incomplete() {
             self.timers.incomplete(now, self.inbound.received);

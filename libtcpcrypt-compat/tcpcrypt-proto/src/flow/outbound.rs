@@ -1,6 +1,8 @@
 //! What the local TCP sends: plaintext made into records, each made once and kept until it is acknowledged.
 
-use crate::legacy::record::{self, Flags, OffsetForm, RecordError, Sealer};
+use crate::framing::{self, Flags, RecordError};
+use crate::legacy::record::OffsetForm;
+use crate::records::Sealer;
 
 use super::Numbers;
 use super::byte_store::{ByteStore, MAX_SLICES};
@@ -156,5 +158,5 @@ pub(super) fn data_per_record(mtu: u16, headers: usize, flags: Flags) -> usize {
     usize::from(mtu)
         .saturating_sub(headers)
         .saturating_sub(flags.overhead())
-        .clamp(1, record::MAX_DATA_LEN)
+        .clamp(1, framing::MAX_DATA_LEN)
 }

@@ -1,6 +1,6 @@
 //! A segment of the local TCP on its way to the wire.
 
-use crate::legacy::record;
+use crate::framing::{Flags as RecordFlags, RecordError};
 use crate::packet::{Flags, Rewrite, View};
 
 use super::byte_store::MAX_SLICES;
@@ -17,11 +17,17 @@ impl Flow {
         let fin = packet.flags().has(Flags::FIN);
         if packet.payload().is_empty() && !fin {
             rewrite.options = self.options_out(packet, usize::MAX);
+            if !self.push_announced(&mut rewrite.options) {
+                return Step::Drop;
+            }
             rewrite.seq = self.empty_seq_out(packet);
             rewrite.write(&[], out);
             return Step::Replace;
         }
         rewrite.options = self.options_out(packet, 0);
+        if !self.push_announced(&mut rewrite.options) {
+            return Step::Drop;
+        }
 
         let next = self.out.map.end().plain;
         let from = self.out.plain.place(packet.seq(), next);
@@ -55,11 +61,11 @@ impl Flow {
         packet: &View<'_>,
         rewrite: &Rewrite<'_>,
         known: i64,
-    ) -> Result<(), record::RecordError> {
+    ) -> Result<(), RecordError> {
         let known = usize::try_from(known).unwrap_or(0);
         let new = packet.payload().get(known..).unwrap_or_default();
         let urgent = packet.flags().has(Flags::URG).then(|| packet.urgent());
-        let flags = record::Flags {
+        let flags = RecordFlags {
             fin: packet.flags().has(Flags::FIN),
             urgent: super::outbound::urgent_from(urgent, known),
         };
