@@ -12,3 +12,7 @@ mod passive;
 mod reopened;
 #[path = "handshake/resumed.rs"]
 mod resumed;
+#[path = "handshake/standard.rs"]
+mod standard;
+#[path = "handshake/standard_refused.rs"]
+mod standard_refused;

@@ -12,16 +12,16 @@ use crate::eno::{Answer, EnoOption, Kind, Offer, ResumeId, Tep};
 use crate::event::Line;
 use crate::flow::Numbers;
 use crate::legacy::init::Message;
+use crate::packet::{Direction, Flags, FourTuple, Fresh, Rewrite, Seq, View};
 use crate::records::Dialect;
 use crate::rfc8548::negotiation::{self, settle};
-use crate::packet::{Direction, Flags, FourTuple, Fresh, Rewrite, Seq, View};
 use crate::verdict::Verdict;
 
 use super::exchange::{self, LegacyQuestion, Question, Terms};
 use super::init_timers::{Due, Pace, Repeats};
 use super::reset::Ends;
-use super::segment::{self, Prefix, Syn};
 use super::resume::{self, By, Named};
+use super::segment::{self, Prefix, Syn};
 use super::{Agreed, Context, Keyed, Move, Next, Wish, establish};
 
 /// The machine.
@@ -404,13 +404,7 @@ impl Active {
         }
     }
 
-    fn agreed(
-        &self,
-        cx: &Context<'_>,
-        peer: &Syn,
-        numbers: Numbers,
-        peer_aware: bool,
-    ) -> Agreed {
+    fn agreed(&self, cx: &Context<'_>, peer: &Syn, numbers: Numbers, peer_aware: bool) -> Agreed {
         Agreed {
             options: segment::flow_options(cx.config, self.tuple, &self.syn, peer),
             numbers,

@@ -26,8 +26,8 @@ use std::time::Instant;
 
 use crate::eno::EnoOption;
 use crate::framing::RecordError;
-use crate::records::{Dialect, Opener, Sealer};
 use crate::packet::{Direction, Flags, FourTuple, Seq, View, options};
+use crate::records::{Dialect, Opener, Sealer};
 
 use closing::Peer;
 use emit::Resend;

@@ -7,3 +7,5 @@ mod host;
 mod passive;
 mod reopened;
 mod resumed;
+mod standard;
+mod standard_refused;
