@@ -114,7 +114,9 @@ impl Inbound {
                 place = next;
             }
         }
-        if self.fin == Some(self.received) && !self.partial.is_empty() {
+        // In the standard the last frame says that it is (RFC 8548 section 3.6).
+        let may_end = self.partial.is_empty() && self.opener.may_end();
+        if self.fin == Some(self.received) && !may_end {
             return Err(Failure::Truncated);
         }
         Ok(if self.received > before {
@@ -275,6 +277,10 @@ impl Inbound {
     /// The number of the last octet that the local TCP acknowledged, or of the SYN.
     pub(super) fn nudge_seq(&self) -> Seq {
         self.plain.seq(self.acked.saturating_sub(1))
+    }
+
+    pub(super) fn opener(&self) -> &Opener {
+        &self.opener
     }
 
     pub(super) fn form(&self) -> Option<OffsetForm> {

@@ -9,6 +9,7 @@ mod acks;
 mod byte_store;
 mod closing;
 mod emit;
+mod frames;
 mod inbound;
 mod incoming;
 mod line;
@@ -31,6 +32,7 @@ use crate::records::{Dialect, Opener, Sealer};
 
 use closing::Peer;
 use emit::Resend;
+use frames::Frames;
 use inbound::Inbound;
 use outbound::Outbound;
 use timers::Timers;
@@ -180,6 +182,7 @@ pub struct Flow {
     resets_due: u8,
     reset: bool,
     timers: Timers,
+    frames: Frames,
 }
 
 impl Flow {
@@ -221,6 +224,7 @@ impl Flow {
             resets_due: 0,
             reset: false,
             timers: Timers::new(now),
+            frames: Frames::default(),
         }
     }
 
@@ -250,7 +254,33 @@ impl Flow {
         if let Some(scale) = self.options.local_window_scale {
             self.inbound.window = Some(i64::from(packet.window()) << scale.min(14));
         }
-        self.outgoing_segment(packet, out)
+        self.frames.spoke();
+        if self.is_keep_alive(packet) {
+            self.out.rekey();
+        }
+        let before = out.len();
+        let step = self.outgoing_segment(packet, out);
+        self.then_follow(now, before, step, out)
+    }
+
+    /// Makes the frames that are due behind a packet.
+    fn then_follow(
+        &mut self,
+        now: Instant,
+        before: usize,
+        step: Step,
+        out: &mut Vec<u8>,
+    ) -> Step {
+        if matches!(step, Step::Failed(_)) {
+            return step;
+        }
+        match self.follow_peer(now) {
+            Ok(()) => step,
+            Err(error) => {
+                out.truncate(before);
+                Step::Failed(error.into())
+            }
+        }
     }
 
     /// Translates a packet from the wire. With [`Step::Replace`] the whole IP packet for the local TCP was
@@ -270,7 +300,9 @@ impl Flow {
             return Step::Drop;
         }
         self.announced = None;
+        let before = out.len();
         let step = self.incoming_segment(packet, out);
+        let step = self.then_follow(now, before, step, out);
         if self.inbound.is_incomplete() {
             self.timers.incomplete(now, self.inbound.received);
         }
@@ -282,7 +314,11 @@ impl Flow {
     pub fn poll_timeout(&self) -> Option<Instant> {
         // While there is another timer it is sooner.
         let given_up = || self.timers.given_up_at().filter(|_| self.out.is_awaited());
-        self.timers.next().or_else(given_up)
+        let own = self.timers.next().or_else(given_up);
+        match (own, self.frames.next()) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
     }
 
     /// Whether the local TCP must have given up the connection: it has not repeated what the peer still has to
@@ -307,6 +343,7 @@ impl Flow {
             self.inbound.rest();
             self.resends = VecDeque::new();
         }
+        self.repeat_frames(now);
     }
 
     /// How far the connection is on its way to the end.

@@ -2,7 +2,7 @@
 
 use crate::framing::{self, Flags, RecordError};
 use crate::legacy::record::OffsetForm;
-use crate::records::Sealer;
+use crate::records::{Opener, Sealer};
 
 use super::Numbers;
 use super::byte_store::{ByteStore, MAX_SLICES};
@@ -77,14 +77,44 @@ impl Outbound {
             if self.assumed && offset > LAST_OF_ORIGINAL {
                 self.set_form(OffsetForm::Counted);
             }
-            let sealer = &mut self.sealer;
-            self.records
-                .append(record_len, |out| sealer.seal(offset, flags, part, out))?;
+            self.append_record(offset, flags, part)?;
             self.map.push(part.len(), record_len);
             sealed += part.len();
             rest = more;
         }
         Ok(())
+    }
+
+    pub(super) fn append_record(
+        &mut self,
+        offset: u64,
+        flags: Flags,
+        data: &[u8],
+    ) -> Result<(), RecordError> {
+        let sealer = &mut self.sealer;
+        let len = flags.overhead() + data.len();
+        self.records
+            .append(len, |out| sealer.seal(offset, flags, data, out))
+    }
+
+    /// Goes to the key that the peer went to.
+    pub(super) fn follow(&mut self, opener: &Opener) {
+        self.sealer.follow(opener);
+    }
+
+    /// The next record is to be the first under a new key.
+    pub(super) fn rekey(&mut self) {
+        self.sealer.rekey();
+    }
+
+    /// Whether a record is due, be it empty.
+    pub(super) fn is_record_due(&self) -> bool {
+        self.sealer.is_record_due()
+    }
+
+    /// Whether the stream may end behind the last record.
+    pub(super) fn may_end(&self) -> bool {
+        self.sealer.may_end()
     }
 
     /// The record that begins at `start`: where it ends, and its octets.
@@ -125,9 +155,9 @@ impl Outbound {
         self.sealer.set_form(form);
     }
 
-    /// Whether the peer has not acknowledged everything.
+    /// Whether the peer has not acknowledged everything that the local TCP sent.
     pub(super) fn is_awaited(&self) -> bool {
-        self.map.base() != self.map.end() || (self.fin.is_some() && !self.fin_acked)
+        self.map.base().plain != self.map.end().plain || (self.fin.is_some() && !self.fin_acked)
     }
 
     pub(super) fn rest(&mut self) {

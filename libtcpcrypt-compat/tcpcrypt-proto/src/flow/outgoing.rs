@@ -6,6 +6,7 @@ use crate::packet::{Flags, Rewrite, View};
 use super::byte_store::MAX_SLICES;
 use super::emit::Resend;
 use super::outbound::data_per_record;
+use super::record_map::Border;
 use super::{Flow, Step};
 
 impl Flow {
@@ -29,7 +30,8 @@ impl Flow {
             return Step::Drop;
         }
 
-        let next = self.out.map.end().plain;
+        let before = self.out.map.end();
+        let next = before.plain;
         let from = self.out.plain.place(packet.seq(), next);
         let mut to = from.saturating_add_unsigned(packet.payload().len() as u64);
         // A packet in front of this one was lost before it came here. To give this one its number would leave
@@ -50,9 +52,16 @@ impl Flow {
         let whole = to == from.saturating_add_unsigned(packet.payload().len() as u64);
         let fin = fin && whole && to == self.out.map.end().plain;
         if fin {
+            if let Err(error) = self.out.finish() {
+                return Step::Failed(error.into());
+            }
             self.out.fin = Some(to);
         }
-        self.send_records(rewrite, from, to, fin, out)
+        let first = match from == next && before != self.out.map.end() {
+            true => before,
+            false => self.out.map.first_at_or_before_plain(from),
+        };
+        self.send_records(rewrite, first, from, to, fin, out)
     }
 
     /// Makes records of what a packet brings beyond `known` octets.
@@ -78,6 +87,7 @@ impl Flow {
     fn send_records(
         &mut self,
         mut rewrite: Rewrite<'_>,
+        first: Border,
         from: i64,
         to: i64,
         fin: bool,
@@ -89,7 +99,13 @@ impl Flow {
             Flags(flags.0 & Flags::PSH.0) | fin
         };
         let base = self.out.map.base();
-        if to <= base.plain {
+        let map = &self.out.map;
+        // Behind the last octet of plaintext there may be frames without any.
+        let last = match to >= map.end().plain {
+            true => map.end(),
+            false => map.at_or_after_plain(to),
+        };
+        if to <= base.plain && first.wire >= last.wire {
             // All of it is acknowledged on the wire, which the local TCP does not know, or it is a keep-alive
             // with an octet of data.
             rewrite.flags = flags.without(Flags::FIN | Flags::URG);
@@ -102,8 +118,6 @@ impl Flow {
             rewrite.write(&[], out);
             return Step::Replace;
         }
-        let first = self.out.map.at_or_before_plain(from);
-        let last = self.out.map.at_or_after_plain(to);
         let mut slices = [[].as_slice(); MAX_SLICES];
         let (end, used) = self.out.record(first.wire, &mut slices);
         rewrite.seq = self.out.wire.seq(first.wire);

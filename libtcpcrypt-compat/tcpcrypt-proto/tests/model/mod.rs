@@ -23,6 +23,7 @@ pub(crate) mod network;
 pub(crate) mod rng;
 mod tap;
 
+pub(crate) use family::{eno_kind, is_standard};
 pub(crate) use kernel::{End, Probe, Settings, State};
 pub(crate) use lab::{Conn, Host, Lab, PORT, SIDES, Side};
 pub(crate) use network::{Network, Which};
