@@ -14,5 +14,7 @@ mod reopened;
 mod resumed;
 #[path = "handshake/standard.rs"]
 mod standard;
+#[path = "handshake/standard_data.rs"]
+mod standard_data;
 #[path = "handshake/standard_refused.rs"]
 mod standard_refused;

@@ -59,7 +59,6 @@ impl Frames {
         self.repeated = 0;
         self.at = now.checked_add(INTERVAL);
     }
-
 }
 
 impl Flow {

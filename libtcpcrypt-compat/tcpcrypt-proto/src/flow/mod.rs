@@ -264,13 +264,7 @@ impl Flow {
     }
 
     /// Makes the frames that are due behind a packet.
-    fn then_follow(
-        &mut self,
-        now: Instant,
-        before: usize,
-        step: Step,
-        out: &mut Vec<u8>,
-    ) -> Step {
+    fn then_follow(&mut self, now: Instant, before: usize, step: Step, out: &mut Vec<u8>) -> Step {
         if matches!(step, Step::Failed(_)) {
             return step;
         }

@@ -8,7 +8,6 @@ use crate::promises::{
     seconds, text,
 };
 
-
 fn works_plain(mut lab: Lab) {
     let conn = lab.connect();
     exchange(

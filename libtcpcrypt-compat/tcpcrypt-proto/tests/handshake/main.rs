@@ -8,4 +8,5 @@ mod passive;
 mod reopened;
 mod resumed;
 mod standard;
+mod standard_data;
 mod standard_refused;
