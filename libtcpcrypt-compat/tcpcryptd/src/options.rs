@@ -3,9 +3,14 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
+use tcpcrypt_proto::dialect::{Policy, UnknownPolicy};
+
 use kx_cli::getopt::{Found, Getopt, GetoptError, atoi, strtoul};
 
 use crate::usage;
+
+/// The option of ours.
+const ENO: &[u8] = b"--eno=";
 
 /// How many `-x` there may be, and how many `-T`.
 const MAX_PARAMETERS: usize = 12;
@@ -48,6 +53,8 @@ pub struct Options {
     pub jail_dir: OsString,
     /// `-e`: act as a proxy.
     pub redirect: bool,
+    /// `--eno=`: which dialects are spoken. The original has no such option.
+    pub eno: Policy,
 }
 
 impl Default for Options {
@@ -70,6 +77,7 @@ impl Default for Options {
             jail_user: usage::JAIL_USER.into(),
             jail_dir: usage::JAIL_DIR.into(),
             redirect: false,
+            eno: Policy::Auto,
         }
     }
 }
@@ -92,14 +100,17 @@ pub enum Stop {
     /// Too many `-x` or `-T`. The line feed at the end is the original's.
     #[error("too many parameters\n")]
     TooManyParameters,
-    /// `-C` with something else than a key exchange of legacy tcpcrypt.
+    /// `-C` with something else than a key exchange.
     #[error(
-        "unknown key exchange '{0}': -C takes 0x21 (ECDHE with P-256) or 0x22 (ECDHE with P-521)"
+        "unknown key exchange '{0}': -C takes 0x21 (ECDHE with P-256), 0x22 (P-521), 0x23 (Curve25519) or 0x24 (Curve448)"
     )]
     UnknownKeyExchange(String),
-    /// `-C` with a key exchange of RFC 8548.
-    #[error("key exchange {0:#x} (-C) belongs to RFC 8548, which this version does not speak yet")]
-    NotYetKeyExchange(u8),
+    /// `-C` with a key exchange of RFC 8548 that `--eno=legacy` leaves no use for.
+    #[error("key exchange {0:#x} (-C) belongs to RFC 8548, which --eno=legacy does not speak")]
+    NotLegacyKeyExchange(u8),
+    /// `--eno=` with something else than a policy.
+    #[error("--eno takes legacy, rfc, auto or off, not '{0}'")]
+    UnknownEno(String),
     /// `-e`.
     #[error(
         "redirect mode (-e) is not there yet: use the divert rules, without -e (see tcpcryptd(8))"
@@ -117,11 +128,14 @@ impl Options {
             match word.as_bytes() {
                 b"--help" => return Err(Stop::Help),
                 b"--version" => return Err(Stop::Version),
+                word if word.starts_with(ENO) => {}
                 [b'-', b'-', ..] => return Err(Stop::UnknownWord),
                 _ => {}
             }
         }
         let mut options = Options::default();
+        let mut arguments = arguments;
+        options.take_eno(&mut arguments)?;
         let mut prefer = OsString::new();
         for found in Getopt::new(usage::LETTERS, arguments.into_iter(), posix) {
             let Found { letter, argument } = found?;
@@ -154,10 +168,35 @@ impl Options {
         // -1 is how the original says "no test".
         options.test = options.test.filter(|&number| number != -1);
         options.prefer = key_exchange(&prefer)?;
+        if let (Policy::Legacy, Some(tep @ 0x23..)) = (options.eno, options.prefer) {
+            return Err(Stop::NotLegacyKeyExchange(tep));
+        }
         if options.redirect {
             return Err(Stop::NoRedirect);
         }
         Ok(options)
+    }
+
+    /// Takes `--eno=` out, in front of `--` wherever it stands: getopt(3) without long options would stop there.
+    fn take_eno(&mut self, arguments: &mut Vec<OsString>) -> Result<(), Stop> {
+        let ends = arguments.iter().position(|word| word == "--");
+        let mut place = 0;
+        let mut wrong = None;
+        arguments.retain(|word| {
+            let is_option = ends.is_none_or(|end| place < end);
+            place += 1;
+            let value = word.as_bytes().strip_prefix(ENO).filter(|_| is_option);
+            let Some(value) = value else {
+                return true;
+            };
+            let text = String::from_utf8_lossy(value);
+            match text.parse() {
+                Ok(eno) => self.eno = eno,
+                Err(UnknownPolicy) => wrong = Some(text.into_owned()),
+            }
+            false
+        });
+        wrong.map_or(Ok(()), |text| Err(Stop::UnknownEno(text)))
     }
 
     /// The number of the queue as the kernel takes it.
@@ -210,8 +249,8 @@ fn key_exchange(text: &OsStr) -> Result<Option<u8>, Stop> {
         0 => Ok(None),
         0x21 => Ok(Some(0x21)),
         0x22 => Ok(Some(0x22)),
-        0x23 => Err(Stop::NotYetKeyExchange(0x23)),
-        0x24 => Err(Stop::NotYetKeyExchange(0x24)),
+        0x23 => Ok(Some(0x23)),
+        0x24 => Ok(Some(0x24)),
         _ => Err(Stop::UnknownKeyExchange(
             text.to_string_lossy().into_owned(),
         )),
@@ -307,18 +346,35 @@ mod tests {
     }
 
     #[test]
+    fn dialects() {
+        let eno = |words: &[&str]| parse(words).map(|options| options.eno);
+        assert_eq!(eno(&[]), Ok(Policy::Auto));
+        assert_eq!(eno(&["--eno=rfc"]), Ok(Policy::Standard));
+        assert_eq!(eno(&["-v", "--eno=legacy", "-d"]), Ok(Policy::Legacy));
+        assert_eq!(eno(&["--eno=off", "operand", "--eno=auto"]), Ok(Policy::Auto));
+        assert_eq!(eno(&["--", "--eno=off"]), Ok(Policy::Auto));
+        for wrong in ["", "RFC", "on"] {
+            let word = format!("--eno={wrong}");
+            assert_eq!(eno(&[&word]), Err(Stop::UnknownEno(wrong.into())));
+        }
+        assert_eq!(eno(&["--eno"]), Err(Stop::UnknownWord));
+    }
+
+    #[test]
     fn key_exchanges_are_known_or_refused() {
         for (text, prefer) in [
             ("0", None),
             ("33", Some(0x21)),
             ("0x22", Some(0x22)),
+            ("0x23", Some(0x23)),
+            ("36", Some(0x24)),
             ("x", None),
         ] {
             assert_eq!(parse(&["-C", text]).expect(text).prefer, prefer);
         }
         assert_eq!(
-            parse(&["-C0x23"]).expect_err("rfc"),
-            Stop::NotYetKeyExchange(0x23)
+            parse(&["-C0x23", "--eno=legacy"]).expect_err("rfc"),
+            Stop::NotLegacyKeyExchange(0x23)
         );
         let unknown = Stop::UnknownKeyExchange("1".into());
         assert_eq!(parse(&["-C1"]).expect_err("unknown"), unknown);
