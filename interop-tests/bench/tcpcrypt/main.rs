@@ -9,6 +9,7 @@
 
 mod accept_all;
 mod load;
+mod over;
 mod report;
 mod way;
 
@@ -27,6 +28,8 @@ fn main() -> ExitCode {
         bulk: Duration::from_millis(1500),
         short: Duration::from_millis(1000),
         idle: 3000,
+        questions: 20_000,
+        many: 50_000,
     };
     let mut only = None;
     let mut ours = None;
@@ -42,6 +45,8 @@ fn main() -> ExitCode {
                     bulk: Duration::from_millis(400),
                     short: Duration::from_millis(300),
                     idle: 300,
+                    questions: 1000,
+                    many: 300,
                 }
             }
             dir if !dir.starts_with('-') => ours = Implementation::in_directory(Path::new(dir)),
@@ -57,7 +62,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let ours: &'static Implementation = Box::leak(Box::new(ours));
-    let mut ways = vec![Way::Bare, Way::Queue];
+    let mut ways = vec![Way::Bare, Way::Tls, Way::Queue];
     match original() {
         Some(original) => ways.push(Way::Daemon("original", original)),
         None => println!("KX_REF_TCPCRYPTD names no original; it is left out.\n"),
