@@ -3,14 +3,17 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
-use tcpcrypt_proto::dialect::{Policy, UnknownPolicy};
-
 use kx_cli::getopt::{Found, Getopt, GetoptError, atoi, strtoul};
+use kx_crypto::aead::Algorithm;
+use tcpcrypt_proto::dialect::{Policy, UnknownPolicy};
 
 use crate::usage;
 
 /// The option of ours.
 const ENO: &[u8] = b"--eno=";
+
+/// Another.
+const AEAD: &[u8] = b"--aead=";
 
 /// How many `-x` there may be, and how many `-T`.
 const MAX_PARAMETERS: usize = 12;
@@ -55,6 +58,8 @@ pub struct Options {
     pub redirect: bool,
     /// `--eno=`: which dialects are spoken. The original has no such option.
     pub eno: Policy,
+    /// `--aead=`: the cipher to offer first in the dialect of RFC 8548. The original has no such option.
+    pub aead: Option<Algorithm>,
 }
 
 impl Default for Options {
@@ -78,6 +83,7 @@ impl Default for Options {
             jail_dir: usage::JAIL_DIR.into(),
             redirect: false,
             eno: Policy::Auto,
+            aead: None,
         }
     }
 }
@@ -111,6 +117,9 @@ pub enum Stop {
     /// `--eno=` with something else than a policy.
     #[error("--eno takes legacy, rfc, auto or off, not '{0}'")]
     UnknownEno(String),
+    /// `--aead=` with something else than a cipher.
+    #[error("--aead takes aes-128-gcm, aes-256-gcm or chacha20-poly1305, not '{0}'")]
+    UnknownAead(String),
     /// `-e`.
     #[error(
         "redirect mode (-e) is not there yet: use the divert rules, without -e (see tcpcryptd(8))"
@@ -128,14 +137,14 @@ impl Options {
             match word.as_bytes() {
                 b"--help" => return Err(Stop::Help),
                 b"--version" => return Err(Stop::Version),
-                word if word.starts_with(ENO) => {}
+                word if word.starts_with(ENO) || word.starts_with(AEAD) => {}
                 [b'-', b'-', ..] => return Err(Stop::UnknownWord),
                 _ => {}
             }
         }
         let mut options = Options::default();
         let mut arguments = arguments;
-        options.take_eno(&mut arguments)?;
+        options.take_words(&mut arguments)?;
         let mut prefer = OsString::new();
         for found in Getopt::new(usage::LETTERS, arguments.into_iter(), posix) {
             let Found { letter, argument } = found?;
@@ -177,26 +186,33 @@ impl Options {
         Ok(options)
     }
 
-    /// Takes `--eno=` out, in front of `--` wherever it stands: getopt(3) without long options would stop there.
-    fn take_eno(&mut self, arguments: &mut Vec<OsString>) -> Result<(), Stop> {
+    /// Takes `--eno=` and `--aead=` out, in front of `--` wherever they stand: getopt(3) knows no long options.
+    fn take_words(&mut self, arguments: &mut Vec<OsString>) -> Result<(), Stop> {
         let ends = arguments.iter().position(|word| word == "--");
         let mut place = 0;
         let mut wrong = None;
         arguments.retain(|word| {
             let is_option = ends.is_none_or(|end| place < end);
             place += 1;
-            let value = word.as_bytes().strip_prefix(ENO).filter(|_| is_option);
-            let Some(value) = value else {
+            let word = word.as_bytes();
+            let value = |name| word.strip_prefix(name).filter(|_| is_option);
+            let text = |value| String::from_utf8_lossy(value).into_owned();
+            if let Some(value) = value(ENO) {
+                match text(value).parse() {
+                    Ok(eno) => self.eno = eno,
+                    Err(UnknownPolicy) => wrong = Some(Stop::UnknownEno(text(value))),
+                }
+            } else if let Some(value) = value(AEAD) {
+                self.aead = aead(value);
+                if self.aead.is_none() {
+                    wrong = Some(Stop::UnknownAead(text(value)));
+                }
+            } else {
                 return true;
-            };
-            let text = String::from_utf8_lossy(value);
-            match text.parse() {
-                Ok(eno) => self.eno = eno,
-                Err(UnknownPolicy) => wrong = Some(text.into_owned()),
             }
             false
         });
-        wrong.map_or(Ok(()), |text| Err(Stop::UnknownEno(text)))
+        wrong.map_or(Ok(()), Err)
     }
 
     /// The number of the queue as the kernel takes it.
@@ -241,6 +257,15 @@ fn add(parameters: &mut Vec<OsString>, parameter: OsString) -> Result<(), Stop> 
     }
     parameters.push(parameter);
     Ok(())
+}
+
+fn aead(name: &[u8]) -> Option<Algorithm> {
+    match name {
+        b"aes-128-gcm" => Some(Algorithm::Aes128Gcm),
+        b"aes-256-gcm" => Some(Algorithm::Aes256Gcm),
+        b"chacha20-poly1305" => Some(Algorithm::ChaCha20Poly1305),
+        _ => None,
+    }
 }
 
 /// 0, as in the original, and what is no number are no preference.
@@ -351,13 +376,22 @@ mod tests {
         assert_eq!(eno(&[]), Ok(Policy::Auto));
         assert_eq!(eno(&["--eno=rfc"]), Ok(Policy::Standard));
         assert_eq!(eno(&["-v", "--eno=legacy", "-d"]), Ok(Policy::Legacy));
-        assert_eq!(eno(&["--eno=off", "operand", "--eno=auto"]), Ok(Policy::Auto));
+        assert_eq!(
+            eno(&["--eno=off", "operand", "--eno=auto"]),
+            Ok(Policy::Auto)
+        );
         assert_eq!(eno(&["--", "--eno=off"]), Ok(Policy::Auto));
         for wrong in ["", "RFC", "on"] {
             let word = format!("--eno={wrong}");
             assert_eq!(eno(&[&word]), Err(Stop::UnknownEno(wrong.into())));
         }
         assert_eq!(eno(&["--eno"]), Err(Stop::UnknownWord));
+        let aead = |words: &[&str]| parse(words).map(|options| options.aead);
+        assert_eq!(aead(&["-v"]), Ok(None));
+        let chacha = Some(Algorithm::ChaCha20Poly1305);
+        assert_eq!(aead(&["--aead=chacha20-poly1305"]), Ok(chacha));
+        let unknown = Stop::UnknownAead("des".into());
+        assert_eq!(aead(&["-v", "--aead=des"]), Err(unknown));
     }
 
     #[test]

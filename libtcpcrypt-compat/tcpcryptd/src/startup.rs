@@ -311,6 +311,7 @@ fn endpoint(options: &Options, seed: &[u8], key_log: bool) -> Endpoint {
         timers: !options.disable_timers,
         prefer: options.prefer.and_then(Tep::from_octet),
         eno: options.eno,
+        standard_ciphers: standard_ciphers(options.aead),
         debug: options.debug,
         key_log,
         ..Config::default()
@@ -318,6 +319,14 @@ fn endpoint(options: &Options, seed: &[u8], key_log: bool) -> Endpoint {
     let mut entropy = System::with_extra(seed);
     warm_up(&mut entropy);
     Endpoint::new(config, Box::new(entropy), Instant::now())
+}
+
+/// All ciphers of RFC 8548, this one first.
+fn standard_ciphers(first: Option<Algorithm>) -> [Algorithm; 3] {
+    let mut ciphers = Config::default().standard_ciphers;
+    // Stable: the others stay in their order.
+    ciphers.sort_by_key(|cipher| Some(*cipher) != first);
+    ciphers
 }
 
 /// Uses the cryptographic library once: it looks for its configuration and its modules on first use,
