@@ -101,7 +101,7 @@ impl<'h> Daemon<'h> {
         command.arg("-u").arg(&control);
         // What is about one dialect says so; what is about both, or about neither, is for the old one.
         let says = |option: &&str| option.starts_with("--eno=");
-        if !implementation.original && !options.iter().any(|option| says(&option)) {
+        if !implementation.original && !options.iter().any(says) {
             command.arg("--eno=legacy");
         }
         command.args(options).envs(environment.iter().copied());

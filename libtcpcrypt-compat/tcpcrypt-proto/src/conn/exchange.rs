@@ -221,23 +221,46 @@ pub(super) fn init1_lens(tep: Tep) -> Vec<u32> {
         .collect()
 }
 
-/// Answers INIT1 as host B of the standard: the keys and INIT2.
-pub(super) fn answer(
-    cx: &mut Context<'_>,
-    terms: &Terms,
-    init1: &[u8],
-) -> Result<(Keyed, Vec<u8>), Line> {
-    let (wanted, events) = (cx.config.key_log, &mut *cx.events);
-    let mut log = |key: &PrivateKey, peer: &[u8], shared: &SecretBytes| {
-        log_standard_keys(wanted, events, key, peer, shared);
-    };
-    let ciphers = &cx.config.standard_ciphers;
-    let answer = standard::answer(cx.entropy, terms.agreed(), ciphers, init1, &mut log);
-    let (pending, init2) = answer.map_err(init1_failed)?;
-    Ok((
-        Keyed::Standard(Box::new(pending), terms.settled.host),
-        init2,
-    ))
+/// What the other host keeps from INIT1 to the moment it has the keys.
+///
+/// INIT2 can be sent before the secret is known: what it says does not depend on it, and the peer needs as long for
+/// the same multiplication.
+pub(super) enum Reply {
+    Legacy(Box<LegacyReply>),
+    Standard(Box<standard::Reply>, Terms),
+}
+
+impl Reply {
+    /// In the standard.
+    pub(super) fn standard(cx: &mut Context<'_>, terms: Terms, init1: &[u8]) -> Result<Self, Line> {
+        let ciphers = &cx.config.standard_ciphers;
+        let reply = standard::Reply::new(cx.entropy, terms.settled.tep, ciphers, init1);
+        let reply = reply.map_err(init1_failed)?;
+        Ok(Reply::Standard(Box::new(reply), terms))
+    }
+
+    pub(super) fn init2(&self) -> &[u8] {
+        match self {
+            Reply::Legacy(reply) => &reply.init2,
+            Reply::Standard(reply, _) => reply.init2(),
+        }
+    }
+
+    /// The multiplication, and all keys.
+    pub(super) fn session(&self, cx: &mut Context<'_>) -> Result<Keyed, Line> {
+        match self {
+            Reply::Legacy(reply) => reply.session(cx),
+            Reply::Standard(reply, terms) => {
+                let (wanted, events) = (cx.config.key_log, &mut *cx.events);
+                let mut log = |key: &PrivateKey, peer: &[u8], shared: &SecretBytes| {
+                    log_standard_keys(wanted, events, key, peer, shared);
+                };
+                let pending = reply.session(terms.agreed(), &mut log);
+                let pending = Box::new(pending.map_err(init1_failed)?);
+                Ok(Keyed::Standard(pending, terms.settled.host))
+            }
+        }
+    }
 }
 
 /// What a client keeps between INIT1 and INIT2.
@@ -296,21 +319,18 @@ impl LegacyQuestion {
     }
 }
 
-/// What a server keeps from INIT1 to the moment it has the keys.
-///
-/// INIT2 can be sent before the secret is known: what it says does not depend on it, and the client needs as long
-/// for the same multiplication.
-pub(super) struct Reply {
+/// The same in the original's dialect.
+pub(super) struct LegacyReply {
     tep: Tep,
     algorithm: Algorithm,
     key: PrivateKey,
     syn: EnoOption,
     syn_ack: EnoOption,
     init1: Vec<u8>,
-    pub(super) init2: Vec<u8>,
+    init2: Vec<u8>,
 }
 
-impl Reply {
+impl LegacyReply {
     /// To INIT1, given from its first octet to its last, with a key that can be agreed with.
     pub(super) fn new(
         cx: &mut Context<'_>,
@@ -346,7 +366,7 @@ impl Reply {
     }
 
     /// The multiplication, and all keys.
-    pub(super) fn session(&self, cx: &mut Context<'_>) -> Result<Keyed, Line> {
+    fn session(&self, cx: &mut Context<'_>) -> Result<Keyed, Line> {
         let message = Init1::parse(&self.init1, self.tep.curve()).map_err(init1_error)?;
         let shared = agree(&self.key, message.public, init1_error)?;
         log_keys(cx, &self.key, message.public, &shared);

@@ -19,7 +19,7 @@ use crate::rfc8548::negotiation::{self, Settled, settle};
 use crate::verdict::Verdict;
 
 use super::active::incoming_reset;
-use super::exchange::{self, LEGACY_LENS, Reply, Terms};
+use super::exchange::{self, LEGACY_LENS, LegacyReply, Reply, Terms};
 use super::init_timers::{Due, Pace, Repeats};
 use super::reset::Ends;
 use super::resume::{self, By, Named};
@@ -92,7 +92,7 @@ struct Answered {
 /// What encryption is turned on with.
 enum Keys {
     /// To be agreed on, at leisure or when they are needed.
-    Due(Box<Reply>),
+    Due(Reply),
     There(Keyed),
     /// They were turned on, or could not be agreed on.
     Gone,
@@ -572,24 +572,22 @@ impl Passive {
         };
         let init1_len = u32::try_from(stream.len()).unwrap_or(0);
         let replied = match answer.settled {
-            None => Reply::new(cx, *tep, &self.offer, &answer.option, stream).map(|reply| {
-                let init2 = reply.init2.clone();
-                (Keys::Due(Box::new(reply)), init2)
-            }),
+            None => LegacyReply::new(cx, *tep, &self.offer, &answer.option, stream)
+                .map(|reply| Reply::Legacy(Box::new(reply))),
             Some(settled) => {
                 let terms = Terms {
                     settled,
                     ours: answer.option,
                     theirs: self.offer,
                 };
-                let answered = exchange::answer(cx, &terms, stream);
-                answered.map(|(keyed, init2)| (Keys::There(keyed), init2))
+                Reply::standard(cx, terms, stream)
             }
         };
-        let (keys, init2) = match replied {
-            Ok(replied) => replied,
+        let reply = match replied {
+            Ok(reply) => reply,
             Err(line) => return Move::failed(line),
         };
+        let init2 = reply.init2();
         let init2_len = u32::try_from(init2.len()).unwrap_or(0);
         let mut fresh = Fresh::new(self.tuple, Direction::Out);
         fresh.seq = ours;
@@ -599,13 +597,13 @@ impl Passive {
             fresh.flags |= Flags::PSH;
         }
         let mut packet = Vec::new();
-        fresh.write(&[&init2], &mut packet);
+        fresh.write(&[init2], &mut packet);
         cx.outbox
             .push(Direction::Out, self.tuple.interface(), packet.clone());
         let round_trip = segment::round_trip(cx.now.saturating_duration_since(answer.sent));
         let repeats = || Repeats::start(cx.now, round_trip, Pace::Steady);
         self.stage = Stage::Answered(Box::new(Answered {
-            keys,
+            keys: Keys::Due(reply),
             init1_len,
             init2_len,
             packet,
