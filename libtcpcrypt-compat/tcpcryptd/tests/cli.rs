@@ -124,7 +124,11 @@ fn what_is_refused_before_anything_is_done() {
     for (arguments, part) in [
         (&["-e"][..], "redirect mode (-e) is not there yet"),
         (&["-C", "1"], "unknown key exchange '1'"),
-        (&["-C0x23"], "RFC 8548"),
+        (&["-C0x23", "--eno=legacy"], "RFC 8548"),
+        (
+            &["--eno=x"],
+            "--eno takes legacy, rfc, auto or off, not 'x'",
+        ),
     ] {
         let (code, out, err) = texts(&run(arguments));
         assert_eq!((code, out.as_str()), (Some(1), ""), "{arguments:?}");

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use crate::cache::SessionCache;
 use crate::config::Config;
 use crate::conn::{Context, Outbox};
+use crate::dialect::Memory;
 use crate::eno::Tep;
 use crate::entropy::Entropy;
 use crate::event::{Event, Events, Line};
@@ -69,6 +70,7 @@ pub struct Stats {
 struct Services {
     config: Config,
     teps: [Tep; 2],
+    memory: Memory,
     entropy: Box<dyn Entropy + Send>,
     cache: SessionCache,
     events: Events,
@@ -81,6 +83,7 @@ impl Services {
             now,
             config: &self.config,
             teps: &self.teps,
+            memory: &mut self.memory,
             entropy: self.entropy.as_mut(),
             cache: &mut self.cache,
             events: &mut self.events,
@@ -118,6 +121,7 @@ impl Endpoint {
             services: Services {
                 config,
                 teps,
+                memory: Memory::default(),
                 entropy,
                 cache: SessionCache::new(),
                 events: Events::new(limits.events, config.debug),

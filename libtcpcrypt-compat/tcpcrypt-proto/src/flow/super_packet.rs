@@ -91,7 +91,8 @@ impl Flow {
             return Cut::Nowhere;
         }
         let cut = self.segment_size.cut(packet);
-        match packet.flags().has(Flags::URG) {
+        // An option of our own makes each segment longer, which the kernel does not know.
+        match packet.flags().has(Flags::URG) || self.announced.is_some() {
             true => Cut::Unknown,
             false => cut,
         }

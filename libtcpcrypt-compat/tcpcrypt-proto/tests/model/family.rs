@@ -1,4 +1,4 @@
-//! Which IP the hosts speak: that of the test program's name.
+//! Which IP and which dialect the hosts speak: those of the test program's name.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
@@ -8,6 +8,16 @@ pub(crate) const INTERFACE: u32 = 7;
 /// The programs whose names end so are the others, over IPv6.
 pub(crate) fn is_ipv6() -> bool {
     env!("CARGO_CRATE_NAME").ends_with("_ipv6")
+}
+
+/// The programs whose names end so are the others, in the standard.
+pub(crate) fn is_standard() -> bool {
+    env!("CARGO_CRATE_NAME").ends_with("_standard")
+}
+
+/// The kind of the ENO option.
+pub(crate) fn eno_kind() -> u8 {
+    if is_standard() { 69 } else { 253 }
 }
 
 /// Octets of the IP header beyond those of IPv4.

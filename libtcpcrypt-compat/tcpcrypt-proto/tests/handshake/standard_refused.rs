@@ -1,0 +1,273 @@
+//! What keeps two hosts from the standard, or ends the connection: options that were taken out, altered or added, and
+//! messages that were.
+
+use tcpcrypt_proto::dialect::Policy;
+use tcpcrypt_proto::eno::{EnoOption, Kind};
+
+use crate::host::{Pair, Segment, resets};
+use crate::standard::{both, policy, turn};
+
+const POLICIES: [Policy; 2] = [Policy::Standard, Policy::Auto];
+
+/// The same with another option.
+fn with_option(segment: Segment, option: &[u8]) -> Segment {
+    let mut segment = segment.stripped();
+    while matches!(segment.options.last(), Some(0 | 1)) {
+        segment.options.pop();
+    }
+    segment.options.extend_from_slice(option);
+    segment
+}
+
+#[test]
+fn options_that_were_taken_out() {
+    for eno in POLICIES {
+        let mut pair = both(eno);
+        let syn = pair.client.out(&pair.client.syn()).unwrap().stripped();
+        assert_eq!(pair.server.get(&syn), Some(syn.clone()));
+        let syn_ack = pair.server.syn_ack();
+        assert_eq!(pair.server.out(&syn_ack), Some(syn_ack.clone()));
+        assert_eq!(pair.client.get(&syn_ack), Some(syn_ack.clone()));
+        pair.assert_plain();
+
+        let mut pair = both(eno);
+        let syn = pair.client.out(&pair.client.syn()).unwrap();
+        pair.server.get(&syn).unwrap();
+        let syn_ack = pair.server.syn_ack();
+        let syn_ack = pair.server.out(&syn_ack).unwrap().stripped();
+        assert_eq!(pair.client.get(&syn_ack), Some(syn_ack.clone()));
+        let third = pair.third();
+        assert_eq!(pair.client.out(&third), Some(third.clone()));
+        assert_eq!(pair.server.get(&third), Some(third.clone()));
+        pair.assert_plain();
+
+        // INIT1 was said.
+        let mut pair = both(eno);
+        let init1 = pair.init1().stripped();
+        assert_eq!(pair.server.get(&init1), None);
+        assert_eq!(resets(&pair.server.sent()), (1, 1));
+    }
+}
+
+/// A resumed session is on for the opener; for the other it is plain then, and nothing that it says is believed.
+#[test]
+fn the_option_of_a_resumed_third_segment_was_taken_out() {
+    let mut pair = both(Policy::Standard);
+    pair.connect();
+    pair.talk();
+    pair.next_port();
+    pair.syns();
+    let third = pair.client.out(&pair.third()).unwrap().stripped();
+    assert_eq!(pair.server.get(&third), Some(third.clone()));
+    // The connection before.
+    assert_eq!(pair.server.netstat(), 1);
+    let word = pair.server.says(crate::host::ACK, third.ack, third.seq);
+    let word = word.with(|segment| segment.payload = b"\0\0\x17in the clear, and a lie".to_vec());
+    let word = pair.server.out(&word).unwrap();
+    assert_eq!(pair.client.get(&word), None);
+    assert_eq!(resets(&pair.client.sent()), (1, 1));
+}
+
+#[test]
+fn both_kinds_in_a_syn() {
+    let mut pair = both(Policy::Auto);
+    let syn = pair.client.out(&pair.client.syn()).unwrap();
+    let asked = syn.eno().unwrap();
+    let syn = with_option(syn, &[asked.as_bytes(), &[69, 3, 0x23]].concat());
+    assert_eq!(pair.server.get(&syn), Some(syn.clone()));
+    let syn_ack = pair.server.syn_ack();
+    assert_eq!(pair.server.out(&syn_ack), Some(syn_ack));
+}
+
+/// Two hosts that would both be B, and two that would both be A.
+#[test]
+fn no_roles() {
+    let mut pair = both(Policy::Standard);
+    let syn = pair.client.out(&pair.client.syn()).unwrap();
+    let syn = with_option(syn, &[69, 4, 1, 0x23]);
+    assert_eq!(pair.server.get(&syn), Some(syn.clone()));
+    let syn_ack = pair.server.syn_ack();
+    assert_eq!(pair.server.out(&syn_ack), Some(syn_ack));
+
+    let mut pair = both(Policy::Standard);
+    let syn = pair.client.out(&pair.client.syn()).unwrap();
+    pair.server.get(&syn).unwrap();
+    let syn_ack = pair.server.syn_ack();
+    let syn_ack = pair.server.out(&syn_ack).unwrap();
+    let syn_ack = with_option(syn_ack, &[69, 3, 0x23]);
+    assert_eq!(pair.client.get(&syn_ack), Some(syn_ack));
+}
+
+#[test]
+fn answers_that_were_not_asked_for() {
+    for (eno, answers) in [
+        (
+            Policy::Standard,
+            vec![
+                vec![69, 4, 1, 0x30],
+                vec![69, 3, 1],
+                vec![69, 5, 1, 0x9f, 0x23],
+                vec![253, 5, 0x45, 0x4e, 0x23],
+                vec![253, 5, 0x45, 0x4e, 0x21],
+                vec![69, 4, 1, 0x23, 253, 5, 0x45, 0x4e, 0x23],
+            ],
+        ),
+        (
+            Policy::Auto,
+            vec![
+                vec![69, 4, 1, 0x23],
+                vec![253, 4, 0x45, 0x4e],
+                vec![253, 5, 0x45, 0x4e, 0x30],
+            ],
+        ),
+        (
+            Policy::Legacy,
+            vec![vec![253, 5, 0x45, 0x4e, 0x23], vec![69, 4, 1, 0x23]],
+        ),
+    ] {
+        for answer in answers {
+            let mut pair = both(eno);
+            let syn = pair.client.out(&pair.client.syn()).unwrap();
+            pair.server.get(&syn);
+            let syn_ack = pair.server.syn_ack();
+            let syn_ack = with_option(syn_ack, &answer);
+            assert_eq!(
+                pair.client.get(&syn_ack),
+                Some(syn_ack.clone()),
+                "{answer:?}"
+            );
+            let third = pair.third();
+            assert_eq!(pair.client.out(&third), Some(third.clone()));
+        }
+    }
+}
+
+/// A list from which the strongest were taken out: both agree on another key exchange, and not on a session.
+#[test]
+fn an_altered_list_gives_two_session_ids() {
+    for (eno, list) in [
+        (Policy::Standard, &[69, 3, 0x22][..]),
+        (Policy::Standard, &[69, 4, 0x22, 0x21]),
+        (Policy::Auto, &[253, 5, 0x45, 0x4e, 0x24]),
+        (Policy::Auto, &[253, 7, 0x45, 0x4e, 0x21, 0x22, 0x24]),
+    ] {
+        let mut pair = both(eno);
+        let syn = pair.client.out(&pair.client.syn()).unwrap();
+        pair.server.get(&with_option(syn, list)).unwrap();
+        let syn_ack = pair.server.syn_ack();
+        let syn_ack = pair.server.out(&syn_ack).unwrap();
+        pair.client.get(&syn_ack).unwrap();
+        let init1 = pair.client.out(&pair.third()).unwrap();
+        pair.server.get(&init1).unwrap();
+        let init2 = pair.server.sent_one();
+        pair.client.get(&init2).unwrap();
+        let sent = pair.client.sent();
+        assert_eq!(
+            sent.len(),
+            1,
+            "{list:?} {:?} {:?}",
+            pair.client.log(),
+            pair.server.log()
+        );
+        let ack = &sent[0].1;
+        pair.server.get(ack).unwrap();
+        let ids = [&mut pair.client, &mut pair.server].map(|host| host.session_id().unwrap());
+        assert_ne!(ids[0], ids[1]);
+        assert_eq!(ids[0][0], ids[1][0]);
+        // The first word ends it.
+        let word = pair.third().with(|third| third.payload = b"hello".to_vec());
+        let word = pair.client.out(&word).unwrap();
+        assert_eq!(pair.server.get(&word), None);
+        assert_eq!(resets(&pair.server.sent()), (1, 1));
+    }
+}
+
+/// From `auto` down to the original's dialect: the key exchanges of the standard were taken out of the SYN.
+#[test]
+fn pushed_down_to_the_original() {
+    let mut pair = both(Policy::Auto);
+    let syn = pair.client.out(&pair.client.syn()).unwrap();
+    pair.server
+        .get(&with_option(syn, &[253, 6, 0x45, 0x4e, 0x21, 0x22]))
+        .unwrap();
+    let syn_ack = pair.server.syn_ack();
+    let syn_ack = pair.server.out(&syn_ack).unwrap();
+    assert_eq!(syn_ack.eno().unwrap().suboptions(), [0x21]);
+    pair.client.get(&syn_ack).unwrap();
+    let init1 = pair.client.out(&pair.third()).unwrap();
+    pair.server.get(&init1).unwrap();
+    let init2 = pair.server.sent_one();
+    pair.client.get(&init2).unwrap();
+    let ack = pair.client.sent_one();
+    pair.server.get(&ack).unwrap();
+    assert_ne!(pair.client.session_id(), pair.server.session_id());
+}
+
+/// Each octet of either message, altered: an error that is not the end of the stream, or keys that differ.
+#[test]
+fn altered_messages() {
+    let mut pair = both(Policy::Standard);
+    let len = pair.init1().payload.len();
+    for at in 0..len {
+        let mut pair = both(Policy::Standard);
+        let init1 = pair.init1().with(|init1| init1.payload[at] ^= 1);
+        pair.server.get(&init1);
+        let sent = pair.server.sent();
+        if resets(&sent) == (1, 1) || sent.is_empty() {
+            continue;
+        }
+        let (_, init2) = &sent[0];
+        pair.client.get(init2);
+        let sent = pair.client.sent();
+        if resets(&sent).0 > 0 {
+            continue;
+        }
+        let (_, ack) = &sent[0];
+        pair.server.get(ack);
+        let ids = [&mut pair.client, &mut pair.server].map(|host| host.session_id());
+        assert_ne!(ids[0], ids[1], "octet {at}");
+    }
+}
+
+/// Somebody repeats the SYN of a resumed connection: without the keys nothing comes of it, and the session is still
+/// good for who has them.
+#[test]
+fn a_repeated_name() {
+    let mut pair = both(Policy::Standard);
+    pair.connect();
+    pair.talk();
+    pair.next_port();
+    let (syn, _) = pair.resume();
+    pair.talk();
+    let id = pair.assert_same_id();
+    // From another port, the same SYN.
+    let again = syn.with(|syn| syn.from.set_port(9));
+    pair.server.get(&again).unwrap();
+    pair.server.peer.set_port(9);
+    let syn_ack = pair.server.syn_ack();
+    let syn_ack = pair.server.out(&syn_ack).unwrap();
+    // The session had its connection, so a fresh exchange is offered.
+    assert_eq!(syn_ack.eno().unwrap().suboptions(), [1, 0x23]);
+    pair.server.peer.set_port(pair.client.own.port());
+    assert_eq!(pair.assert_same_id(), id);
+    pair.next_port();
+    pair.resume();
+    pair.talk();
+}
+
+#[test]
+fn a_peer_that_prefers_nothing_of_ours() {
+    let mut pair = Pair::new(policy(Policy::Standard), policy(Policy::Legacy));
+    let (syn, syn_ack) = pair.syns();
+    assert_eq!(syn.eno().unwrap().kind(), Kind::Standard);
+    assert_eq!(syn_ack.eno(), None);
+    pair.assert_plain();
+    turn(&mut pair);
+    let (syn, syn_ack) = pair.syns();
+    assert_eq!(
+        syn.eno().map(|eno| eno.suboptions().to_vec()),
+        Some(vec![0x21, 0x22])
+    );
+    assert_eq!(syn_ack.eno(), None::<EnoOption>);
+    pair.assert_plain();
+}
