@@ -20,4 +20,5 @@ pub mod flow;
 pub mod legacy;
 pub mod packet;
 pub mod seq;
+pub mod stream;
 pub mod verdict;

@@ -54,7 +54,7 @@ fn log_keys(cx: &mut Context<'_>, key: &PrivateKey, peer: &[u8], shared: &Secret
 }
 
 /// How many octets of `stream` the message has, once that many are there.
-pub(super) fn whole(message: Message, stream: &[u8]) -> Result<Option<usize>, Line> {
+pub(crate) fn whole(message: Message, stream: &[u8]) -> Result<Option<usize>, Line> {
     let len = message.len(stream).map_err(|error| match message {
         Message::Init1 => init1_error(error),
         Message::Init2 => init2_error(error),
@@ -63,16 +63,16 @@ pub(super) fn whole(message: Message, stream: &[u8]) -> Result<Option<usize>, Li
 }
 
 /// What a client keeps between INIT1 and INIT2.
-pub(super) struct Question {
+pub(crate) struct Question {
     tep: Tep,
     key: PrivateKey,
     nonce: [u8; NONCE_LEN],
     /// INIT1, the same in each repetition.
-    pub(super) init1: Vec<u8>,
+    pub(crate) init1: Vec<u8>,
 }
 
 impl Question {
-    pub(super) fn new(cx: &mut Context<'_>, tep: Tep) -> Result<Self, Line> {
+    pub(crate) fn new(cx: &mut Context<'_>, tep: Tep) -> Result<Self, Line> {
         let key = cx.entropy.private_key(tep.curve()).map_err(|_| LIBRARY)?;
         let mut nonce = [0; NONCE_LEN];
         cx.entropy.fill(&mut nonce).map_err(|_| LIBRARY)?;
@@ -93,7 +93,7 @@ impl Question {
     }
 
     /// Reads INIT2, from its first octet to its last.
-    pub(super) fn answered(
+    pub(crate) fn answered(
         &self,
         cx: &mut Context<'_>,
         syn: &EnoOption,
@@ -117,7 +117,7 @@ impl Question {
 }
 
 /// Answers INIT1, given from its first octet to its last, as a server: the session and INIT2.
-pub(super) fn answer(
+pub(crate) fn answer(
     cx: &mut Context<'_>,
     tep: Tep,
     syn: &EnoOption,

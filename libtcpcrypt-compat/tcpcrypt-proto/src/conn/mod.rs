@@ -6,13 +6,13 @@
 //! chosen by the kind of the ENO option (spec 7.7).
 
 mod active;
-mod exchange;
+pub(crate) mod exchange;
 mod init_timers;
 mod outbox;
 mod passive;
 mod reset;
-mod resume;
-mod segment;
+pub(crate) mod resume;
+pub(crate) mod segment;
 
 use std::time::Instant;
 

@@ -9,7 +9,7 @@ use crate::legacy::keys::Session;
 use super::{Context, Wish};
 
 /// The session for a connection that we open.
-pub(super) fn for_peer(cx: &mut Context<'_>, peer: IpAddr, wish: Wish) -> Option<Box<Session>> {
+pub(crate) fn for_peer(cx: &mut Context<'_>, peer: IpAddr, wish: Wish) -> Option<Box<Session>> {
     if !cx.config.session_cache || wish.no_cache {
         return None;
     }
@@ -21,7 +21,7 @@ pub(super) fn for_peer(cx: &mut Context<'_>, peer: IpAddr, wish: Wish) -> Option
 }
 
 /// The session that a client names in its SYN.
-pub(super) fn named(cx: &mut Context<'_>, syn: &EnoOption, wish: Wish) -> Option<Box<Session>> {
+pub(crate) fn named(cx: &mut Context<'_>, syn: &EnoOption, wish: Wish) -> Option<Box<Session>> {
     if !cx.config.session_cache || wish.no_cache {
         return None;
     }
@@ -31,7 +31,7 @@ pub(super) fn named(cx: &mut Context<'_>, syn: &EnoOption, wish: Wish) -> Option
 }
 
 /// Puts a session back that no record was made with.
-pub(super) fn put_back(cx: &mut Context<'_>, peer: IpAddr, session: Option<Box<Session>>) {
+pub(crate) fn put_back(cx: &mut Context<'_>, peer: IpAddr, session: Option<Box<Session>>) {
     if let Some(session) = session {
         if cx.config.session_cache {
             cx.cache.put(peer, *session, cx.now);

@@ -12,7 +12,7 @@ use crate::packet::FourTuple;
 
 use super::settings::Settings;
 use super::table::State;
-use super::{ClientId, Endpoint};
+use super::{ClientId, Endpoint, Fate};
 
 /// Linux's numbers, on every architecture that tcpcryptd runs on.
 mod errno {
@@ -103,6 +103,12 @@ impl Endpoint {
         let tuple = tuple(header);
         if header.remote.port() == 0 {
             return Subject::Port(header.local.port());
+        }
+        match self.redirected.fate(&tuple) {
+            Some(Fate::Undecided) => return Subject::Undecided(self.redirected.resolve(tuple)),
+            Some(Fate::Plain) => return Subject::Plain,
+            Some(Fate::Encrypted(id, application)) => return Subject::Encrypted(id, application),
+            None => {}
         }
         match self.table.get(&tuple).map(|connection| &connection.state) {
             None => Subject::Port(header.local.port()),
@@ -212,6 +218,9 @@ impl Endpoint {
             return forgotten.then_some(()).ok_or(errno::EINVAL);
         }
         let tuple = tuple(header);
+        if self.redirected.reset(tuple) {
+            return Ok(());
+        }
         match self.table.get(&tuple).map(|connection| &connection.state) {
             None | Some(State::Ended(_)) => Err(errno::EINVAL),
             Some(_) => {

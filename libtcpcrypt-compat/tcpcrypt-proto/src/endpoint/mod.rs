@@ -7,6 +7,7 @@ mod controls;
 mod lifecycle;
 mod netstat;
 mod packets;
+mod redirected;
 mod settings;
 mod table;
 mod timers;
@@ -22,9 +23,12 @@ use crate::eno::Tep;
 use crate::entropy::Entropy;
 use crate::event::{Event, Events, Line};
 use crate::packet::{FourTuple, ParseError, View};
+use crate::stream::PlainPeers;
 use crate::verdict::{Direction, Verdict};
 
 use controls::Controls;
+pub use redirected::Fate;
+use redirected::Redirected;
 use settings::Ports;
 use table::{State, Table};
 
@@ -95,6 +99,8 @@ pub struct Endpoint {
     ready: VecDeque<FourTuple>,
     ports: Ports,
     controls: Controls,
+    redirected: Redirected,
+    plain_peers: PlainPeers,
     /// Of [`Stats`], what is only counted.
     stats: Stats,
     /// The latest instant that was given.
@@ -123,6 +129,8 @@ impl Endpoint {
             ready: VecDeque::new(),
             ports: Ports::default(),
             controls: Controls::default(),
+            redirected: Redirected::default(),
+            plain_peers: PlainPeers::default(),
             stats: Stats::default(),
             now,
         }
@@ -239,9 +247,10 @@ impl Endpoint {
     /// Numbers for a dump of the state.
     #[must_use]
     pub fn stats(&self) -> Stats {
+        let (encrypted, half_open) = self.redirected.counts();
         Stats {
-            half_open: self.table.half_open(),
-            encrypted: self.table.encrypted.len(),
+            half_open: self.table.half_open().saturating_add(half_open),
+            encrypted: self.table.encrypted.len().saturating_add(encrypted),
             tombstones: self.table.ended(),
             sessions: self.services.cache.len(),
             ports: self.ports.len(),

@@ -7,7 +7,7 @@ use tcpcrypt_control::netstat::{self, PageRequest, Row};
 
 use crate::packet::FourTuple;
 
-use super::Endpoint;
+use super::{Endpoint, Fate};
 use super::table::State;
 
 impl Endpoint {
@@ -29,19 +29,36 @@ impl Endpoint {
 
     fn rows(&self, from: Bound<FourTuple>, room: usize) -> Vec<u8> {
         let mut list = Vec::new();
-        for tuple in self.table.encrypted.range((from, Bound::Unbounded)) {
-            let Some((local, remote)) = v4(tuple) else {
-                continue;
+        let own = self.table.encrypted.range((from, Bound::Unbounded));
+        let own = own.filter_map(|tuple| {
+            match self.table.get(tuple).map(|connection| &connection.state) {
+                Some(State::Encrypted(established)) => Some((tuple, &established.id)),
+                _ => None,
+            }
+        });
+        let redirected = self.redirected.fates.range((from, Bound::Unbounded));
+        let redirected = redirected.filter_map(|(tuple, fate)| match fate {
+            Fate::Encrypted(id, _) => Some((tuple, id)),
+            _ => None,
+        });
+        let (mut own, mut redirected) = (own.peekable(), redirected.peekable());
+        loop {
+            // A daemon has connections of one kind or of the other; should it have both, in their order.
+            let is_own = match (own.peek(), redirected.peek()) {
+                (None, None) => break,
+                (Some(_), None) => true,
+                (None, Some(_)) => false,
+                (Some((one, _)), Some((other, _))) => one <= other,
             };
-            let Some(State::Encrypted(established)) =
-                self.table.get(tuple).map(|connection| &connection.state)
-            else {
+            let next = if is_own { own.next() } else { redirected.next() };
+            let Some((tuple, id)) = next else { break };
+            let Some((local, remote)) = v4(tuple) else {
                 continue;
             };
             let row = Row {
                 local,
                 remote,
-                session_id: established.id.as_bytes(),
+                session_id: id.as_bytes(),
             };
             if !netstat::push(&mut list, 0, room, &row) {
                 break;
