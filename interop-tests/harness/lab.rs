@@ -71,7 +71,7 @@ pub struct Lab {
 }
 
 static COUNTER: AtomicU32 = AtomicU32::new(0);
-const PREFIX: &str = "kxlab-";
+const PREFIX: &str = "rdlab-";
 
 /// Why no laboratory can be had here, if so.
 pub fn missing() -> Option<String> {
@@ -157,6 +157,20 @@ impl Lab {
     pub fn divert(&self, ports: &str) {
         for host in self.hosts() {
             host.divert(ports);
+        }
+    }
+
+    /// The rules of redirect mode as the original has them, on both hosts.
+    pub fn redirect_as_original(&self, ports: &str) {
+        for host in self.hosts() {
+            host.redirect_as_original(ports);
+        }
+    }
+
+    /// Our rules of redirect mode on both hosts.
+    pub fn redirect(&self, ports: &str) {
+        for host in self.hosts() {
+            host.redirect(ports);
         }
     }
 

@@ -50,7 +50,7 @@ impl RawSocket {
 }
 
 #[allow(unsafe_code)]
-fn set_mark(socket: &OwnedFd, mark: u32) -> io::Result<()> {
+pub(crate) fn set_mark(socket: &OwnedFd, mark: u32) -> io::Result<()> {
     // SAFETY: the value is 32 bits that outlive the call, and its length is given.
     let result = unsafe {
         libc::setsockopt(

@@ -9,6 +9,7 @@
 #   OMIT_PORTS    all but these; exactly one of the two has to be there
 #   DAEMON_USER   the user that tcpcryptd becomes
 #   DIVERT_PORT   the number of its queue
+#   MODE          divert (default), or redirect for a daemon with the option -e
 #   MARK          optional: the mark of its first option -x, in hexadecimal
 #   PLAIN_MARK    optional, with MARK: that of the second -x. Connections that turn out to be plain
 #                 leave the queue then; this needs connection tracking
@@ -16,12 +17,19 @@
 #   IPTABLES      optional: the program, iptables by default
 #   ECHO          optional: echo shows the commands and runs none
 #
+# The rules of redirect mode ask the daemon for each new connection: it marks the SYN of those that
+# are to be redirected to it. Without a daemon nothing is marked, and so nothing redirected.
+#
 # The rules let packets pass when no daemon listens (bypass): connections that were plain go on, and
-# new ones are plain. They stand in the mangle tables of INPUT and OUTPUT, where both directions
+# new ones are plain. Those of divert mode stand in the mangle tables of INPUT and OUTPUT, where both directions
 # show the same addresses, and where a filter comes after the daemon and still has its say.
 # Loopback is left alone.
 
 TABLE=tcpcryptd
+PROXY_PORT=65530
+HANDSHAKE_TOS=0x04
+REDIRECT_MARK=0x80000
+ENDING_MARK=0x100000
 
 complain() {
     echo "$@" >&2
@@ -44,6 +52,10 @@ esac
 PORTS=$ONLY_PORTS$OMIT_PORTS
 case "$PORTS$DIVERT_PORT$MARK$PLAIN_MARK" in
     *[!0-9a-fA-FxX,:]*) complain "Ports, queue and mark are numbers" ;;
+esac
+case "${MODE:-divert}" in
+    divert | redirect) ;;
+    *) complain "MODE is divert or redirect" ;;
 esac
 MARK=${MARK#0[xX]}
 PLAIN_MARK=${PLAIN_MARK#0[xX]}
@@ -109,6 +121,10 @@ rule() {
 
 # $1: -A or -D. The result is that of the last rule that failed.
 iptables_rules() {
+    if [ "$MODE" = redirect ]; then
+        redirect_rules "$1"
+        return
+    fi
     result=0
     if [ -n "$OMIT_PORTS" ]; then not='!'; else not=; fi
     for chain in INPUT OUTPUT; do
@@ -135,6 +151,52 @@ iptables_rules() {
         [ -z "$MARK" ] || rule "$1" $chain $ours -m mark --mark 0x$MARK/0x$MARK \
             -j MARK --set-xmark 0x0/$BOTH || return
     done
+    return $result
+}
+
+# One rule of a table. $1: the table, $2: -A or -D.
+rule_in() {
+    table=$1
+    shift
+    $ECHO "$IPTABLES" -t "$table" "$@" && return
+    result=$?
+    [ "$1" = -D ] || return $result
+}
+
+# The marks and the type of service are the daemon's (src/redirect/mod.rs).
+# $1: -A or -D. The result is that of the last rule that failed.
+redirect_rules() {
+    result=0
+    if [ -n "$OMIT_PORTS" ]; then not='!'; else not=; fi
+    queue="-j NFQUEUE --queue-num $DIVERT_PORT --queue-bypass"
+    syn="--tcp-flags SYN,ACK,RST,FIN SYN"
+    answer="--tcp-flags SYN,ACK,RST,FIN SYN,ACK"
+    to="-p tcp -m multiport $not --dports $PORTS"
+    from="-p tcp -m multiport $not --sports $PORTS"
+    asked="-p tcp -m mark --mark $REDIRECT_MARK/$REDIRECT_MARK"
+    redirect="-j REDIRECT --to-ports $PROXY_PORT"
+    # Words are meant to be split here.
+    # shellcheck disable=SC2086
+    {
+        # New connections: the daemon says whether it wants them.
+        rule_in mangle "$1" OUTPUT ! -o lo $to $syn $queue || return
+        rule_in mangle "$1" PREROUTING ! -i lo $to $syn -m addrtype --dst-type LOCAL $queue || return
+        rule_in nat "$1" OUTPUT $asked $redirect || return
+        rule_in nat "$1" PREROUTING $asked $redirect || return
+        # The answer to whoever was redirected waits for the other half.
+        rule_in mangle "$1" OUTPUT -p tcp --sport $PROXY_PORT $answer $queue || return
+        # The daemon's own handshakes.
+        rule_in mangle "$1" INPUT ! -i lo $from $answer $queue || return
+        rule_in mangle "$1" OUTPUT $to -m tos --tos $HANDSHAKE_TOS ! --syn $queue || return
+        rule_in mangle "$1" POSTROUTING -p tcp -m tos --tos $HANDSHAKE_TOS \
+            -j TOS --set-tos 0x00 || return
+        # The end of connections with the original, which counts in its own way.
+        rule_in mangle "$1" OUTPUT -p tcp -m mark --mark $ENDING_MARK/$ENDING_MARK \
+            -j CONNMARK --set-xmark $ENDING_MARK/$ENDING_MARK || return
+        rule_in mangle "$1" OUTPUT -p tcp -m mark --mark $ENDING_MARK/$ENDING_MARK $queue || return
+        rule_in mangle "$1" INPUT -p tcp -m connmark --mark $ENDING_MARK/$ENDING_MARK \
+            ! --syn $queue || return
+    }
     return $result
 }
 

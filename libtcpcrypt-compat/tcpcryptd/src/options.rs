@@ -100,11 +100,6 @@ pub enum Stop {
     /// `-C` with a key exchange of RFC 8548.
     #[error("key exchange {0:#x} (-C) belongs to RFC 8548, which this version does not speak yet")]
     NotYetKeyExchange(u8),
-    /// `-e`.
-    #[error(
-        "redirect mode (-e) is not there yet: use the divert rules, without -e (see tcpcryptd(8))"
-    )]
-    NoRedirect,
 }
 
 impl Options {
@@ -154,9 +149,6 @@ impl Options {
         // -1 is how the original says "no test".
         options.test = options.test.filter(|&number| number != -1);
         options.prefer = key_exchange(&prefer)?;
-        if options.redirect {
-            return Err(Stop::NoRedirect);
-        }
         Ok(options)
     }
 
@@ -300,7 +292,7 @@ mod tests {
         let invalid = Stop::Getopt(GetoptError::Invalid(b'q'));
         assert_eq!(parse(&["-qh"]).expect_err("unknown"), invalid);
         assert_eq!(parse(&["-eV"]).expect_err("version"), Stop::Version);
-        assert_eq!(parse(&["-e"]).expect_err("redirect"), Stop::NoRedirect);
+        assert!(parse(&["-e"]).expect("redirect").redirect);
         let many = ["-x1"; 13];
         assert_eq!(parse(&many).expect_err("many"), Stop::TooManyParameters);
         assert!(parse(&many[1..]).is_ok());

@@ -112,6 +112,26 @@ impl Endpoint {
         !self.services.config.enabled || self.plain_peers.knows(peer, now)
     }
 
+    /// Whether a connection that an application opens from the local port `port` to `peer` need not be
+    /// redirected at all.
+    pub fn leaves_alone(&mut self, now: Instant, port: u16, peer: &SocketAddr) -> bool {
+        if self.is_plain_peer(now, peer) {
+            return true;
+        }
+        let unwanted = !self.ports.copy(port).enabled;
+        if unwanted {
+            // It was for this connection.
+            self.ports.consume(port);
+        }
+        unwanted
+    }
+
+    /// Whether connections to the local port `port` are encrypted if the peer offers it.
+    #[must_use]
+    pub fn serves(&self, port: u16) -> bool {
+        self.services.config.enabled && self.ports.copy(port).enabled
+    }
+
     /// A peer answered without ENO, or with it.
     pub fn remember_peer(&mut self, now: Instant, peer: SocketAddr, is_plain: bool) {
         if is_plain {

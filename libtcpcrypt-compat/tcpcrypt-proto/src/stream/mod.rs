@@ -193,6 +193,10 @@ impl Stream {
     /// [`Broken`] if that is in the midst of something.
     pub fn end(&mut self, rest: &[u8]) -> Result<(), Broken> {
         match &self.0 {
+            State::Handshake(handshake) if handshake.may_be_plain() && rest.is_empty() => {
+                self.0 = State::Plain;
+                Ok(())
+            }
             State::Handshake(handshake) => Err(handshake.truncated()),
             State::Records(_) if !rest.is_empty() => Err(Failure::Truncated.into()),
             State::Records(_) | State::Plain => Ok(()),

@@ -1,0 +1,667 @@
+//! From a SYN to a connection with two halves.
+
+use std::net::{SocketAddr, SocketAddrV4};
+use std::time::Instant;
+
+use kx_sys::conntrack_lookup::Ends;
+use kx_sys::nfqueue::{Decision, Hook, Packet, Verdict, Verdicts};
+use kx_sys::tcp_proxy::ProxySocket;
+use tcpcrypt_proto::endpoint::Fate;
+use tcpcrypt_proto::eno::EnoOption;
+use tcpcrypt_proto::packet::options;
+use tcpcrypt_proto::packet::{Direction, Flags, FourTuple, Fresh, OptionBuf, Rewrite, Seq, View};
+use tcpcrypt_proto::stream::{Client, Server, Settled, Stream};
+
+use crate::divert::{MARK_INWARD, MARK_OUTWARD};
+
+use super::carry::Trouble;
+use super::connection::{Connection, Held, Redirected, Way};
+use super::end::End;
+use super::table::{Key, SeenSyn, Side};
+use super::{
+    ACCEPTING, ANSWERING, CONNECTING, HANDSHAKE_TOS, INIT1_PATIENCE, MARK_REDIRECT, PORT, Proxy,
+};
+
+const SYN: Flags = Flags::SYN;
+const SYN_ACK: Flags = Flags(Flags::SYN.0 | Flags::ACK.0);
+
+/// With a smaller maximum an INIT message or a record is not sure to fit a segment.
+const SMALLEST_MSS: u16 = 256;
+
+/// What becomes of a packet.
+enum Judged {
+    Accept,
+    /// Accepted with this bit in its mark.
+    Mark(u32),
+    /// What was written into the buffer goes on in its place.
+    Replace,
+    Drop,
+    /// It waits; its verdict comes later.
+    Hold,
+}
+
+impl Proxy {
+    /// A packet of the queue gets its verdict, now or later.
+    pub(super) fn handle_packet(
+        &mut self,
+        now: Instant,
+        packet: &Packet<'_>,
+        verdicts: &mut Verdicts,
+    ) {
+        self.counters.packets += 1;
+        let mut out = std::mem::take(&mut self.packet);
+        out.clear();
+        let judged = self.judge(now, packet, &mut out, verdicts);
+        let (verdict, mark, replace) = match judged {
+            Judged::Accept => (Verdict::Accept, None, false),
+            Judged::Mark(bit) => (Verdict::Accept, Some(packet.mark | bit), false),
+            Judged::Replace => (Verdict::Accept, None, true),
+            Judged::Drop => (Verdict::Drop, None, false),
+            Judged::Hold => {
+                self.packet = out;
+                return;
+            }
+        };
+        self.counters.dropped += u64::from(verdict == Verdict::Drop);
+        self.counters.replaced += u64::from(replace);
+        verdicts.decide(packet.id, |buffer| {
+            if replace {
+                buffer.extend_from_slice(&out);
+            }
+            Decision {
+                verdict,
+                mark,
+                replace,
+            }
+        });
+        self.packet = out;
+    }
+
+    fn judge(
+        &mut self,
+        now: Instant,
+        packet: &Packet<'_>,
+        out: &mut Vec<u8>,
+        verdicts: &mut Verdicts,
+    ) -> Judged {
+        if matches!(packet.mark, MARK_INWARD | MARK_OUTWARD) {
+            return Judged::Accept;
+        }
+        let Ok(view) = View::parse(packet.payload) else {
+            return Judged::Accept;
+        };
+        let direction = match packet.hook {
+            hook if hook.is_inward() => Direction::In,
+            hook if hook.is_outward() => Direction::Out,
+            _ => return Judged::Accept,
+        };
+        if direction == Direction::In && !packet.partial_checksum && !view.is_intact() {
+            return Judged::Drop;
+        }
+        let tuple = view.tuple(direction);
+        match (view.flags().handshake(), direction) {
+            (SYN, Direction::Out) => self.outgoing_syn(now, tuple, &view, out),
+            (SYN, Direction::In) => self.incoming_syn(now, packet.hook, tuple, &view),
+            (SYN_ACK, Direction::Out) => {
+                self.outgoing_syn_ack(now, tuple, &view, packet, out, verdicts)
+            }
+            (SYN_ACK, Direction::In) => self.incoming_syn_ack(now, tuple, &view),
+            _ => self.segment(direction, tuple, &view, out),
+        }
+    }
+
+    /// A SYN of ours gets the offer; one of an application is redirected or not.
+    fn outgoing_syn(
+        &mut self,
+        now: Instant,
+        tuple: FourTuple,
+        view: &View<'_>,
+        out: &mut Vec<u8>,
+    ) -> Judged {
+        let Some(key) = self.table.by_onward.get(&tuple).copied() else {
+            let leave = tuple.remote.port() == PORT
+                || self.is_full()
+                || !view.payload().is_empty()
+                || has_eno(view)
+                || self
+                    .host
+                    .leaves_alone(now, tuple.local.port(), &tuple.remote);
+            return match leave {
+                true => Judged::Accept,
+                false => Judged::Mark(MARK_REDIRECT),
+            };
+        };
+        self.ending.remove(&tuple);
+        let Some(connection) = self.table.get(key) else {
+            return Judged::Accept;
+        };
+        let Some(client) = &mut connection.client else {
+            return Judged::Accept;
+        };
+        let mut rewrite = Rewrite::of(view);
+        connection.numbers.0 = view.seq() + 1;
+        if !client.syn(&mut self.host, now, &mut rewrite.options) {
+            if let Some(mut client) = connection.client.take() {
+                client.give_up(&mut self.host, now);
+            }
+            return Judged::Accept;
+        }
+        replaced(rewrite.write(&[], out))
+    }
+
+    /// A SYN of a peer: before it is redirected (our rules), or redirected already (the original's).
+    fn incoming_syn(
+        &mut self,
+        now: Instant,
+        hook: Hook,
+        tuple: FourTuple,
+        view: &View<'_>,
+    ) -> Judged {
+        let SocketAddr::V4(from) = tuple.remote else {
+            return Judged::Accept;
+        };
+        let is_before = hook == Hook::Prerouting;
+        if !is_before && tuple.local.port() != PORT || from.ip().is_loopback() {
+            return Judged::Accept;
+        }
+        let is_wanted = Server::is_wanted(view.options())
+            && has_room(view)
+            && self.host.serves(tuple.local.port());
+        if is_before && (!is_wanted || self.is_full()) {
+            return Judged::Accept;
+        }
+        let options = OptionBuf::from_header(view.options());
+        self.syns.note(now, from, view.seq(), SeenSyn { options });
+        match is_before {
+            true => Judged::Mark(MARK_REDIRECT),
+            false => Judged::Accept,
+        }
+    }
+
+    /// A SYN-ACK of our listener waits until the other half stands.
+    fn outgoing_syn_ack(
+        &mut self,
+        now: Instant,
+        tuple: FourTuple,
+        view: &View<'_>,
+        packet: &Packet<'_>,
+        out: &mut Vec<u8>,
+        verdicts: &mut Verdicts,
+    ) -> Judged {
+        let (SocketAddr::V4(here), SocketAddr::V4(opener)) = (tuple.local, tuple.remote) else {
+            return Judged::Accept;
+        };
+        if here.port() != PORT {
+            return Judged::Accept;
+        }
+        let redirected = Redirected { here, opener };
+        if let Some(key) = self.table.by_redirected.get(&redirected).copied() {
+            if let Some(judged) = self.repeated_syn_ack(key, view, out) {
+                return judged;
+            }
+            // The opener began anew; the old one was not accepted and never will be.
+            if let Some(mut old) = self.table.take(key) {
+                self.drop_held(&mut old, verdicts);
+                self.destroy(now, key, old, None);
+            }
+        }
+        self.ending.remove(&tuple);
+        let ends = Ends {
+            source: here,
+            destination: opener,
+        };
+        let original = match self.lookup.original_of_reply(ends) {
+            Ok(Some(original)) if original.destination.port() != PORT => original,
+            // Nobody redirected it.
+            _ => return self.turn_away(tuple, view),
+        };
+        if self.is_full() {
+            return self.turn_away(tuple, view);
+        }
+        let held = Held {
+            id: Some(packet.id),
+            packet: packet.payload.to_vec(),
+        };
+        match self.begin(now, redirected, original, view, held) {
+            Ok(()) => Judged::Hold,
+            Err(_) => self.turn_away(tuple, view),
+        }
+    }
+
+    /// The same SYN-ACK again. `None` if it is another's.
+    fn repeated_syn_ack(&mut self, key: Key, view: &View<'_>, out: &mut Vec<u8>) -> Option<Judged> {
+        let connection = self.table.get(key)?;
+        let first = View::parse(&connection.held.packet).ok()?;
+        if (first.seq(), first.ack()) != (view.seq(), view.ack()) {
+            return None;
+        }
+        if connection.held.id.is_some() {
+            return Some(Judged::Drop);
+        }
+        let Some(server) = &connection.server else {
+            return Some(Judged::Accept);
+        };
+        let mut rewrite = Rewrite::of(view);
+        Some(match server.syn_ack(&mut self.host, &mut rewrite.options) {
+            true => replaced(rewrite.write(&[], out)),
+            false => Judged::Drop,
+        })
+    }
+
+    /// Tells an opener that there is nobody, and our listener that it is gone.
+    fn turn_away(&mut self, tuple: FourTuple, view: &View<'_>) -> Judged {
+        self.counters.refused += 1;
+        let mut packet = Vec::new();
+        for (direction, seq, ack) in [
+            (Direction::Out, view.end(), view.ack()),
+            (Direction::In, view.ack(), view.end()),
+        ] {
+            let mut fresh = Fresh::new(tuple, direction);
+            fresh.flags = Flags::RST | Flags::ACK;
+            (fresh.seq, fresh.ack) = (seq, ack);
+            packet.clear();
+            if fresh.write(&[], &mut packet) {
+                self.injector.send(direction, &packet);
+            }
+        }
+        Judged::Drop
+    }
+
+    /// Opens the half that goes on.
+    fn begin(
+        &mut self,
+        now: Instant,
+        redirected: Redirected,
+        original: Ends,
+        view: &View<'_>,
+        held: Held,
+    ) -> std::io::Result<()> {
+        let way = match redirected.here.ip().is_loopback() {
+            true => Way::Out,
+            false => Way::In,
+        };
+        let (to, opener) = (original.destination, original.source);
+        let (mut client, mut server) = (None, None);
+        let mut sack = true;
+        match way {
+            Way::Out => {
+                if !self.host.is_plain_peer(now, &to.into()) {
+                    client = Client::new(&mut self.host, now, opener.port(), to.into());
+                }
+            }
+            Way::In => {
+                let syn = self.syns.take(redirected.opener, view.ack() + u32::MAX);
+                if let Some(syn) = syn {
+                    let (port, peer) = (to.port(), opener.into());
+                    let options = syn.options.as_slice();
+                    sack = options::sack_permitted(options);
+                    server = Server::new(&mut self.host, now, port, peer, options);
+                }
+            }
+        }
+        let marked = client.is_some();
+        let tos = if marked { HANDSHAKE_TOS } else { 0 };
+        let begun = ProxySocket::connect(to, tos, marked)
+            .and_then(|socket| Ok((socket.local()?, End::new(socket))));
+        let (local, end) = match begun {
+            Ok(begun) => begun,
+            Err(error) => {
+                if let Some(mut client) = client {
+                    client.give_up(&mut self.host, now);
+                }
+                if let Some(server) = server {
+                    server.give_up(&mut self.host, now);
+                }
+                return Err(error);
+            }
+        };
+        let (near, far, listed, alias) = match way {
+            Way::Out => (None, Some(end), tuple(opener, to), None),
+            Way::In => (Some(end), None, tuple(to, opener), Some(tuple(to, local))),
+        };
+        let agreed = match (&server, way) {
+            (None, Way::In) => Settled::Plain,
+            _ => Settled::Exchange,
+        };
+        let connection = Box::new(Connection {
+            way,
+            redirected,
+            listed,
+            alias,
+            onward: tuple(local, to),
+            near,
+            far,
+            held,
+            connected: false,
+            marked,
+            client,
+            server,
+            agreed,
+            numbers: match way {
+                Way::In => (view.end(), view.ack()),
+                Way::Out => (Seq(0), Seq(0)),
+            },
+            sack,
+            stream: None,
+            partial: Vec::new(),
+            unread: Vec::new(),
+            quirk: None,
+            deadline: None,
+            used: now,
+            queued: false,
+            fate: Fate::Undecided,
+        });
+        self.counters.redirected += 1;
+        let key = self.table.insert(connection);
+        self.host.redirected(listed, alias, Fate::Undecided);
+        let Some(mut connection) = self.table.take(key) else {
+            return Ok(());
+        };
+        let watched = match (&connection.near, &connection.far) {
+            (Some(near), _) => Proxy::watch(&self.epoll, key, Side::Near, near),
+            (_, Some(far)) => Proxy::watch(&self.epoll, key, Side::Far, far),
+            _ => Ok(()),
+        };
+        if let Err(error) = watched {
+            connection.held.id = None;
+            self.destroy(now, key, connection, None);
+            return Err(error);
+        }
+        let deadline = now.checked_add(CONNECTING);
+        self.table.set_deadline(key, &mut connection, deadline);
+        self.table.put_back(key, connection);
+        Ok(())
+    }
+
+    /// The answer to a SYN of ours.
+    fn incoming_syn_ack(&mut self, now: Instant, tuple: FourTuple, view: &View<'_>) -> Judged {
+        let Some(key) = self.table.by_onward.get(&tuple).copied() else {
+            return Judged::Accept;
+        };
+        let Some(connection) = self.table.get(key) else {
+            return Judged::Accept;
+        };
+        if connection.connected || view.ack() != connection.numbers.0 {
+            return Judged::Accept;
+        }
+        let Some(client) = &mut connection.client else {
+            return Judged::Accept;
+        };
+        connection.numbers.1 = view.end();
+        connection.sack = options::sack_permitted(view.options());
+        connection.agreed = match has_room(view) {
+            true => client.syn_ack(&mut self.host, now, view.options()),
+            false => Settled::Plain,
+        };
+        Judged::Accept
+    }
+
+    /// Any other segment.
+    fn segment(
+        &mut self,
+        direction: Direction,
+        tuple: FourTuple,
+        view: &View<'_>,
+        out: &mut Vec<u8>,
+    ) -> Judged {
+        let key = self.table.by_onward.get(&tuple).copied();
+        let key = key.or_else(|| self.redirected_key(&tuple));
+        let mut quirk = self.ending.get(&tuple).copied();
+        if let Some(connection) = key.and_then(|key| self.table.get(key)) {
+            if direction == Direction::Out && connection.marked {
+                let first = view.seq() == connection.numbers.0;
+                let exchange = connection.agreed == Settled::Exchange && connection.client.is_some();
+                let waits = connection.fate == Fate::Undecided
+                    && connection.agreed == Settled::Exchange
+                    && (connection.stream.is_some() || exchange);
+                if first && waits && !view.flags().has(Flags::RST) {
+                    return with_eno(view, out);
+                }
+            }
+            quirk = connection.quirk.or(quirk);
+        }
+        let Some(quirk) = quirk else {
+            return Judged::Accept;
+        };
+        let mut aside = Vec::new();
+        let changed = quirk.judge(direction, view, out, &mut aside);
+        if !aside.is_empty() {
+            self.injector.send(Direction::Out, &aside);
+        }
+        match changed {
+            true => Judged::Replace,
+            false => Judged::Accept,
+        }
+    }
+
+    fn redirected_key(&self, tuple: &FourTuple) -> Option<Key> {
+        let (SocketAddr::V4(here), SocketAddr::V4(opener)) = (tuple.local, tuple.remote) else {
+            return None;
+        };
+        let redirected = Redirected { here, opener };
+        self.table.by_accepted.get(&redirected).copied()
+    }
+
+    /// Looks whether the half that we open stands. False: not yet. If it never will, the opener is told, and
+    /// the connection is still not [`connected`](Connection::connected).
+    pub(super) fn is_connected(
+        &mut self,
+        now: Instant,
+        key: Key,
+        connection: &mut Connection,
+        verdicts: &mut Verdicts,
+    ) -> bool {
+        let end = match connection.way {
+            Way::Out => &mut connection.far,
+            Way::In => &mut connection.near,
+        };
+        let Some(end) = end else { return true };
+        if !end.writable && !end.readable {
+            return false;
+        }
+        if end.socket.outcome().is_err() || !end.writable {
+            self.refuse(connection, verdicts, true);
+            return true;
+        }
+        connection.connected = true;
+        let begun = match connection.way {
+            Way::Out => self.begin_stream(now, key, connection),
+            Way::In => Ok(()),
+        };
+        if begun.is_err() {
+            connection.connected = false;
+            self.refuse(connection, verdicts, true);
+            return true;
+        }
+        let deadline = now.checked_add(ACCEPTING);
+        self.table.set_deadline(key, connection, deadline);
+        self.release(connection, verdicts);
+        true
+    }
+
+    /// The wire's half of a connection that goes out stands: what is sent first is sent.
+    fn begin_stream(
+        &mut self,
+        now: Instant,
+        _key: Key,
+        connection: &mut Connection,
+    ) -> Result<(), Trouble> {
+        let Some(far) = &mut connection.far else {
+            return Ok(());
+        };
+        let mut wire = Vec::new();
+        let numbers = connection.numbers;
+        let mut stream = match connection.client.take() {
+            Some(client) => client.begin(&mut self.host, now, numbers, &mut wire)?,
+            None => Stream::plain(),
+        };
+        let shape = stream.shape();
+        far.write(shape, &wire, &mut self.buffers)?;
+        let is_ready = stream.is_ready();
+        if is_ready {
+            // Nothing goes with the third segment, so it has to go by itself.
+            far.socket.acknowledge_now();
+        }
+        stream.rest();
+        connection.stream = Some(stream);
+        if is_ready {
+            connection.settled(&mut self.host, now);
+        }
+        Ok(())
+    }
+
+    /// The opener gets its SYN-ACK.
+    fn release(&mut self, connection: &mut Connection, verdicts: &mut Verdicts) {
+        let Some(id) = connection.held.id.take() else {
+            return;
+        };
+        let accept = Decision {
+            verdict: Verdict::Accept,
+            mark: None,
+            replace: false,
+        };
+        let host = &mut self.host;
+        let (server, packet) = (&mut connection.server, &connection.held.packet);
+        verdicts.decide(id, |buffer| {
+            let (Some(choice), Ok(view)) = (&server, View::parse(packet)) else {
+                return accept;
+            };
+            let mut rewrite = Rewrite::of(&view);
+            if !choice.syn_ack(host, &mut rewrite.options) || !rewrite.write(&[], buffer) {
+                *server = None;
+                return accept;
+            }
+            Decision {
+                replace: true,
+                ..accept
+            }
+        });
+    }
+
+    fn drop_held(&mut self, connection: &mut Connection, verdicts: &mut Verdicts) {
+        if let Some(id) = connection.held.id.take() {
+            verdicts.give(id, Verdict::Drop, None);
+        }
+    }
+
+    /// The opener gets no SYN-ACK; with `tell` it gets a reset.
+    pub(super) fn refuse(
+        &mut self,
+        connection: &mut Connection,
+        verdicts: &mut Verdicts,
+        tell: bool,
+    ) {
+        if connection.held.id.is_none() {
+            return;
+        }
+        self.drop_held(connection, verdicts);
+        let redirected = connection.redirected;
+        let tuple = tuple(redirected.here, redirected.opener);
+        if let (true, Ok(view)) = (tell, View::parse(&connection.held.packet)) {
+            let _dropped = self.turn_away(tuple, &view);
+        }
+    }
+
+    /// An opener's half stands.
+    pub(super) fn accepted(&mut self, now: Instant, socket: ProxySocket, opener: SocketAddrV4) {
+        let Ok(here) = socket.local() else { return };
+        let redirected = Redirected { here, opener };
+        let Some(key) = self.table.by_redirected.get(&redirected).copied() else {
+            // Reset by dropping it.
+            return;
+        };
+        let Some(mut connection) = self.table.take(key) else {
+            return;
+        };
+        let meant = match connection.way {
+            Way::Out => connection.listed.remote,
+            Way::In => connection.listed.local,
+        };
+        let agrees = socket.original_destination().map(SocketAddr::V4).ok() == Some(meant);
+        if !agrees || !connection.connected {
+            return self.destroy(now, key, connection, None);
+        }
+        self.table.accepted(key, &connection);
+        let end = End::new(socket);
+        let side = match connection.way {
+            Way::Out => Side::Near,
+            Way::In => Side::Far,
+        };
+        if Proxy::watch(&self.epoll, key, side, &end).is_err() {
+            return self.destroy(now, key, connection, None);
+        }
+        let mut deadline = now.checked_add(ANSWERING);
+        match connection.way {
+            Way::Out => connection.near = Some(end),
+            Way::In => {
+                connection.far = Some(end);
+                let numbers = connection.numbers;
+                let begun = match connection.server.take() {
+                    Some(server) => server.begin(&mut self.host, now, numbers),
+                    None => Ok(Stream::plain()),
+                };
+                match begun {
+                    Ok(stream) => {
+                        let is_ready = stream.is_ready();
+                        connection.stream = Some(stream);
+                        if is_ready {
+                            connection.settled(&mut self.host, now);
+                        }
+                    }
+                    Err(broken) => {
+                        let trouble = Some(broken.into());
+                        return self.destroy(now, key, connection, trouble);
+                    }
+                }
+                deadline = now.checked_add(INIT1_PATIENCE);
+            }
+        }
+        if connection
+            .stream
+            .as_ref()
+            .is_some_and(|stream| stream.is_ready())
+        {
+            deadline = None;
+        }
+        self.table.set_deadline(key, &mut connection, deadline);
+        self.carry(now, key, connection);
+    }
+}
+
+fn tuple(local: SocketAddrV4, remote: SocketAddrV4) -> FourTuple {
+    FourTuple {
+        local: local.into(),
+        remote: remote.into(),
+    }
+}
+
+fn replaced(written: bool) -> Judged {
+    match written {
+        true => Judged::Replace,
+        false => Judged::Drop,
+    }
+}
+
+/// Our first segment shows by the short option that we have seen the peer's choice. Without data it stays here:
+/// the one that matters has INIT1.
+fn with_eno(view: &View<'_>, out: &mut Vec<u8>) -> Judged {
+    if view.payload().is_empty() {
+        return Judged::Drop;
+    }
+    let mut rewrite = Rewrite::of(view);
+    rewrite.options.trim();
+    match rewrite.options.push(EnoOption::bare().as_bytes()) {
+        true => replaced(rewrite.write(&[view.payload()], out)),
+        false => Judged::Drop,
+    }
+}
+
+/// Whether a SYN negotiates by itself. That is somebody else's business.
+fn has_eno(view: &View<'_>) -> bool {
+    EnoOption::find(view.options()) != Ok(None)
+        || options::find(view.options(), tcpcrypt_proto::eno::RFC_KIND).is_some()
+}
+
+fn has_room(view: &View<'_>) -> bool {
+    options::mss(view.options()).is_none_or(|mss| mss >= SMALLEST_MSS)
+}

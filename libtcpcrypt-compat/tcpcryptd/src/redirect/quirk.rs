@@ -1,0 +1,225 @@
+//! What the original's divert mode needs at the end of a connection (tcpcrypt spec 5.1).
+//!
+//! It does not count a FIN: what it acknowledges of ours then, and what it takes for an acknowledgement of its
+//! own, is lower by the overhead of all records. The kernel's TCP knows nothing of that. So from the first FIN on
+//! the segments of such a connection go through the queue, and are changed here: acknowledgements of the peer's
+//! FIN are lowered, and one without data goes out as it should be, for a peer that counts right; what the peer
+//! acknowledges too low is raised.
+//!
+//! Peers whose SYN permits selective acknowledgements are somebody else: the original takes that option out.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use tcpcrypt_proto::packet::{Direction, Flags, FourTuple, Fresh, Rewrite, Seq, View};
+
+use super::connection::Connection;
+
+/// Connections in their end that are kept at most.
+const CAPACITY: usize = 4096;
+/// How long: as the kernel goes on repeating what is not acknowledged.
+const LIFETIME: Duration = Duration::from_secs(130);
+
+/// The numbers of one connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Quirk {
+    pub tuple: FourTuple,
+    /// The number behind our FIN, and how much lower the original has it. Once we have sent it.
+    pub ours: Option<(Seq, u32)>,
+    /// The number behind the peer's FIN, and how much lower the original wants it. Once it has come.
+    pub theirs: Option<(Seq, u32)>,
+}
+
+impl Connection {
+    /// A FIN came or is about to go.
+    pub(super) fn quirk_of_end(&mut self) {
+        let (Some(far), Some(stream)) = (&self.far, &self.stream) else {
+            return;
+        };
+        if self.sack || stream.session().is_none() {
+            return;
+        }
+        // Sequence numbers count modulo 2^32.
+        let low = |number: u64| u32::try_from(number & u64::from(u32::MAX)).unwrap_or(0);
+        let (sent, received) = stream.overhead();
+        let (ours, theirs) = self.numbers;
+        let quirk = self.quirk.get_or_insert(Quirk {
+            tuple: FourTuple {
+                local: self.onward_or_redirected().0,
+                remote: self.onward_or_redirected().1,
+            },
+            ours: None,
+            theirs: None,
+        });
+        if far.shut {
+            quirk.ours = Some((ours + low(far.written) + 1, low(sent)));
+        }
+        if far.ended {
+            quirk.theirs = Some((theirs + low(far.read) + 1, low(received)));
+        }
+        // Without it the rules do not bring the segments here, and all is as it would be otherwise.
+        let _ = far.socket.set_mark(super::MARK_ENDING);
+    }
+
+    fn onward_or_redirected(&self) -> (std::net::SocketAddr, std::net::SocketAddr) {
+        match self.way {
+            super::connection::Way::Out => (self.onward.local, self.onward.remote),
+            super::connection::Way::In => (
+                self.redirected.here.into(),
+                self.redirected.opener.into(),
+            ),
+        }
+    }
+}
+
+/// What to do with a segment.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// Nothing.
+    Keep,
+    /// This acknowledgement instead.
+    Acknowledge(Seq),
+}
+
+impl Quirk {
+    /// What to do with a segment's acknowledgement.
+    pub(super) fn change(&self, direction: Direction, ack: Seq) -> Change {
+        match (direction, self.ours, self.theirs) {
+            (Direction::Out, _, Some((end, less))) if ack == end && less > 0 => {
+                Change::Acknowledge(Seq(end.0.wrapping_sub(less)))
+            }
+            (Direction::In, Some((end, less)), _)
+                if less > 0 && ack == Seq(end.0.wrapping_sub(less)) =>
+            {
+                Change::Acknowledge(end)
+            }
+            _ => Change::Keep,
+        }
+    }
+
+    /// Judges a segment: true if `out` got the one that goes on in its place, and `aside` perhaps one more.
+    pub(super) fn judge(
+        &self,
+        direction: Direction,
+        view: &View<'_>,
+        out: &mut Vec<u8>,
+        aside: &mut Vec<u8>,
+    ) -> bool {
+        let flags = view.flags();
+        if !flags.has(Flags::ACK) || flags.has(Flags::SYN) {
+            return false;
+        }
+        let Change::Acknowledge(ack) = self.change(direction, view.ack()) else {
+            return false;
+        };
+        if direction == Direction::Out && !flags.has(Flags::RST) {
+            let mut fresh = Fresh::new(self.tuple, Direction::Out);
+            fresh.seq = view.end();
+            fresh.ack = view.ack();
+            fresh.window = view.window();
+            let _ = fresh.write(&[], aside);
+        }
+        let mut rewrite = Rewrite::of(view);
+        rewrite.ack = ack;
+        rewrite.write(&[view.payload()], out)
+    }
+}
+
+/// Connections whose sockets are closed, and whose last segments still go to and fro.
+#[derive(Debug, Default)]
+pub(super) struct Ending {
+    quirks: HashMap<FourTuple, (Quirk, Instant)>,
+    order: VecDeque<(Instant, FourTuple)>,
+}
+
+impl Ending {
+    pub(super) fn note(&mut self, now: Instant, quirk: Quirk) {
+        self.expire(now);
+        while self.order.len() >= CAPACITY {
+            self.forget_oldest();
+        }
+        if self.quirks.insert(quirk.tuple, (quirk, now)).is_none() || self.order.is_empty() {
+            self.order.push_back((now, quirk.tuple));
+        }
+    }
+
+    pub(super) fn get(&self, tuple: &FourTuple) -> Option<&Quirk> {
+        self.quirks.get(tuple).map(|(quirk, _)| quirk)
+    }
+
+    /// Another connection has these ends now.
+    pub(super) fn remove(&mut self, tuple: &FourTuple) {
+        self.quirks.remove(tuple);
+    }
+
+    fn expire(&mut self, now: Instant) {
+        while let Some((since, _)) = self.order.front() {
+            if now.saturating_duration_since(*since) < LIFETIME {
+                return;
+            }
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some((_, tuple)) = self.order.pop_front() {
+            self.quirks.remove(&tuple);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn quirk() -> Quirk {
+        let end = |text: &str| text.parse().expect("address");
+        Quirk {
+            tuple: FourTuple {
+                local: end("10.0.0.1:1"),
+                remote: end("10.0.0.2:2"),
+            },
+            ours: Some((Seq(1000), 60)),
+            theirs: Some((Seq(30), 40)),
+        }
+    }
+
+    #[test]
+    fn acknowledgements_of_a_fin_are_translated() {
+        let quirk = quirk();
+        let change = |direction, ack| quirk.change(direction, Seq(ack));
+        assert_eq!(
+            change(Direction::Out, 30),
+            Change::Acknowledge(Seq(30u32.wrapping_sub(40)))
+        );
+        assert_eq!(change(Direction::Out, 29), Change::Keep);
+        assert_eq!(
+            change(Direction::In, 940),
+            Change::Acknowledge(Seq(1000))
+        );
+        assert_eq!(change(Direction::In, 1000), Change::Keep);
+        assert_eq!(change(Direction::In, 941), Change::Keep);
+        let open = Quirk {
+            ours: None,
+            theirs: None,
+            ..quirk
+        };
+        assert_eq!(open.change(Direction::In, Seq(940)), Change::Keep);
+        assert_eq!(open.change(Direction::Out, Seq(30)), Change::Keep);
+    }
+
+    #[test]
+    fn the_memory_is_bounded() {
+        let now = Instant::now();
+        let mut ending = Ending::default();
+        for number in 0..CAPACITY * 2 {
+            let [.., a, b] = u32::try_from(number).expect("small").to_be_bytes();
+            let mut quirk = quirk();
+            quirk.tuple.local = std::net::SocketAddr::from(([10, 0, a, b], 1));
+            ending.note(now, quirk);
+            ending.note(now, quirk);
+        }
+        assert!(ending.quirks.len() <= CAPACITY && ending.order.len() <= CAPACITY);
+        assert!(ending.get(&quirk().tuple).is_none());
+    }
+}
