@@ -2,7 +2,7 @@
 //! peers and, with `KX_REF_TCPCRYPTD`, against the original.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use interop_tests::lab::applications::{accept, exchange, local, remote, talk};
@@ -10,7 +10,7 @@ use interop_tests::lab::case::{Pair, case, crossings};
 use interop_tests::lab::daemon::Daemon;
 use interop_tests::lab::host::Host;
 use interop_tests::lab::scenarios::{
-    ANSWER, QUESTION, assert_secret, close_both, id_of, one_talk, one_talk_on, slow,
+    ANSWER, QUESTION, assert_secret, close_both, slow,
 };
 use interop_tests::lab::segment::hex;
 use interop_tests::lab::wire_checks::opening;
@@ -86,9 +86,35 @@ fn redirected(name: &str, settings: Settings, body: impl Fn(&Lab, &Daemon<'_>, &
     });
 }
 
-/// The id of an open connection, the same at both ends, whichever way the server's application sees it.
+/// The id of an open connection, the same at both ends. A proxy's own port is on the wire, so only the client's
+/// row is known by its addresses.
 fn agreed_id(client: &Daemon<'_>, server: &Daemon<'_>, near: &TcpStream) -> String {
-    id_of(client, server, near)
+    let row = client.row_of(local(near), remote(near));
+    let row = row.expect("the client's row");
+    let other = wait::until(Duration::from_secs(3), || {
+        server.netstat().into_iter().find(|other| other.id == row.id)
+    });
+    let other = other.expect("the server's row");
+    assert_eq!(other.local, remote(near));
+    assert_eq!(other.remote.ip(), local(near).ip());
+    row.id
+}
+
+fn one_talk_on(
+    lab: &Lab,
+    client: &Daemon<'_>,
+    server: &Daemon<'_>,
+    listener: &TcpListener,
+) -> String {
+    let (near, far) = lab.connect_to(listener).expect("connecting");
+    talk(&near, &far, QUESTION, ANSWER).expect("talking");
+    let id = agreed_id(client, server, &near);
+    close_both(near, far);
+    id
+}
+
+fn one_talk(lab: &Lab, client: &Daemon<'_>, server: &Daemon<'_>) -> String {
+    one_talk_on(lab, client, server, &lab.server.listen(PORT))
 }
 
 #[test]
@@ -151,7 +177,7 @@ fn redirect_later_connections_resume_the_first() {
     in_all_modes(name, |lab, client, server| {
         let mut ids = Vec::new();
         for number in 0..6 {
-            let (id, _) = one_talk(lab, client, server);
+            let id = one_talk(lab, client, server);
             assert_eq!(&id[..2], if number == 0 { "21" } else { "A1" });
             assert!(!ids.contains(&id), "the same id twice");
             ids.push(id);
@@ -256,12 +282,12 @@ fn redirect_plain_peers_are_served() {
                     };
                     talk(first, second, QUESTION, ANSWER).expect("talking");
                     assert!(began.elapsed() < Duration::from_millis(800), "{:?}", began.elapsed());
-                    exchange(&near, &far, 300_000, 300_000).expect("exchanging");
-                    assert_eq!(daemon.netstat(), vec![]);
                     // Ours leave them alone: the application sees its real peer.
                     if mode == Redirect && !client_has_it {
                         assert_eq!(remote(&far), local(&near));
                     }
+                    exchange(&near, &far, 300_000, 300_000).expect("exchanging");
+                    assert_eq!(daemon.netstat(), vec![]);
                 }
                 daemon.assert_well("plain peers");
             });
@@ -275,15 +301,17 @@ fn redirect_options_stripped_give_plain_tcp() {
     redirected(name, Settings::default(), |lab, client, server| {
         for (host, flags) in [(&lab.server, "SYN"), (&lab.client, "SYN,ACK")] {
             for server_first in [false, true] {
-                host.strip_incoming(253, &format!("--tcp-flags SYN,ACK {flags}"));
+                // In front of the rule that shows SYNs to the daemon.
+                let strip = format!(
+                    "PREROUTING -p tcp --tcp-flags SYN,ACK {flags} -j TCPOPTSTRIP --strip-options 253"
+                );
+                host.rule(&format!("-t mangle -I {strip}"));
                 let (near, far) = lab.connection(PORT).expect("connecting");
                 let (first, second) = if server_first { (&far, &near) } else { (&near, &far) };
                 talk(first, second, QUESTION, ANSWER).expect("talking");
                 exchange(&near, &far, 300_000, 300_000).expect("exchanging");
                 assert_eq!((client.netstat(), server.netstat()), (vec![], vec![]));
-                host.script("iptables-legacy -t mangle -D PREROUTING 1 2>/dev/null || true");
-                host.script("iptables-legacy -t mangle -F PREROUTING");
-                Redirect.rules(host);
+                host.rule(&format!("-t mangle -D {strip}"));
             }
         }
     });
@@ -376,12 +404,12 @@ fn redirect_restarts_of_either_daemon() {
         one_talk(lab, &client, &server);
         assert_eq!(server.stop(), 0);
         let server = Daemon::start(&lab.server, pair.server, &options);
-        assert_eq!(&one_talk(lab, &client, &server).0[..2], "21");
-        assert_eq!(&one_talk(lab, &client, &server).0[..2], "A1");
+        assert_eq!(&one_talk(lab, &client, &server)[..2], "21");
+        assert_eq!(&one_talk(lab, &client, &server)[..2], "A1");
         assert_eq!(client.stop(), 0);
         let client = Daemon::start(&lab.client, pair.client, &options);
-        assert_eq!(&one_talk(lab, &client, &server).0[..2], "21");
-        assert_eq!(&one_talk(lab, &client, &server).0[..2], "A1");
+        assert_eq!(&one_talk(lab, &client, &server)[..2], "21");
+        assert_eq!(&one_talk(lab, &client, &server)[..2], "A1");
     });
 }
 
@@ -457,7 +485,7 @@ fn redirect_with_the_original_a_connection_is_encrypted_and_resumed() {
     let name = "redirect_with_the_original_a_connection_is_encrypted_and_resumed";
     with_original(name, |lab, client, server| {
         for kind in ["21", "A1", "A1"] {
-            let (id, _) = one_talk(lab, client, server);
+            let id = one_talk(lab, client, server);
             assert_eq!(&id[..2], kind);
         }
     });
