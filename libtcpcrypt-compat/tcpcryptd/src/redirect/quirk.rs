@@ -1,7 +1,7 @@
 //! What the original's divert mode needs at the end of a connection (tcpcrypt spec 5.1).
 //!
 //! It does not count a FIN: what it acknowledges of ours then, and what it takes for an acknowledgement of its
-//! own, is lower by the overhead of all records. The kernel's TCP knows nothing of that. So from the first FIN on
+//! own, is lower by the overhead of all records, and so are its own numbers behind its FIN. The kernel's TCP knows nothing of that. So from the first FIN on
 //! the segments of such a connection go through the queue, and are changed here: acknowledgements of the peer's
 //! FIN are lowered, and one without data goes out as it should be, for a peer that counts right; what the peer
 //! acknowledges too low is raised.
@@ -72,29 +72,31 @@ impl Connection {
     }
 }
 
-/// What to do with a segment.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Change {
-    /// Nothing.
-    Keep,
-    /// This acknowledgement instead.
-    Acknowledge(Seq),
-}
-
 impl Quirk {
-    /// What to do with a segment's acknowledgement.
-    pub(super) fn change(&self, direction: Direction, ack: Seq) -> Change {
-        match (direction, self.ours, self.theirs) {
-            (Direction::Out, _, Some((end, less))) if ack == end && less > 0 => {
-                Change::Acknowledge(Seq(end.0.wrapping_sub(less)))
+    /// The numbers that a segment should have; `None` if it has them.
+    fn change(&self, direction: Direction, seq: Seq, ack: Seq, is_empty: bool) -> Option<(Seq, Seq)> {
+        let (mut new_seq, mut new_ack) = (seq, ack);
+        match direction {
+            Direction::Out => {
+                if let Some((end, less)) = self.theirs.filter(|(end, _)| ack == *end) {
+                    new_ack = end + less.wrapping_neg();
+                }
             }
-            (Direction::In, Some((end, less)), _)
-                if less > 0 && ack == Seq(end.0.wrapping_sub(less)) =>
-            {
-                Change::Acknowledge(end)
+            Direction::In => {
+                if let Some((end, less)) = self.ours {
+                    if ack == end + less.wrapping_neg() {
+                        new_ack = end;
+                    }
+                }
+                // Behind its FIN it does not count its records in its own numbers, either.
+                if let Some((end, less)) = self.theirs.filter(|_| is_empty) {
+                    if seq == end + less.wrapping_neg() {
+                        new_seq = end;
+                    }
+                }
             }
-            _ => Change::Keep,
         }
+        ((new_seq, new_ack) != (seq, ack)).then_some((new_seq, new_ack))
     }
 
     /// Judges a segment: true if `out` got the one that goes on in its place, and `aside` perhaps one more.
@@ -109,18 +111,20 @@ impl Quirk {
         if !flags.has(Flags::ACK) || flags.has(Flags::SYN) {
             return false;
         }
-        let Change::Acknowledge(ack) = self.change(direction, view.ack()) else {
+        let is_empty = view.seq_len() == 0;
+        let Some((seq, ack)) = self.change(direction, view.seq(), view.ack(), is_empty) else {
             return false;
         };
-        if direction == Direction::Out && !flags.has(Flags::RST) {
+        // With data it would come in front of them, and the original loses count.
+        if direction == Direction::Out && is_empty && !flags.has(Flags::RST) {
             let mut fresh = Fresh::new(self.tuple, Direction::Out);
-            fresh.seq = view.end();
+            fresh.seq = view.seq();
             fresh.ack = view.ack();
             fresh.window = view.window();
             let _ = fresh.write(&[], aside);
         }
         let mut rewrite = Rewrite::of(view);
-        rewrite.ack = ack;
+        (rewrite.seq, rewrite.ack) = (seq, ack);
         rewrite.write(&[view.payload()], out)
     }
 }
@@ -187,25 +191,24 @@ mod tests {
     #[test]
     fn acknowledgements_of_a_fin_are_translated() {
         let quirk = quirk();
-        let change = |direction, ack| quirk.change(direction, Seq(ack));
-        assert_eq!(
-            change(Direction::Out, 30),
-            Change::Acknowledge(Seq(30u32.wrapping_sub(40)))
-        );
-        assert_eq!(change(Direction::Out, 29), Change::Keep);
-        assert_eq!(
-            change(Direction::In, 940),
-            Change::Acknowledge(Seq(1000))
-        );
-        assert_eq!(change(Direction::In, 1000), Change::Keep);
-        assert_eq!(change(Direction::In, 941), Change::Keep);
+        let change = |direction, ack| quirk.change(direction, Seq(7), Seq(ack), true);
+        let to = |ack: u32| Some((Seq(7), Seq(ack)));
+        assert_eq!(change(Direction::Out, 30), to(30u32.wrapping_sub(40)));
+        assert_eq!(change(Direction::Out, 29), None);
+        assert_eq!(change(Direction::In, 940), to(1000));
+        assert_eq!(change(Direction::In, 1000), None);
+        assert_eq!(change(Direction::In, 941), None);
+        let low = Seq(30u32.wrapping_sub(40));
+        let empty = |is| quirk.change(Direction::In, low, Seq(1), is);
+        assert_eq!(empty(true), Some((Seq(30), Seq(1))));
+        assert_eq!(empty(false), None);
         let open = Quirk {
             ours: None,
             theirs: None,
             ..quirk
         };
-        assert_eq!(open.change(Direction::In, Seq(940)), Change::Keep);
-        assert_eq!(open.change(Direction::Out, Seq(30)), Change::Keep);
+        assert_eq!(open.change(Direction::In, low, Seq(940), true), None);
+        assert_eq!(open.change(Direction::Out, Seq(7), Seq(30), true), None);
     }
 
     #[test]
