@@ -474,6 +474,7 @@ fn redirect_works_with_ecn() {
 /// Ours as a proxy, the original in divert mode, in both roles: it cannot do redirect mode itself for long.
 fn with_original(name: &str, body: impl Fn(&Lab, &Daemon<'_>, &Daemon<'_>)) {
     crossings(name, Settings::default(), |lab, pair| {
+        lab.hosts().map(Host::keep_order);
         let mode = |original: bool| if original { Divert } else { Redirect };
         let modes = (mode(pair.client.original), mode(pair.server.original));
         between(lab, pair, modes, &body);

@@ -167,6 +167,12 @@ impl Host {
         ));
     }
 
+    /// Packets that arrive stay in order: those of one cable may be handled by several processors otherwise, and
+    /// the original takes it badly.
+    pub fn keep_order(&self) {
+        self.script("echo 1 >/sys/class/net/wire/queues/rx-0/rps_cpus");
+    }
+
     /// Loses TCP packets at random on arrival, in front of every queue.
     pub fn lose_incoming(&self, probability: f64) {
         self.rule(&format!(

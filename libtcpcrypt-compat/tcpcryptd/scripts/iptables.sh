@@ -30,6 +30,8 @@ PROXY_PORT=65530
 HANDSHAKE_TOS=0x04
 REDIRECT_MARK=0x80000
 ENDING_MARK=0x100000
+WATCHED_MARK=0x800000
+END_MARKS=0x900000
 
 complain() {
     echo "$@" >&2
@@ -191,11 +193,13 @@ redirect_rules() {
         rule_in mangle "$1" POSTROUTING -p tcp -m tos --tos $HANDSHAKE_TOS \
             -j TOS --set-tos 0x00 || return
         # The end of connections with the original, which counts in its own way.
-        rule_in mangle "$1" OUTPUT -p tcp -m mark --mark $ENDING_MARK/$ENDING_MARK \
-            -j CONNMARK --set-xmark $ENDING_MARK/$ENDING_MARK || return
+        rule_in mangle "$1" OUTPUT -p tcp -m mark --mark $WATCHED_MARK/$WATCHED_MARK \
+            -j CONNMARK --save-mark --nfmask $END_MARKS --ctmask $END_MARKS || return
         rule_in mangle "$1" OUTPUT -p tcp -m mark --mark $ENDING_MARK/$ENDING_MARK $queue || return
         rule_in mangle "$1" INPUT -p tcp -m connmark --mark $ENDING_MARK/$ENDING_MARK \
             ! --syn $queue || return
+        rule_in mangle "$1" INPUT -p tcp -m connmark --mark $WATCHED_MARK/$WATCHED_MARK \
+            --tcp-flags SYN,FIN FIN $queue || return
     }
     return $result
 }

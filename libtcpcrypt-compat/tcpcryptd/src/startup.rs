@@ -233,10 +233,16 @@ fn daemon(
     let key_log = open_key_log(log)?;
     let endpoint = endpoint(options, seed, key_log.is_some());
     let notifier = Notifier::from_environment().connect();
+    let mut tracking = track_liberally(log);
     if let Some(listener) = listener {
         let lookup = ConntrackLookup::open().map_err(call("nfct_open()"))?;
         let connections = redirect::connections_of(raise_file_limit());
-        drop_privileges(options, log)?;
+        if let Err(error) = drop_privileges(options, log) {
+            if let Some(tracking) = &mut tracking {
+                let _ = tracking.restore();
+            }
+            return Err(error);
+        }
         return proxy(
             log,
             notifier.as_ref(),
@@ -250,10 +256,10 @@ fn daemon(
                 endpoint,
                 key_log,
                 connections,
+                tracking,
             },
         );
     }
-    let mut tracking = track_liberally(log);
     if let Err(error) = drop_privileges(options, log) {
         if let Some(tracking) = &mut tracking {
             let _ = tracking.restore();
@@ -407,7 +413,8 @@ fn bind_control(options: &Options, log: &Log) -> Result<ControlSocket, StartErro
     ControlSocket::bind(&address).map_err(call("bind()"))
 }
 
-/// Connection tracking sees plain sequence numbers on one side of us and others on the other.
+/// Connection tracking sees plain sequence numbers on one side of us and others on the other; in redirect mode
+/// so it is at the end of connections with the original, and what it disbelieves it does not redirect.
 fn track_liberally(log: &Log) -> Option<LiberalTracking> {
     match LiberalTracking::set() {
         Ok(tracking) => {

@@ -137,6 +137,12 @@ impl Connection {
             self.partial.extend_from_slice(rest);
         }
         let shape = stream.shape();
+        if received.settled && stream.session().is_some() {
+            self.watch_for_end();
+        }
+        let Some(far) = &mut self.far else {
+            return Ok(0);
+        };
         if !buffers.reply.is_empty() {
             let reply = std::mem::take(&mut buffers.reply);
             let result = far.write(shape, &reply, buffers);

@@ -92,6 +92,9 @@ impl Connection {
         if self.way == Way::Out {
             host.remember_peer(now, self.peer(), fate == Fate::Plain);
         }
+        if fate != Fate::Plain {
+            self.watch_for_end();
+        }
         host.redirected(self.listed, self.alias, fate);
         self.unmark();
     }

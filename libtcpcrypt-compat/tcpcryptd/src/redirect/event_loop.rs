@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
+use kx_sys::conntrack::LiberalTracking;
 use kx_sys::conntrack_lookup::ConntrackLookup;
 use kx_sys::nfqueue::{Batch, Message, Messages, Queue, Verdicts};
 use kx_sys::signals::{Signals, number};
@@ -58,6 +59,8 @@ pub struct Parts {
     pub key_log: Option<KeyLogFile>,
     /// Connections at most.
     pub connections: usize,
+    /// To be put back at the end.
+    pub tracking: Option<LiberalTracking>,
 }
 
 /// Why the loop ended.
@@ -76,6 +79,7 @@ pub struct ProxyDaemon {
     signals: Signals,
     key_log: Option<KeyLogFile>,
     proxy: Proxy,
+    tracking: Option<LiberalTracking>,
     batch: Batch,
     verdicts: Verdicts,
     answer: Vec<u8>,
@@ -105,6 +109,7 @@ impl ProxyDaemon {
             control: parts.control,
             signals: parts.signals,
             key_log: parts.key_log,
+            tracking: parts.tracking,
             proxy: Proxy {
                 host: parts.endpoint,
                 injector: parts.injector,
@@ -142,6 +147,11 @@ impl ProxyDaemon {
         self.proxy.shutdown(now, &mut self.verdicts);
         self.send_verdicts();
         self.drain(log, now);
+        if let Some(tracking) = &mut self.tracking {
+            if let Err(error) = tracking.restore() {
+                log.complain(format_args!("nf_conntrack_tcp_be_liberal: {error}"));
+            }
+        }
         result
     }
 

@@ -418,6 +418,9 @@ impl Proxy {
                     return with_eno(view, out);
                 }
             }
+            if direction == Direction::In && view.flags().has(Flags::FIN) {
+                connection.fin_comes(view.end());
+            }
             quirk = connection.quirk.or(quirk);
         }
         let Some(quirk) = quirk else {

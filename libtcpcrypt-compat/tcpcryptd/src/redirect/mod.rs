@@ -49,6 +49,8 @@ pub const BACKLOG: i32 = 4096;
 pub const HANDSHAKE_TOS: u8 = 0x04;
 /// The bit in the mark of a SYN by which we ask our rules to redirect the connection.
 pub const MARK_REDIRECT: u32 = 0x0008_0000;
+/// The bit in the mark of connections with what may be the original: we want to see the peer's FIN.
+pub const MARK_WATCHED: u32 = 0x0080_0000;
 /// The bit in the mark of segments that we want to see at the end of a connection.
 pub const MARK_ENDING: u32 = 0x0010_0000;
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use tcpcrypt_proto::packet::{Direction, Flags, FourTuple, Fresh, Rewrite, Seq, View};
 
-use super::connection::Connection;
+use super::connection::{Connection, Way};
 
 /// Connections in their end that are kept at most.
 const CAPACITY: usize = 4096;
@@ -26,6 +26,9 @@ pub(super) struct Quirk {
     pub tuple: FourTuple,
     /// The number behind our FIN, and how much lower the original has it. Once we have sent it.
     pub ours: Option<(Seq, u32)>,
+    /// The number behind the peer's FIN, once it was seen on its way in. Until the octets in front of it are read,
+    /// and so their overhead is known, the FIN is not acknowledged.
+    pub fin: Option<Seq>,
     /// The number behind the peer's FIN, and how much lower the original wants it. Once it has come.
     pub theirs: Option<(Seq, u32)>,
 }
@@ -43,14 +46,8 @@ impl Connection {
         let low = |number: u64| u32::try_from(number & u64::from(u32::MAX)).unwrap_or(0);
         let (sent, received) = stream.overhead();
         let (ours, theirs) = self.numbers;
-        let quirk = self.quirk.get_or_insert(Quirk {
-            tuple: FourTuple {
-                local: self.onward_or_redirected().0,
-                remote: self.onward_or_redirected().1,
-            },
-            ours: None,
-            theirs: None,
-        });
+        let tuple = self.far_tuple();
+        let quirk = self.quirk.get_or_insert(Quirk::new(tuple));
         if far.shut {
             quirk.ours = Some((ours + low(far.written) + 1, low(sent)));
         }
@@ -58,21 +55,54 @@ impl Connection {
             quirk.theirs = Some((theirs + low(far.read) + 1, low(received)));
         }
         // Without it the rules do not bring the segments here, and all is as it would be otherwise.
-        let _ = far.socket.set_mark(super::MARK_ENDING);
+        let _ = far
+            .socket
+            .set_mark(super::MARK_WATCHED | super::MARK_ENDING);
     }
 
-    fn onward_or_redirected(&self) -> (std::net::SocketAddr, std::net::SocketAddr) {
+    /// Encryption is on: the peer's FIN is to be seen before the kernel answers it.
+    pub(super) fn watch_for_end(&self) {
+        if let (Some(far), false) = (&self.far, self.sack) {
+            let _ = far.socket.set_mark(super::MARK_WATCHED);
+        }
+    }
+
+    /// The peer's FIN comes in.
+    pub(super) fn fin_comes(&mut self, end: Seq) {
+        let is_encrypted = self.stream.as_ref().is_some_and(|it| it.session().is_some());
+        let (Some(far), false, true) = (&self.far, self.sack, is_encrypted) else {
+            return;
+        };
+        let marks = super::MARK_WATCHED | super::MARK_ENDING;
+        if far.socket.set_mark(marks).is_ok() {
+            let tuple = self.far_tuple();
+            let quirk = self.quirk.get_or_insert(Quirk::new(tuple));
+            quirk.fin = Some(end);
+        }
+    }
+
+    /// The wire's half, as the packets show it here.
+    fn far_tuple(&self) -> FourTuple {
         match self.way {
-            super::connection::Way::Out => (self.onward.local, self.onward.remote),
-            super::connection::Way::In => (
-                self.redirected.here.into(),
-                self.redirected.opener.into(),
-            ),
+            Way::Out => self.onward,
+            Way::In => FourTuple {
+                local: self.redirected.here.into(),
+                remote: self.redirected.opener.into(),
+            },
         }
     }
 }
 
 impl Quirk {
+    fn new(tuple: FourTuple) -> Quirk {
+        Quirk {
+            tuple,
+            ours: None,
+            fin: None,
+            theirs: None,
+        }
+    }
+
     /// The numbers that a segment should have; `None` if it has them.
     fn change(&self, direction: Direction, seq: Seq, ack: Seq, is_empty: bool) -> Option<(Seq, Seq)> {
         let (mut new_seq, mut new_ack) = (seq, ack);
@@ -80,6 +110,8 @@ impl Quirk {
             Direction::Out => {
                 if let Some((end, less)) = self.theirs.filter(|(end, _)| ack == *end) {
                     new_ack = end + less.wrapping_neg();
+                } else if self.theirs.is_none() && self.fin == Some(ack) {
+                    new_ack = ack + u32::MAX;
                 }
             }
             Direction::In => {
@@ -116,7 +148,8 @@ impl Quirk {
             return false;
         };
         // With data it would come in front of them, and the original loses count.
-        if direction == Direction::Out && is_empty && !flags.has(Flags::RST) {
+        let is_known = self.theirs.is_some();
+        if direction == Direction::Out && is_known && is_empty && !flags.has(Flags::RST) {
             let mut fresh = Fresh::new(self.tuple, Direction::Out);
             fresh.seq = view.seq();
             fresh.ack = view.ack();
@@ -184,6 +217,7 @@ mod tests {
                 remote: end("10.0.0.2:2"),
             },
             ours: Some((Seq(1000), 60)),
+            fin: Some(Seq(30)),
             theirs: Some((Seq(30), 40)),
         }
     }
@@ -202,11 +236,13 @@ mod tests {
         let empty = |is| quirk.change(Direction::In, low, Seq(1), is);
         assert_eq!(empty(true), Some((Seq(30), Seq(1))));
         assert_eq!(empty(false), None);
-        let open = Quirk {
-            ours: None,
+        let early = Quirk {
             theirs: None,
             ..quirk
         };
+        let not_yet = early.change(Direction::Out, Seq(7), Seq(30), true);
+        assert_eq!(not_yet, Some((Seq(7), Seq(29))));
+        let open = Quirk::new(quirk.tuple);
         assert_eq!(open.change(Direction::In, low, Seq(940), true), None);
         assert_eq!(open.change(Direction::Out, Seq(7), Seq(30), true), None);
     }
