@@ -28,6 +28,7 @@
 TABLE=tcpcryptd
 PROXY_PORT=65530
 HANDSHAKE_TOS=0x04
+HANDSHAKE_DSCP=1
 REDIRECT_MARK=0x80000
 ENDING_MARK=0x100000
 WATCHED_MARK=0x800000
@@ -65,8 +66,58 @@ PLAIN_MARK=${PLAIN_MARK#0[xX]}
 [ -z "$MARK" ] || BOTH=$(printf '0x%x' $((0x$MARK | 0x${PLAIN_MARK:-0})))
 IPTABLES=${IPTABLES:-iptables}
 
+# The same as redirect_rules, below.
+nft_redirect_rules() {
+    set=$(echo "$PORTS" | sed 's/:/-/g; s/,/, /g')
+    if [ -n "$OMIT_PORTS" ]; then to="tcp dport != { $set }"; else to="tcp dport { $set }"; fi
+    if [ -n "$OMIT_PORTS" ]; then from="tcp sport != { $set }"; else from="tcp sport { $set }"; fi
+    queue="queue num $DIVERT_PORT bypass"
+    syn="tcp flags & (syn | ack | rst | fin) == syn"
+    answer="tcp flags & (syn | ack | rst | fin) == syn | ack"
+    other="tcp flags & (syn | ack) != syn"
+    cat <<END
+table ip $TABLE {
+    chain output {
+        type route hook output priority mangle; policy accept;
+        oifname != lo $to $syn $queue
+        tcp sport $PROXY_PORT $answer $queue
+        $to ip dscp $HANDSHAKE_DSCP $other $queue
+        meta l4proto tcp meta mark & $WATCHED_MARK == $WATCHED_MARK ct mark set ct mark | $WATCHED_MARK
+        meta l4proto tcp meta mark & $ENDING_MARK == $ENDING_MARK ct mark set ct mark | $ENDING_MARK
+        meta l4proto tcp meta mark & $ENDING_MARK == $ENDING_MARK $queue
+    }
+    chain prerouting {
+        type filter hook prerouting priority mangle; policy accept;
+        iifname != lo $to $syn fib daddr type local $queue
+    }
+    chain input {
+        type filter hook input priority mangle; policy accept;
+        iifname != lo $from $answer $queue
+        ct mark & $ENDING_MARK == $ENDING_MARK $other $queue
+        ct mark & $WATCHED_MARK == $WATCHED_MARK tcp flags & (syn | fin) == fin $queue
+    }
+    chain postrouting {
+        type filter hook postrouting priority mangle; policy accept;
+        meta l4proto tcp ip dscp $HANDSHAKE_DSCP ip dscp set 0
+    }
+    chain redirect_output {
+        type nat hook output priority -100; policy accept;
+        meta l4proto tcp meta mark & $REDIRECT_MARK == $REDIRECT_MARK redirect to :$PROXY_PORT
+    }
+    chain redirect_prerouting {
+        type nat hook prerouting priority dstnat; policy accept;
+        meta l4proto tcp meta mark & $REDIRECT_MARK == $REDIRECT_MARK redirect to :$PROXY_PORT
+    }
+}
+END
+}
+
 # The whole table at once: it is there, or it is not.
 nft_rules() {
+    if [ "$MODE" = redirect ]; then
+        nft_redirect_rules
+        return
+    fi
     set=$(echo "$PORTS" | sed 's/:/-/g; s/,/, /g')
     queue="queue num $DIVERT_PORT bypass"
     [ -z "$MARK" ] || queue="meta mark & 0x$MARK == 0 $queue"

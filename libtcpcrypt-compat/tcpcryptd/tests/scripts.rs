@@ -5,7 +5,8 @@ use std::process::{Command, Output};
 
 const RULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/iptables.sh");
 const BASE: &[(&str, &str)] = &[("DAEMON_USER", "u"), ("DIVERT_PORT", "666")];
-const VARIABLES: [&str; 9] = [
+const VARIABLES: [&str; 10] = [
+    "MODE",
     "ONLY_PORTS",
     "OMIT_PORTS",
     "DAEMON_USER",
@@ -104,22 +105,60 @@ fn nftables_gets_one_table() {
 }
 
 #[test]
-fn the_kernel_takes_the_rules_and_forgets_them() {
-    let list = "iptables-save -t mangle | grep -c NFQUEUE; nft list tables | grep -c tcpcryptd";
-    let commands = format!("{RULES} start && {{ {list}; {RULES} stop; echo $?; {list}; }}");
-    for marks in [&[][..], &[("MARK", "10"), ("PLAIN_MARK", "20")]] {
-        let ports = [("OMIT_PORTS", "22,992:995")];
-        let mut program = Command::new("unshare");
-        let arguments = ["--net", "--", "sh", "-c", &commands];
-        let output = script(&mut program, &arguments, &[BASE, &ports, marks]);
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        if text.is_empty() {
-            println!("skipped: {}", String::from_utf8_lossy(&output.stderr));
-            return;
-        }
-        assert!(
-            text == "2\n0\n0\n0\n0\n" || text == "0\n1\n0\n0\n0\n",
+fn redirect_mode_has_rules_of_its_own() {
+    let mode = ("MODE", "redirect");
+    let iptables = ("RULES", "iptables");
+    for ports in [("ONLY_PORTS", "80,8000:8100"), ("OMIT_PORTS", "22")] {
+        let (code, started) = dry(&["start"], &[mode, iptables, ports]);
+        assert_eq!(code, Some(0));
+        // Nothing is redirected that the daemon did not mark, and nothing waits for one that is gone.
+        let redirect = "--mark 0x80000/0x80000 -j REDIRECT --to-ports 65530";
+        assert_eq!(started.matches(redirect).count(), 2, "{started}");
+        assert_eq!(started.matches("REDIRECT").count(), 2, "{started}");
+        let queues = started.matches("-j NFQUEUE").count();
+        assert_eq!(
+            started.matches("--queue-num 666 --queue-bypass").count(),
+            queues
+        );
+        let (code, stopped) = dry(&["stop"], &[mode, iptables, ports]);
+        assert_eq!((code, stopped), (Some(0), started.replace(" -A ", " -D ")));
+        let (code, text) = dry(&["start"], &[mode, ("RULES", "nft"), ports]);
+        assert_eq!(code, Some(0));
+        assert_eq!(
+            text.matches("queue num 666 bypass\n").count(),
+            queues,
             "{text}"
         );
+        assert_eq!(text.matches("redirect to :65530\n").count(), 2, "{text}");
+    }
+    let output = script(
+        &mut Command::new(RULES),
+        &["start"],
+        &[BASE, &[("ONLY_PORTS", "80"), ("MODE", "proxy")]],
+    );
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn the_kernel_takes_the_rules_and_forgets_them() {
+    let list = "iptables-save -t mangle | grep -c NFQUEUE; nft list tables | grep -c tcpcryptd";
+    for (mode, count) in [("divert", 2), ("redirect", 8)] {
+        let commands = format!("{RULES} start && {{ {list}; {RULES} stop; echo $?; {list}; }}");
+        for marks in [&[][..], &[("MARK", "10"), ("PLAIN_MARK", "20")]] {
+            let ports = [("OMIT_PORTS", "22,992:995")];
+            let mut program = Command::new("unshare");
+            let arguments = ["--net", "--", "sh", "-c", &commands];
+            let mode = [("MODE", mode)];
+            let output = script(&mut program, &arguments, &[BASE, &ports, marks, &mode]);
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            if text.is_empty() {
+                println!("skipped: {}", String::from_utf8_lossy(&output.stderr));
+                return;
+            }
+            assert!(
+                text == format!("{count}\n0\n0\n0\n0\n") || text == "0\n1\n0\n0\n0\n",
+                "{text}"
+            );
+        }
     }
 }
