@@ -298,22 +298,91 @@ fn redirect_plain_peers_are_served() {
 #[test]
 fn redirect_options_stripped_give_plain_tcp() {
     let name = "redirect_options_stripped_give_plain_tcp";
-    redirected(name, Settings::default(), |lab, client, server| {
-        for (host, flags) in [(&lab.server, "SYN"), (&lab.client, "SYN,ACK")] {
-            for server_first in [false, true] {
+    for at_server in [true, false] {
+        for server_first in [false, true] {
+            redirected(name, Settings::default(), |lab, client, server| {
                 // In front of the rule that shows SYNs to the daemon.
+                let (host, flags) = match at_server {
+                    true => (&lab.server, "SYN"),
+                    false => (&lab.client, "SYN,ACK"),
+                };
                 let strip = format!(
                     "PREROUTING -p tcp --tcp-flags SYN,ACK {flags} -j TCPOPTSTRIP --strip-options 253"
                 );
                 host.rule(&format!("-t mangle -I {strip}"));
-                let (near, far) = lab.connection(PORT).expect("connecting");
-                let (first, second) = if server_first { (&far, &near) } else { (&near, &far) };
-                talk(first, second, QUESTION, ANSWER).expect("talking");
-                exchange(&near, &far, 300_000, 300_000).expect("exchanging");
-                assert_eq!((client.netstat(), server.netstat()), (vec![], vec![]));
-                host.rule(&format!("-t mangle -D {strip}"));
-            }
+                let tap = lab.tap();
+                for _ in 0..2 {
+                    let (near, far) = lab.connection(PORT).expect("connecting");
+                    let (first, second) = if server_first { (&far, &near) } else { (&near, &far) };
+                    talk(first, second, QUESTION, ANSWER).expect("talking");
+                    exchange(&near, &far, 300_000, 300_000).expect("exchanging");
+                    assert_eq!((client.netstat(), server.netstat()), (vec![], vec![]));
+                }
+                assert!(tap.contains(QUESTION));
+                // The second time the peer was known to be plain: it was not asked.
+                let asked = tap.segments().iter().filter(|s| s.eno().is_some()).count();
+                assert_eq!(asked, if at_server { 1 } else { 2 }, "SYN, and SYN-ACK before the strip");
+            });
         }
+    }
+}
+
+/// Connections that say nothing cost little.
+#[test]
+fn redirect_idle_connections_are_cheap() {
+    let name = "redirect_idle_connections_are_cheap";
+    redirected(name, Settings::default(), |lab, client, server| {
+        let listener = lab.server.listen(PORT);
+        let open = |count: usize| -> Vec<(TcpStream, TcpStream)> {
+            let one = || {
+                let (near, far) = lab.connect_to(&listener).expect("connecting");
+                talk(&near, &far, QUESTION, ANSWER).expect("talking");
+                (near, far)
+            };
+            (0..count).map(|_| one()).collect()
+        };
+        let _first = open(50);
+        let before = [client.resident_kib(), server.resident_kib()];
+        let _idle = open(300);
+        for (daemon, before) in [client, server].into_iter().zip(before) {
+            let each = (daemon.resident_kib().saturating_sub(before)) * 1024 / 300;
+            eprintln!("{each} bytes for each connection");
+            assert!(each < 12_000, "{each}");
+        }
+    });
+}
+
+/// Starting the rules twice does no harm.
+#[test]
+fn redirect_rules_may_be_there_twice() {
+    let name = "redirect_rules_may_be_there_twice";
+    redirected(name, Settings::default(), |lab, client, server| {
+        lab.redirect(&PORT.to_string());
+        for _ in 0..3 {
+            one_talk(lab, client, server);
+        }
+    });
+}
+
+/// An application that chose one of its host's addresses keeps it.
+#[test]
+fn redirect_keeps_the_applications_address() {
+    let name = "redirect_keeps_the_applications_address";
+    redirected(name, Settings::default(), |lab, client, server| {
+        lab.client.script("ip addr add 10.77.0.9/24 dev wire");
+        let listener = lab.server.listen(PORT);
+        let near = lab.client.within(|| {
+            use rustix::net::{AddressFamily, SocketType};
+            let kind = (AddressFamily::INET, SocketType::STREAM);
+            let socket = rustix::net::socket(kind.0, kind.1, None).expect("a socket");
+            let own = std::net::SocketAddrV4::new([10, 77, 0, 9].into(), 0);
+            rustix::net::bind(&socket, &own).expect("bound");
+            rustix::net::connect(&socket, &lab.server_address(PORT)).expect("connecting");
+            TcpStream::from(socket)
+        });
+        let far = accept(&listener, Duration::from_secs(5)).expect("accepting");
+        talk(&near, &far, QUESTION, ANSWER).expect("talking");
+        agreed_id(client, server, &near);
     });
 }
 
@@ -474,7 +543,7 @@ fn redirect_works_with_ecn() {
 /// Ours as a proxy, the original in divert mode, in both roles: it cannot do redirect mode itself for long.
 fn with_original(name: &str, body: impl Fn(&Lab, &Daemon<'_>, &Daemon<'_>)) {
     crossings(name, Settings::default(), |lab, pair| {
-        lab.hosts().map(Host::keep_order);
+        lab.hosts().iter().for_each(|host| host.keep_order());
         let mode = |original: bool| if original { Divert } else { Redirect };
         let modes = (mode(pair.client.original), mode(pair.server.original));
         between(lab, pair, modes, &body);

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetStatus,
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, NetPort, Ruleset, RulesetAttr,
+    RulesetCreatedAttr, RulesetError, RulesetStatus,
 };
 use seccompiler::{SeccompAction, SeccompFilter};
 
@@ -125,7 +126,7 @@ pub fn confine(calls: &[&[i64]]) -> Report {
     }
 }
 
-fn no_files(connects: bool) -> Result<RulesetStatus, landlock::RulesetError> {
+fn no_files(connects: bool) -> Result<RulesetStatus, RulesetError> {
     let abi = ABI::V5;
     let status = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
@@ -135,6 +136,10 @@ fn no_files(connects: bool) -> Result<RulesetStatus, landlock::RulesetError> {
             false => AccessNet::from_all(abi),
         })?
         .create()?
+        .add_rules(
+            // Port 0 is any port, and only the address counts.
+            connects.then(|| Ok::<_, RulesetError>(NetPort::new(0, AccessNet::BindTcp))),
+        )?
         .restrict_self()?;
     Ok(status.ruleset)
 }

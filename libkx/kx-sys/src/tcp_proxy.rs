@@ -2,7 +2,7 @@
 //! makes itself, and writing with the borders of segments.
 
 use std::io;
-use std::net::{SocketAddr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -83,14 +83,24 @@ fn stream() -> io::Result<OwnedFd> {
 }
 
 impl ProxySocket {
-    /// Begins a connection. `tos` is in all its packets until it is changed. With `quiet` the handshake's third
+    /// Begins a connection, from a certain address of this host if it matters. `tos` is in all its packets until it is changed. With `quiet` the handshake's third
     /// segment waits for data that go with it.
     ///
     /// # Errors
     /// The system's.
-    pub fn connect(to: SocketAddrV4, tos: u8, quiet: bool) -> io::Result<ProxySocket> {
+    pub fn connect(
+        from: Option<Ipv4Addr>,
+        to: SocketAddrV4,
+        tos: u8,
+        quiet: bool,
+    ) -> io::Result<ProxySocket> {
         let socket = ProxySocket(stream()?);
         socket.prepare()?;
+        if let Some(from) = from {
+            // The port is chosen with the other end in view: there are as many for each.
+            set_int(&socket.0, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, 1)?;
+            rustix::net::bind(&socket.0, &SocketAddrV4::new(from, 0))?;
+        }
         if tos != 0 {
             socket.set_tos(tos)?;
         }
@@ -131,6 +141,11 @@ impl ProxySocket {
     /// The system's.
     pub fn set_mark(&self, mark: u32) -> io::Result<()> {
         crate::raw_socket::set_mark(&self.0, mark)
+    }
+
+    /// A peer that is gone without a word shows after some hours.
+    pub fn keep_alive(&self) {
+        let _ = sockopt::set_socket_keepalive(&self.0, true);
     }
 
     /// What was received is acknowledged without waiting for data to go with it.
@@ -239,6 +254,24 @@ impl AsFd for Listener {
 }
 
 #[allow(unsafe_code)]
+fn set_int(socket: &OwnedFd, level: i32, name: i32, value: libc::c_int) -> io::Result<()> {
+    // SAFETY: the value is an int that outlives the call and its length is given.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            name,
+            (&raw const value).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    match result {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[allow(unsafe_code)]
 fn segment_size(socket: &OwnedFd) -> io::Result<usize> {
     let mut size: libc::c_int = 0;
     let mut length = size_of::<libc::c_int>() as libc::socklen_t;
@@ -302,14 +335,14 @@ fn send_segments(socket: &OwnedFd, pieces: &[&[u8]]) -> io::Result<usize> {
 mod tests {
     use super::*;
     use std::io::{Read, Write};
-    use std::net::{Ipv4Addr, TcpListener, TcpStream};
+    use std::net::{TcpListener, TcpStream};
 
     fn pair() -> (ProxySocket, TcpStream) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("bound");
         let SocketAddr::V4(address) = listener.local_addr().expect("address") else {
             panic!("IPv4")
         };
-        let socket = ProxySocket::connect(address, 4, true).expect("begun");
+        let socket = ProxySocket::connect(Some(Ipv4Addr::LOCALHOST), address, 4, true).expect("begun");
         let (peer, _) = listener.accept().expect("accepted");
         socket.outcome().expect("connected");
         (socket, peer)

@@ -89,11 +89,15 @@ impl Connection {
             return;
         }
         self.fate = fate;
-        if self.way == Way::Out {
+        // Only who was asked has answered.
+        if self.way == Way::Out && self.marked {
             host.remember_peer(now, self.peer(), fate == Fate::Plain);
         }
         if fate != Fate::Plain {
             self.watch_for_end();
+        }
+        if let (Some(far), true) = (&self.far, self.sack) {
+            far.socket.keep_alive();
         }
         host.redirected(self.listed, self.alias, fate);
         self.unmark();

@@ -144,6 +144,7 @@ impl Proxy {
             if let Some(mut client) = connection.client.take() {
                 client.give_up(&mut self.host, now);
             }
+            connection.unmark();
             return Judged::Accept;
         }
         replaced(rewrite.write(&[], out))
@@ -167,7 +168,8 @@ impl Proxy {
         let is_wanted = Server::is_wanted(view.options())
             && has_room(view)
             && self.host.serves(tuple.local.port());
-        if is_before && (!is_wanted || self.is_full()) {
+        // Anybody can send SYNs; those too many find the application as they would without us.
+        if is_before && (!is_wanted || self.is_full() || self.has_too_many_begun()) {
             return Judged::Accept;
         }
         let options = OptionBuf::from_header(view.options());
@@ -215,7 +217,7 @@ impl Proxy {
             // Nobody redirected it.
             _ => return self.turn_away(tuple, view),
         };
-        if self.is_full() {
+        if self.is_full() || !here.ip().is_loopback() && self.has_too_many_begun() {
             return self.turn_away(tuple, view);
         }
         let held = Held {
@@ -301,7 +303,9 @@ impl Proxy {
         }
         let marked = client.is_some();
         let tos = if marked { HANDSHAKE_TOS } else { 0 };
-        let begun = ProxySocket::connect(to, tos, marked)
+        // An application that chose its address keeps it.
+        let from = (way == Way::Out).then(|| *opener.ip());
+        let begun = ProxySocket::connect(from, to, tos, marked)
             .and_then(|socket| Ok((socket.local()?, End::new(socket))));
         let (local, end) = match begun {
             Ok(begun) => begun,
@@ -585,6 +589,7 @@ impl Proxy {
             return self.destroy(now, key, connection, None);
         }
         self.table.accepted(key, &connection);
+        connection.held.packet = Vec::new();
         let end = End::new(socket);
         let side = match connection.way {
             Way::Out => Side::Near,

@@ -68,6 +68,8 @@ const ANSWERING: Duration = Duration::from_secs(30);
 const INIT1_PATIENCE: Duration = Duration::from_secs(3);
 /// A connection that was silent this long gives back what it can.
 const RESTING: Duration = Duration::from_secs(30);
+/// Connections that were begun and not accepted, beyond which peers begin none that are encrypted.
+const BEGUN: usize = 4096;
 /// Connections accepted before the others get their turn.
 const ACCEPTS_IN_A_ROW: usize = 64;
 
@@ -281,6 +283,10 @@ impl Proxy {
     /// Whether there is something to do without an event.
     fn has_work(&self) -> bool {
         !self.ready.is_empty()
+    }
+
+    fn has_too_many_begun(&self) -> bool {
+        self.table.by_redirected.len() >= BEGUN
     }
 
     fn is_full(&self) -> bool {
