@@ -9,9 +9,7 @@ use interop_tests::lab::applications::{accept, exchange, local, remote, talk};
 use interop_tests::lab::case::{Pair, case, crossings};
 use interop_tests::lab::daemon::Daemon;
 use interop_tests::lab::host::Host;
-use interop_tests::lab::scenarios::{
-    ANSWER, QUESTION, assert_secret, close_both, slow,
-};
+use interop_tests::lab::scenarios::{ANSWER, QUESTION, assert_secret, close_both, slow};
 use interop_tests::lab::segment::hex;
 use interop_tests::lab::wire_checks::opening;
 use interop_tests::lab::{Lab, PORT, Settings};
@@ -92,7 +90,10 @@ fn agreed_id(client: &Daemon<'_>, server: &Daemon<'_>, near: &TcpStream) -> Stri
     let row = client.row_of(local(near), remote(near));
     let row = row.expect("the client's row");
     let other = wait::until(Duration::from_secs(3), || {
-        server.netstat().into_iter().find(|other| other.id == row.id)
+        server
+            .netstat()
+            .into_iter()
+            .find(|other| other.id == row.id)
     });
     let other = other.expect("the server's row");
     assert_eq!(other.local, remote(near));
@@ -265,32 +266,40 @@ fn redirect_a_closed_port_refuses() {
 fn redirect_plain_peers_are_served() {
     for client_has_it in [true, false] {
         for mode in [Redirect, RedirectOriginalRules] {
-            case("redirect_plain_peers_are_served", Settings::default(), |lab, pair| {
-                let (host, implementation) = match client_has_it {
-                    true => (&lab.client, pair.client),
-                    false => (&lab.server, pair.server),
-                };
-                let daemon = Daemon::start(host, implementation, &mode.options(&["-v"]));
-                mode.rules(host);
-                let listener = lab.server.listen(PORT);
-                for number in 0..4 {
-                    let began = Instant::now();
-                    let (near, far) = lab.connect_to(&listener).expect("connecting");
-                    let (first, second) = match number % 2 {
-                        0 => (&near, &far),
-                        _ => (&far, &near),
+            case(
+                "redirect_plain_peers_are_served",
+                Settings::default(),
+                |lab, pair| {
+                    let (host, implementation) = match client_has_it {
+                        true => (&lab.client, pair.client),
+                        false => (&lab.server, pair.server),
                     };
-                    talk(first, second, QUESTION, ANSWER).expect("talking");
-                    assert!(began.elapsed() < Duration::from_millis(800), "{:?}", began.elapsed());
-                    // Ours leave them alone: the application sees its real peer.
-                    if mode == Redirect && !client_has_it {
-                        assert_eq!(remote(&far), local(&near));
+                    let daemon = Daemon::start(host, implementation, &mode.options(&["-v"]));
+                    mode.rules(host);
+                    let listener = lab.server.listen(PORT);
+                    for number in 0..4 {
+                        let began = Instant::now();
+                        let (near, far) = lab.connect_to(&listener).expect("connecting");
+                        let (first, second) = match number % 2 {
+                            0 => (&near, &far),
+                            _ => (&far, &near),
+                        };
+                        talk(first, second, QUESTION, ANSWER).expect("talking");
+                        assert!(
+                            began.elapsed() < Duration::from_millis(800),
+                            "{:?}",
+                            began.elapsed()
+                        );
+                        // Ours leave them alone: the application sees its real peer.
+                        if mode == Redirect && !client_has_it {
+                            assert_eq!(remote(&far), local(&near));
+                        }
+                        exchange(&near, &far, 300_000, 300_000).expect("exchanging");
+                        assert_eq!(daemon.netstat(), vec![]);
                     }
-                    exchange(&near, &far, 300_000, 300_000).expect("exchanging");
-                    assert_eq!(daemon.netstat(), vec![]);
-                }
-                daemon.assert_well("plain peers");
-            });
+                    daemon.assert_well("plain peers");
+                },
+            );
         }
     }
 }
@@ -313,7 +322,11 @@ fn redirect_options_stripped_give_plain_tcp() {
                 let tap = lab.tap();
                 for _ in 0..2 {
                     let (near, far) = lab.connection(PORT).expect("connecting");
-                    let (first, second) = if server_first { (&far, &near) } else { (&near, &far) };
+                    let (first, second) = if server_first {
+                        (&far, &near)
+                    } else {
+                        (&near, &far)
+                    };
                     talk(first, second, QUESTION, ANSWER).expect("talking");
                     exchange(&near, &far, 300_000, 300_000).expect("exchanging");
                     assert_eq!((client.netstat(), server.netstat()), (vec![], vec![]));
@@ -321,7 +334,11 @@ fn redirect_options_stripped_give_plain_tcp() {
                 assert!(tap.contains(QUESTION));
                 // The second time the peer was known to be plain: it was not asked.
                 let asked = tap.segments().iter().filter(|s| s.eno().is_some()).count();
-                assert_eq!(asked, if at_server { 1 } else { 2 }, "SYN, and SYN-ACK before the strip");
+                assert_eq!(
+                    asked,
+                    if at_server { 1 } else { 2 },
+                    "SYN, and SYN-ACK before the strip"
+                );
             });
         }
     }
@@ -387,127 +404,167 @@ fn redirect_keeps_the_applications_address() {
 }
 
 #[test]
+fn redirect_the_server_may_speak_first() {
+    in_all_modes(
+        "redirect_the_server_may_speak_first",
+        |lab, client, server| {
+            let listener = lab.server.listen(PORT);
+            for _ in 0..4 {
+                let (near, far) = lab.connect_to(&listener).expect("connecting");
+                let began = Instant::now();
+                talk(&far, &near, ANSWER, QUESTION).expect("talking");
+                assert!(began.elapsed() < Duration::from_millis(800));
+                agreed_id(client, server, &near);
+                exchange(&near, &far, 300_000, 300_000).expect("exchanging");
+            }
+        },
+    );
+}
+
+#[test]
 fn redirect_loss_is_repaired() {
-    redirected("redirect_loss_is_repaired", Settings::default(), |lab, _, _| {
-        lab.lose(0.02);
-        let listener = lab.server.listen(PORT);
-        for (up, down) in [(3_000_000, 0), (0, 3_000_000), (1_000_000, 1_000_000)] {
-            let (near, far) = lab.connect_to(&listener).expect("connecting");
-            exchange(&near, &far, up, down).unwrap_or_else(|e| panic!("{up}/{down}: {e}"));
-        }
-    });
+    redirected(
+        "redirect_loss_is_repaired",
+        Settings::default(),
+        |lab, _, _| {
+            lab.lose(0.02);
+            let listener = lab.server.listen(PORT);
+            for (up, down) in [(3_000_000, 0), (0, 3_000_000), (1_000_000, 1_000_000)] {
+                let (near, far) = lab.connect_to(&listener).expect("connecting");
+                exchange(&near, &far, up, down).unwrap_or_else(|e| panic!("{up}/{down}: {e}"));
+            }
+        },
+    );
 }
 
 #[test]
 fn redirect_short_connections() {
     let count = if slow() { 10_000_u32 } else { 500 };
-    redirected("redirect_short_connections", Settings::default(), |lab, client, server| {
-        let listener = lab.server.listen(PORT);
-        for number in 0..count {
-            let one = || -> io::Result<(TcpStream, TcpStream)> {
-                let (near, far) = lab.connect_to(&listener)?;
-                talk(&near, &far, &number.to_be_bytes(), b"four")?;
-                Ok((near, far))
-            };
-            let (near, far) = one().unwrap_or_else(|e| panic!("connection {number}: {e}"));
-            close_both(near, far);
-        }
-        one_talk_on(lab, client, server, &listener);
-    });
+    redirected(
+        "redirect_short_connections",
+        Settings::default(),
+        |lab, client, server| {
+            let listener = lab.server.listen(PORT);
+            for number in 0..count {
+                let one = || -> io::Result<(TcpStream, TcpStream)> {
+                    let (near, far) = lab.connect_to(&listener)?;
+                    talk(&near, &far, &number.to_be_bytes(), b"four")?;
+                    Ok((near, far))
+                };
+                let (near, far) = one().unwrap_or_else(|e| panic!("connection {number}: {e}"));
+                close_both(near, far);
+            }
+            one_talk_on(lab, client, server, &listener);
+        },
+    );
 }
 
 #[test]
 fn redirect_many_connections_at_once() {
-    redirected("redirect_many_connections_at_once", Settings::default(), |lab, client, server| {
-        let listener = lab.server.listen(PORT);
-        let mut open = Vec::new();
-        for _ in 0..50 {
-            open.push(lab.connect_to(&listener).expect("connecting"));
-        }
-        std::thread::scope(|scope| {
-            for (near, far) in &open {
-                scope.spawn(|| exchange(near, far, 200_000, 200_000).expect("exchanging"));
+    redirected(
+        "redirect_many_connections_at_once",
+        Settings::default(),
+        |lab, client, server| {
+            let listener = lab.server.listen(PORT);
+            let mut open = Vec::new();
+            for _ in 0..50 {
+                open.push(lab.connect_to(&listener).expect("connecting"));
             }
-        });
-        drop(open);
-        one_talk_on(lab, client, server, &listener);
-    });
+            std::thread::scope(|scope| {
+                for (near, far) in &open {
+                    scope.spawn(|| exchange(near, far, 200_000, 200_000).expect("exchanging"));
+                }
+            });
+            drop(open);
+            one_talk_on(lab, client, server, &listener);
+        },
+    );
 }
 
 /// A reader that does not read stops the writer; then everything arrives.
 #[test]
 fn redirect_a_slow_reader_stops_the_writer() {
-    redirected("redirect_a_slow_reader_stops_the_writer", Settings::default(), |lab, _, server| {
-        let (near, far) = lab.connection(PORT).expect("connecting");
-        near.set_write_timeout(Some(Duration::from_millis(300))).expect("timeout");
-        let block = vec![9; 65536];
-        let mut sent = 0_usize;
-        loop {
-            match (&near).write(&block) {
-                Ok(count) => sent += count,
-                Err(_) => break,
+    redirected(
+        "redirect_a_slow_reader_stops_the_writer",
+        Settings::default(),
+        |lab, _, server| {
+            let (near, far) = lab.connection(PORT).expect("connecting");
+            near.set_write_timeout(Some(Duration::from_millis(300)))
+                .expect("timeout");
+            let block = vec![9; 65536];
+            let mut sent = 0_usize;
+            while let Ok(count) = (&near).write(&block) {
+                sent += count;
+                assert!(sent < 200_000_000, "nothing stops the writer");
             }
-            assert!(sent < 200_000_000, "nothing stops the writer");
-        }
-        assert!(server.resident_kib() < 100_000);
-        near.shutdown(Shutdown::Write).expect("closing");
-        let mut all = 0;
-        let mut buffer = vec![0; 65536];
-        loop {
-            match (&far).read(&mut buffer).expect("reading") {
-                0 => break,
-                count => all += count,
+            assert!(server.resident_kib() < 100_000);
+            near.shutdown(Shutdown::Write).expect("closing");
+            let mut all = 0;
+            let mut buffer = vec![0; 65536];
+            loop {
+                match (&far).read(&mut buffer).expect("reading") {
+                    0 => break,
+                    count => all += count,
+                }
             }
-        }
-        assert_eq!(all, sent);
-    });
+            assert_eq!(all, sent);
+        },
+    );
 }
 
 #[test]
 fn redirect_restarts_of_either_daemon() {
-    case("redirect_restarts_of_either_daemon", Settings::default(), |lab, pair| {
-        let options = Redirect.options(&["-v"]);
-        let client = Daemon::start(&lab.client, pair.client, &options);
-        let server = Daemon::start(&lab.server, pair.server, &options);
-        lab.redirect(&PORT.to_string());
-        one_talk(lab, &client, &server);
-        assert_eq!(server.stop(), 0);
-        let server = Daemon::start(&lab.server, pair.server, &options);
-        assert_eq!(&one_talk(lab, &client, &server)[..2], "21");
-        assert_eq!(&one_talk(lab, &client, &server)[..2], "A1");
-        assert_eq!(client.stop(), 0);
-        let client = Daemon::start(&lab.client, pair.client, &options);
-        assert_eq!(&one_talk(lab, &client, &server)[..2], "21");
-        assert_eq!(&one_talk(lab, &client, &server)[..2], "A1");
-    });
+    case(
+        "redirect_restarts_of_either_daemon",
+        Settings::default(),
+        |lab, pair| {
+            let options = Redirect.options(&["-v"]);
+            let client = Daemon::start(&lab.client, pair.client, &options);
+            let server = Daemon::start(&lab.server, pair.server, &options);
+            lab.redirect(&PORT.to_string());
+            one_talk(lab, &client, &server);
+            assert_eq!(server.stop(), 0);
+            let server = Daemon::start(&lab.server, pair.server, &options);
+            assert_eq!(&one_talk(lab, &client, &server)[..2], "21");
+            assert_eq!(&one_talk(lab, &client, &server)[..2], "A1");
+            assert_eq!(client.stop(), 0);
+            let client = Daemon::start(&lab.client, pair.client, &options);
+            assert_eq!(&one_talk(lab, &client, &server)[..2], "21");
+            assert_eq!(&one_talk(lab, &client, &server)[..2], "A1");
+        },
+    );
 }
 
 /// A daemon that is killed resets its connections; new ones are plain.
 #[test]
 fn redirect_a_killed_daemon_opens_the_way() {
     for client_dies in [true, false] {
-        case("redirect_a_killed_daemon_opens_the_way", Settings::default(), |lab, pair| {
-            let options = Redirect.options(&["-v"]);
-            let client = Daemon::start(&lab.client, pair.client, &options);
-            let server = Daemon::start(&lab.server, pair.server, &options);
-            lab.redirect(&PORT.to_string());
-            let listener = lab.server.listen(PORT);
-            let (mut near, mut far) = lab.connect_to(&listener).expect("connecting");
-            talk(&near, &far, QUESTION, ANSWER).expect("talking");
-            let (dead, other) = match client_dies {
-                true => (client, server),
-                false => (server, client),
-            };
-            dead.kill();
-            for stream in [&mut near, &mut far] {
-                let end = stream.read(&mut [0; 10]).map_err(|e| e.kind());
-                assert_eq!(end, Err(io::ErrorKind::ConnectionReset));
-            }
-            let (near, far) = lab.connect_to(&listener).expect("connecting without it");
-            talk(&near, &far, QUESTION, ANSWER).expect("talking");
-            close_both(near, far);
-            other.assert_well("the other's death");
-        });
+        case(
+            "redirect_a_killed_daemon_opens_the_way",
+            Settings::default(),
+            |lab, pair| {
+                let options = Redirect.options(&["-v"]);
+                let client = Daemon::start(&lab.client, pair.client, &options);
+                let server = Daemon::start(&lab.server, pair.server, &options);
+                lab.redirect(&PORT.to_string());
+                let listener = lab.server.listen(PORT);
+                let (mut near, mut far) = lab.connect_to(&listener).expect("connecting");
+                talk(&near, &far, QUESTION, ANSWER).expect("talking");
+                let (dead, other) = match client_dies {
+                    true => (client, server),
+                    false => (server, client),
+                };
+                dead.kill();
+                for stream in [&mut near, &mut far] {
+                    let end = stream.read(&mut [0; 10]).map_err(|e| e.kind());
+                    assert_eq!(end, Err(io::ErrorKind::ConnectionReset));
+                }
+                let (near, far) = lab.connect_to(&listener).expect("connecting without it");
+                talk(&near, &far, QUESTION, ANSWER).expect("talking");
+                close_both(near, far);
+                other.assert_well("the other's death");
+            },
+        );
     }
 }
 
@@ -515,17 +572,24 @@ fn redirect_a_killed_daemon_opens_the_way() {
 #[test]
 fn redirect_both_applications_can_ask() {
     use interop_tests::lab::control::SESSID;
-    redirected("redirect_both_applications_can_ask", Settings::default(), |lab, client, server| {
-        let (near, far) = lab.connection(PORT).expect("connecting");
-        talk(&near, &far, QUESTION, ANSWER).expect("talking");
-        let id = agreed_id(client, server, &near);
-        for (daemon, stream) in [(client, &near), (server, &far)] {
-            let (here, there) = (local(stream), remote(stream));
-            let reply = daemon.client().get(SESSID, here, there, 64).expect("a reply");
-            assert_eq!(reply.error, 0);
-            assert_eq!(hex(&reply.data).to_uppercase(), id);
-        }
-    });
+    redirected(
+        "redirect_both_applications_can_ask",
+        Settings::default(),
+        |lab, client, server| {
+            let (near, far) = lab.connection(PORT).expect("connecting");
+            talk(&near, &far, QUESTION, ANSWER).expect("talking");
+            let id = agreed_id(client, server, &near);
+            for (daemon, stream) in [(client, &near), (server, &far)] {
+                let (here, there) = (local(stream), remote(stream));
+                let reply = daemon
+                    .client()
+                    .get(SESSID, here, there, 64)
+                    .expect("a reply");
+                assert_eq!(reply.error, 0);
+                assert_eq!(hex(&reply.data).to_uppercase(), id);
+            }
+        },
+    );
 }
 
 /// Explicit congestion notification puts two flags into the SYN.
@@ -535,9 +599,13 @@ fn redirect_works_with_ecn() {
         ecn: true,
         ..Settings::default()
     };
-    redirected("redirect_works_with_ecn", settings, |lab, client, server| {
-        one_talk(lab, client, server);
-    });
+    redirected(
+        "redirect_works_with_ecn",
+        settings,
+        |lab, client, server| {
+            one_talk(lab, client, server);
+        },
+    );
 }
 
 /// Ours as a proxy, the original in divert mode, in both roles: it cannot do redirect mode itself for long.
@@ -610,7 +678,13 @@ fn redirect_with_the_original_short_connections() {
 fn redirect_with_the_original_as_a_proxy() {
     let name = "redirect_with_the_original_as_a_proxy";
     crossings(name, Settings::default(), |lab, pair| {
-        let mode = |original: bool| if original { RedirectOriginalRules } else { Redirect };
+        let mode = |original: bool| {
+            if original {
+                RedirectOriginalRules
+            } else {
+                Redirect
+            }
+        };
         let modes = (mode(pair.client.original), mode(pair.server.original));
         between(lab, pair, modes, |lab, client, server| {
             let listener = lab.server.listen(PORT);

@@ -158,8 +158,8 @@ impl Host {
 
     /// Our rules of redirect mode for these ports, by the script that is shipped.
     pub fn redirect(&self, ports: &str) {
-        let script = crate::subject::workspace()
-            .join("libtcpcrypt-compat/tcpcryptd/scripts/iptables.sh");
+        let script =
+            crate::subject::workspace().join("libtcpcrypt-compat/tcpcryptd/scripts/iptables.sh");
         self.script(&format!(
             "MODE=redirect ONLY_PORTS={ports} DAEMON_USER=nobody DIVERT_PORT=666 RULES=iptables \
              IPTABLES='iptables-legacy' {} start",

@@ -113,9 +113,7 @@ pub const PROXY_CALLS: &[i64] = &[
 #[must_use]
 pub fn confine(calls: &[&[i64]]) -> Report {
     // Who may not make sockets need not be told where to connect; who may, has connecting as its work.
-    let connects = calls
-        .iter()
-        .any(|list| list.contains(&libc::SYS_connect));
+    let connects = calls.iter().any(|list| list.contains(&libc::SYS_connect));
     let landlock = no_files(connects).map_err(|error| error.to_string());
     let no_new_privileges = rustix::thread::set_no_new_privs(true).is_ok();
     let seccomp = only(calls).map_err(|error| error.to_string());

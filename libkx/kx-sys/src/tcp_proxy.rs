@@ -6,7 +6,9 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, sockopt};
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, sockopt,
+};
 
 /// Segments that one call writes at most.
 pub const SEGMENTS_AT_ONCE: usize = 64;
@@ -55,8 +57,7 @@ impl Listener {
     /// The system's, also those of a connection that is gone already.
     pub fn accept(&self) -> io::Result<Option<(ProxySocket, SocketAddrV4)>> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let accepted =
-            rustix::io::retry_on_intr(|| rustix::net::acceptfrom_with(&self.0, flags));
+        let accepted = rustix::io::retry_on_intr(|| rustix::net::acceptfrom_with(&self.0, flags));
         let (socket, peer) = match accepted {
             Ok((socket, Some(peer))) => (socket, peer),
             Ok((_, None)) => return Ok(None),
@@ -98,7 +99,12 @@ impl ProxySocket {
         socket.prepare()?;
         if let Some(from) = from {
             // The port is chosen with the other end in view: there are as many for each.
-            set_int(&socket.0, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, 1)?;
+            set_int(
+                &socket.0,
+                libc::IPPROTO_IP,
+                libc::IP_BIND_ADDRESS_NO_PORT,
+                1,
+            )?;
             rustix::net::bind(&socket.0, &SocketAddrV4::new(from, 0))?;
         }
         if tos != 0 {
@@ -342,7 +348,8 @@ mod tests {
         let SocketAddr::V4(address) = listener.local_addr().expect("address") else {
             panic!("IPv4")
         };
-        let socket = ProxySocket::connect(Some(Ipv4Addr::LOCALHOST), address, 4, true).expect("begun");
+        let socket =
+            ProxySocket::connect(Some(Ipv4Addr::LOCALHOST), address, 4, true).expect("begun");
         let (peer, _) = listener.accept().expect("accepted");
         socket.outcome().expect("connected");
         (socket, peer)

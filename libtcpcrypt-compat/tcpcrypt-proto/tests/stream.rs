@@ -65,7 +65,9 @@ fn open(mut hosts: [Endpoint; 2], strip: bool) -> Pair {
     let settled = client.syn_ack(near, now, options);
     let mut wire = Vec::new();
     let near_stream = client.begin(near, now, NUMBERS, &mut wire).expect("begun");
-    let far_stream = server.begin(far, now, (NUMBERS.1, NUMBERS.0)).expect("begun");
+    let far_stream = server
+        .begin(far, now, (NUMBERS.1, NUMBERS.0))
+        .expect("begun");
     let mut ways = [Way::default(), Way::default()];
     ways[1].wire = wire;
     Pair {
@@ -132,7 +134,10 @@ fn both_ends_agree_and_resume() {
         pair.send(0, b"question", 1000);
         pair.send(1, b"answer", 1000);
         pair.settle();
-        assert_eq!((&*pair.ways[1].got, &*pair.ways[0].got), (&b"question"[..], &b"answer"[..]));
+        assert_eq!(
+            (&*pair.ways[1].got, &*pair.ways[0].got),
+            (&b"question"[..], &b"answer"[..])
+        );
         assert_eq!(pair.streams[0].overhead(), (20, 20));
         for end in 0..2 {
             assert_eq!(pair.streams[end].end(&[]), Ok(()));
@@ -204,7 +209,11 @@ fn what_is_not_genuine_ends_the_connection() {
         let broken = pair
             .deliver(1, usize::MAX)
             .and_then(|()| pair.streams[1].end(&pair.ways[1].unread.clone()));
-        let due = if at == 1 { Line::Broken("connection closed inside a record") } else { line };
+        let due = if at == 1 {
+            Line::Broken("connection closed inside a record")
+        } else {
+            line
+        };
         assert_eq!(broken, Err(Broken(due)), "{at}");
         assert!(pair.ways[1].got.len() <= 1000);
         // And it stays so.
@@ -226,7 +235,10 @@ fn a_client_that_agreed_takes_nothing_else() {
     let mut pair = open(hosts(), false);
     pair.ways[0].wire = b"220 mail.example.org".to_vec();
     let broken = pair.deliver(0, usize::MAX).expect_err("no INIT2");
-    assert_eq!(broken, Broken(Line::HandshakeFailed("init2: can't find opt")));
+    assert_eq!(
+        broken,
+        Broken(Line::HandshakeFailed("init2: can't find opt"))
+    );
     let mut pair = open(hosts(), false);
     assert!(!pair.streams[0].lost_patience());
     let mut pair = open(hosts(), false);
@@ -277,7 +289,10 @@ fn options_that_are_full() {
     let mut client = Client::new(&mut near, now, PORT, peer(2)).expect("wanted");
     let mut options = OptionBuf::from_header(&[&[8, 28][..], &[7; 26]].concat());
     assert!(client.syn(&mut near, now, &mut options));
-    assert_eq!(options.as_slice().get(28..), Some(&[253, 6, 0x45, 0x4e, 0x21, 0x22][..]));
+    assert_eq!(
+        options.as_slice().get(28..),
+        Some(&[253, 6, 0x45, 0x4e, 0x21, 0x22][..])
+    );
     let mut client = Client::new(&mut near, now, PORT, peer(2)).expect("wanted");
     let mut full = OptionBuf::from_header(&[&[8, 40][..], &[7; 38]].concat());
     assert!(!client.syn(&mut near, now, &mut full));
@@ -376,7 +391,12 @@ fn replay(name: &str, as_client: bool, cut: usize) {
     let recording = json(name);
     let connections = recording.as_array().unwrap();
     let first = &connections[0];
-    let side = |field: &str| octets(first, &format!("{field}_{}", if as_client { "c" } else { "s" }));
+    let side = |field: &str| {
+        octets(
+            first,
+            &format!("{field}_{}", if as_client { "c" } else { "s" }),
+        )
+    };
     let entropy = Replayed {
         keys: VecDeque::from([side("priv")]),
         nonces: VecDeque::from([side("nonce")]),
@@ -392,8 +412,17 @@ fn replay(name: &str, as_client: bool, cut: usize) {
     let mut host = Endpoint::new(config, Box::new(entropy), now);
     for connection in connections {
         let resumed = connection["resumed"] == true;
-        let (syn, syn_ack) = (octets(connection, "syn_eno"), octets(connection, "synack_eno"));
-        let init = |field| if resumed { Vec::new() } else { octets(connection, field) };
+        let (syn, syn_ack) = (
+            octets(connection, "syn_eno"),
+            octets(connection, "synack_eno"),
+        );
+        let init = |field| {
+            if resumed {
+                Vec::new()
+            } else {
+                octets(connection, field)
+            }
+        };
         let mut sent = Vec::new();
         let (mut stream, ours, theirs) = if as_client {
             let mut client = Client::new(&mut host, now, PORT, peer(2)).unwrap();
@@ -412,7 +441,11 @@ fn replay(name: &str, as_client: bool, cut: usize) {
         };
         let (out_wire, out_plain, unflagged) = frames(connection, ours);
         let (in_wire, in_plain, _) = frames(connection, theirs);
-        let (own, other) = if as_client { ("init1", "init2") } else { ("init2", "init1") };
+        let (own, other) = if as_client {
+            ("init1", "init2")
+        } else {
+            ("init2", "init1")
+        };
         let incoming = [init(other), in_wire].concat();
         let (mut unread, mut got) = (Vec::new(), Vec::new());
         for piece in incoming.chunks(cut) {
@@ -425,11 +458,17 @@ fn replay(name: &str, as_client: bool, cut: usize) {
         assert!(unread.is_empty() && got == in_plain, "{name}");
         assert_eq!(sent, init(own), "{name}");
         let (id, _) = stream.session().unwrap();
-        assert_eq!(id.as_bytes()[..], octets(connection, "session_id"), "{name}");
+        assert_eq!(
+            id.as_bytes()[..],
+            octets(connection, "session_id"),
+            "{name}"
+        );
         if unflagged {
             let mut wire = Vec::new();
             for frame in connection[ours]["frames"].as_array().unwrap() {
-                stream.send(&octets(frame, "data"), 60_000, &mut wire).unwrap();
+                stream
+                    .send(&octets(frame, "data"), 60_000, &mut wire)
+                    .unwrap();
             }
             assert_eq!(wire, out_wire, "{name}");
             assert!(!out_plain.is_empty());

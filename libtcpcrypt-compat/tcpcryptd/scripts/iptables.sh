@@ -10,7 +10,7 @@
 #   DAEMON_USER   the user that tcpcryptd becomes
 #   DIVERT_PORT   the number of its queue
 #   MODE          divert (default), or redirect for a daemon with the option -e
-#   MARK          optional: the mark of its first option -x, in hexadecimal
+#   MARK          optional, divert mode: the mark of its first option -x, in hexadecimal
 #   PLAIN_MARK    optional, with MARK: that of the second -x. Connections that turn out to be plain
 #                 leave the queue then; this needs connection tracking
 #   RULES         optional: nft, iptables, or auto (nft where the kernel has queues for it)

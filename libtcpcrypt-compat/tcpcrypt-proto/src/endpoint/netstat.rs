@@ -7,8 +7,8 @@ use tcpcrypt_control::netstat::{self, PageRequest, Row};
 
 use crate::packet::FourTuple;
 
-use super::{Endpoint, Fate};
 use super::table::State;
+use super::{Endpoint, Fate};
 
 impl Endpoint {
     /// As many rows as fit `room` octets.
@@ -50,7 +50,11 @@ impl Endpoint {
                 (None, Some(_)) => false,
                 (Some((one, _)), Some((other, _))) => one <= other,
             };
-            let next = if is_own { own.next() } else { redirected.next() };
+            let next = if is_own {
+                own.next()
+            } else {
+                redirected.next()
+            };
             let Some((tuple, id)) = next else { break };
             let Some((local, remote)) = v4(tuple) else {
                 continue;

@@ -139,8 +139,7 @@ impl Client {
             }
             Agreed::Exchange(tep, answer) => {
                 let opening = opening(&self, answer);
-                let question =
-                    Question::new(&mut host.stream_context(now), tep).map_err(Broken)?;
+                let question = Question::new(&mut host.stream_context(now), tep).map_err(Broken)?;
                 wire.extend_from_slice(&question.init1);
                 Ok(Stream::handshake(Handshake {
                     opening,

@@ -118,17 +118,15 @@ impl Stream {
         loop {
             let rest = input.get(all.consumed..).unwrap_or_default();
             match &mut self.0 {
-                State::Handshake(handshake) => {
-                    match handshake.receive(host, now, rest, reply) {
-                        Ok(None) => return Ok(all),
-                        Ok(Some((state, consumed))) => {
-                            self.0 = state;
-                            all.consumed = all.consumed.saturating_add(consumed);
-                            all.settled = true;
-                        }
-                        Err(broken) => return Err(self.broken(broken)),
+                State::Handshake(handshake) => match handshake.receive(host, now, rest, reply) {
+                    Ok(None) => return Ok(all),
+                    Ok(Some((state, consumed))) => {
+                        self.0 = state;
+                        all.consumed = all.consumed.saturating_add(consumed);
+                        all.settled = true;
                     }
-                }
+                    Err(broken) => return Err(self.broken(broken)),
+                },
                 State::Records(records) => {
                     let result = records.receive(rest, room, plain);
                     let confirmed = records.confirmed();

@@ -414,7 +414,8 @@ impl Proxy {
         if let Some(connection) = key.and_then(|key| self.table.get(key)) {
             if direction == Direction::Out && connection.marked {
                 let first = view.seq() == connection.numbers.0;
-                let exchange = connection.agreed == Settled::Exchange && connection.client.is_some();
+                let exchange =
+                    connection.agreed == Settled::Exchange && connection.client.is_some();
                 let waits = connection.fate == Fate::Undecided
                     && connection.agreed == Settled::Exchange
                     && (connection.stream.is_some() || exchange);

@@ -69,7 +69,10 @@ impl Connection {
 
     /// The peer's FIN comes in.
     pub(super) fn fin_comes(&mut self, end: Seq) {
-        let is_encrypted = self.stream.as_ref().is_some_and(|it| it.session().is_some());
+        let is_encrypted = self
+            .stream
+            .as_ref()
+            .is_some_and(|it| it.session().is_some());
         let (Some(far), false, true) = (&self.far, self.sack, is_encrypted) else {
             return;
         };
@@ -104,7 +107,13 @@ impl Quirk {
     }
 
     /// The numbers that a segment should have; `None` if it has them.
-    fn change(&self, direction: Direction, seq: Seq, ack: Seq, is_empty: bool) -> Option<(Seq, Seq)> {
+    fn change(
+        &self,
+        direction: Direction,
+        seq: Seq,
+        ack: Seq,
+        is_empty: bool,
+    ) -> Option<(Seq, Seq)> {
         let (mut new_seq, mut new_ack) = (seq, ack);
         match direction {
             Direction::Out => {

@@ -86,11 +86,7 @@ impl Table {
             index,
             generation: 0,
         };
-        let names = (
-            connection.onward,
-            connection.redirected,
-            connection.listed,
-        );
+        let names = (connection.onward, connection.redirected, connection.listed);
         if let Some(place) = self.place(key) {
             // 0 is for descriptors that belong to no connection.
             place.generation = place.generation.checked_add(1).unwrap_or(1);
