@@ -224,6 +224,19 @@ impl ProxySocket {
         }
     }
 
+    /// Writes as much as is taken. What follows later will not share a segment with the end of `data`.
+    ///
+    /// # Errors
+    /// The connection's.
+    pub fn write_ended(&self, data: &[u8]) -> io::Result<usize> {
+        let flags = SendFlags::NOSIGNAL | SendFlags::EOR;
+        match rustix::io::retry_on_intr(|| rustix::net::send(&self.0, data, flags)) {
+            Ok(count) => Ok(count),
+            Err(rustix::io::Errno::AGAIN) => Ok(0),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Writes `pieces`, each of which shall be a segment, as far as they are taken. At most
     /// [`SEGMENTS_AT_ONCE`] of them are looked at. Returns the octets taken.
     ///

@@ -333,8 +333,8 @@ proptest! {
                 pair.deliver(usize::from(to), cut).expect("genuine");
             }
             pair.settle();
-            for end in 0..2 {
-                prop_assert!(pair.ways[end].got == sent[end]);
+            for (end, sent) in sent.iter().enumerate() {
+                prop_assert!(pair.ways[end].got == *sent);
                 prop_assert!(pair.ways[end].unread.is_empty());
                 prop_assert_eq!(pair.streams[end].end(&[]), Ok(()));
             }

@@ -204,7 +204,8 @@ impl Connection {
             return Ok(count);
         }
         let segment = far.socket.segment_size()?;
-        let most = segment.saturating_sub(OPTIONS_IN_RESERVE + RECORD_OVERHEAD);
+        let reserve = if far.together { 0 } else { OPTIONS_IN_RESERVE };
+        let most = segment.saturating_sub(reserve + RECORD_OVERHEAD);
         buffers.sealed.clear();
         stream.send(data, most.max(SHORTEST), &mut buffers.sealed)?;
         let sealed = std::mem::take(&mut buffers.sealed);

@@ -23,6 +23,8 @@ pub(super) struct End {
     pub written: u64,
     /// Octets read so far.
     pub read: u64,
+    /// Records may share what the kernel cuts into segments: each is as long as one.
+    pub together: bool,
     waiting: Vec<u8>,
     at: usize,
 }
@@ -37,6 +39,7 @@ impl End {
             shut: false,
             written: 0,
             read: 0,
+            together: false,
             waiting: Vec::new(),
             at: 0,
         }
@@ -119,6 +122,7 @@ impl End {
             let rest = data.get(done..).unwrap_or_default();
             let (asked, taken) = match shape {
                 Shape::Stream => (rest.len(), self.socket.write(rest)?),
+                Shape::Segments if self.together => (rest.len(), self.socket.write_ended(rest)?),
                 Shape::Segments => {
                     let mut pieces = [&rest[..0]; SEGMENTS_AT_ONCE];
                     let (mut count, mut asked) = (0, 0);

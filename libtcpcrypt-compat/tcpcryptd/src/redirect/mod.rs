@@ -14,6 +14,7 @@ mod connection;
 mod end;
 mod event_loop;
 mod handshake;
+mod packets;
 mod quirk;
 mod table;
 
