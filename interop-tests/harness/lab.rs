@@ -12,6 +12,7 @@ pub mod control;
 pub mod daemon;
 pub mod host;
 pub mod implementation;
+pub mod redirect;
 pub mod scenarios;
 pub mod segment;
 pub mod wire_checks;

@@ -1,66 +1,20 @@
 //! Redirect mode (`-e`): the daemon as a transparent proxy, against itself, against divert mode, against plain
-//! peers and, with `KX_REF_TCPCRYPTD`, against the original.
+//! peers. Against the original: `tcpcrypt_redirect_original.rs`.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 use interop_tests::lab::applications::{accept, exchange, local, remote, talk};
-use interop_tests::lab::case::{Pair, case, crossings};
+use interop_tests::lab::case::case;
 use interop_tests::lab::daemon::Daemon;
-use interop_tests::lab::host::Host;
+use interop_tests::lab::redirect::Mode::{Divert, Redirect, RedirectOriginalRules};
+use interop_tests::lab::redirect::{agreed_id, between, half_close, one_talk, one_talk_on};
 use interop_tests::lab::scenarios::{ANSWER, QUESTION, assert_secret, close_both, slow};
 use interop_tests::lab::segment::hex;
 use interop_tests::lab::wire_checks::opening;
 use interop_tests::lab::{Lab, PORT, Settings};
 use interop_tests::wait;
-
-/// How a host takes part.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mode {
-    /// Our rules and `-e`.
-    Redirect,
-    /// The original's rules and `-e`.
-    RedirectOriginalRules,
-    /// The rules of divert mode.
-    Divert,
-}
-
-use Mode::{Divert, Redirect, RedirectOriginalRules};
-
-impl Mode {
-    fn options(self, more: &[&'static str]) -> Vec<&'static str> {
-        let mut options = more.to_vec();
-        if self != Divert {
-            options.push("-e");
-        }
-        options
-    }
-
-    fn rules(self, host: &Host) {
-        let ports = PORT.to_string();
-        match self {
-            Redirect => host.redirect(&ports),
-            RedirectOriginalRules => host.redirect_as_original(&ports),
-            Divert => host.divert(&ports),
-        }
-    }
-}
-
-fn between(
-    lab: &Lab,
-    pair: Pair,
-    modes: (Mode, Mode),
-    body: impl Fn(&Lab, &Daemon<'_>, &Daemon<'_>),
-) {
-    let client = Daemon::start(&lab.client, pair.client, &modes.0.options(&["-v"]));
-    let server = Daemon::start(&lab.server, pair.server, &modes.1.options(&["-v"]));
-    modes.0.rules(&lab.client);
-    modes.1.rules(&lab.server);
-    body(lab, &client, &server);
-    client.assert_well("the test");
-    server.assert_well("the test");
-}
 
 /// Ours at both ends, in each pair of modes that has the proxy at one end at least.
 fn in_all_modes(name: &str, body: impl Fn(&Lab, &Daemon<'_>, &Daemon<'_>)) {
@@ -82,40 +36,6 @@ fn redirected(name: &str, settings: Settings, body: impl Fn(&Lab, &Daemon<'_>, &
     case(name, settings, |lab, pair| {
         between(lab, pair, (Redirect, Redirect), &body);
     });
-}
-
-/// The id of an open connection, the same at both ends. A proxy's own port is on the wire, so only the client's
-/// row is known by its addresses.
-fn agreed_id(client: &Daemon<'_>, server: &Daemon<'_>, near: &TcpStream) -> String {
-    let row = client.row_of(local(near), remote(near));
-    let row = row.expect("the client's row");
-    let other = wait::until(Duration::from_secs(3), || {
-        server
-            .netstat()
-            .into_iter()
-            .find(|other| other.id == row.id)
-    });
-    let other = other.expect("the server's row");
-    assert_eq!(other.local, remote(near));
-    assert_eq!(other.remote.ip(), local(near).ip());
-    row.id
-}
-
-fn one_talk_on(
-    lab: &Lab,
-    client: &Daemon<'_>,
-    server: &Daemon<'_>,
-    listener: &TcpListener,
-) -> String {
-    let (near, far) = lab.connect_to(listener).expect("connecting");
-    talk(&near, &far, QUESTION, ANSWER).expect("talking");
-    let id = agreed_id(client, server, &near);
-    close_both(near, far);
-    id
-}
-
-fn one_talk(lab: &Lab, client: &Daemon<'_>, server: &Daemon<'_>) -> String {
-    one_talk_on(lab, client, server, &lab.server.listen(PORT))
 }
 
 #[test]
@@ -201,17 +121,6 @@ fn redirect_bulk_arrives_unaltered() {
         let (near, far) = lab.connection(PORT).expect("connecting");
         exchange(&near, &far, 5_000_000, 5_000_000).expect("exchanging");
     });
-}
-
-fn half_close(mut first: TcpStream, mut second: TcpStream) {
-    first.shutdown(Shutdown::Write).expect("half-closing");
-    let mut rest = Vec::new();
-    second.read_to_end(&mut rest).expect("the first one's end");
-    let bulk = vec![7; 300_000];
-    second.write_all(&bulk).expect("writing after the end");
-    drop(second);
-    first.read_to_end(&mut rest).expect("the second one's end");
-    assert_eq!(rest, bulk);
 }
 
 #[test]
@@ -606,111 +515,4 @@ fn redirect_works_with_ecn() {
             one_talk(lab, client, server);
         },
     );
-}
-
-/// Ours as a proxy, the original in divert mode, in both roles: it cannot do redirect mode itself for long.
-fn with_original(name: &str, body: impl Fn(&Lab, &Daemon<'_>, &Daemon<'_>)) {
-    crossings(name, Settings::default(), |lab, pair| {
-        lab.hosts().iter().for_each(|host| host.keep_order());
-        let mode = |original: bool| if original { Divert } else { Redirect };
-        let modes = (mode(pair.client.original), mode(pair.server.original));
-        between(lab, pair, modes, &body);
-    });
-}
-
-#[test]
-fn redirect_with_the_original_a_connection_is_encrypted_and_resumed() {
-    let name = "redirect_with_the_original_a_connection_is_encrypted_and_resumed";
-    with_original(name, |lab, client, server| {
-        for kind in ["21", "A1", "A1"] {
-            let id = one_talk(lab, client, server);
-            assert_eq!(&id[..2], kind);
-        }
-    });
-}
-
-#[test]
-fn redirect_with_the_original_bulk_arrives_unaltered() {
-    let name = "redirect_with_the_original_bulk_arrives_unaltered";
-    let size: u64 = if slow() { 100_000_000 } else { 8_000_000 };
-    with_original(name, |lab, _, _| {
-        let listener = lab.server.listen(PORT);
-        for (up, down) in [(size, 0), (0, size), (size / 4, size / 4)] {
-            let (near, far) = lab.connect_to(&listener).expect("connecting");
-            exchange(&near, &far, up, down).unwrap_or_else(|e| panic!("{up}/{down}: {e}"));
-        }
-    });
-}
-
-#[test]
-fn redirect_with_the_original_either_end_closes_first_and_still_reads() {
-    let name = "redirect_with_the_original_either_end_closes_first_and_still_reads";
-    with_original(name, |lab, _, _| {
-        let listener = lab.server.listen(PORT);
-        for by_client in [true, false] {
-            let (near, far) = lab.connect_to(&listener).expect("connecting");
-            talk(&near, &far, QUESTION, ANSWER).expect("talking");
-            match by_client {
-                true => half_close(near, far),
-                false => half_close(far, near),
-            }
-        }
-    });
-}
-
-#[test]
-fn redirect_with_the_original_short_connections() {
-    let name = "redirect_with_the_original_short_connections";
-    with_original(name, |lab, client, server| {
-        let listener = lab.server.listen(PORT);
-        for number in 0..300_u32 {
-            let (near, far) = lab.connect_to(&listener).expect("connecting");
-            talk(&near, &far, &number.to_be_bytes(), b"four")
-                .unwrap_or_else(|e| panic!("connection {number}: {e}"));
-            close_both(near, far);
-        }
-        one_talk_on(lab, client, server, &listener);
-    });
-}
-
-/// The original as a proxy is unreliable by itself: some connection has to get through, with one id.
-#[test]
-fn redirect_with_the_original_as_a_proxy() {
-    let name = "redirect_with_the_original_as_a_proxy";
-    crossings(name, Settings::default(), |lab, pair| {
-        let mode = |original: bool| {
-            if original {
-                RedirectOriginalRules
-            } else {
-                Redirect
-            }
-        };
-        let modes = (mode(pair.client.original), mode(pair.server.original));
-        between(lab, pair, modes, |lab, client, server| {
-            let listener = lab.server.listen(PORT);
-            let done = (0..6).any(|_| {
-                let Ok(near) = lab.client.connect(lab.server_address(PORT)) else {
-                    return false;
-                };
-                let Ok(far) = accept(&listener, Duration::from_secs(3)) else {
-                    return false;
-                };
-                for stream in [&near, &far] {
-                    let patience = Some(Duration::from_secs(3));
-                    stream.set_read_timeout(patience).expect("timeout");
-                }
-                if talk(&near, &far, QUESTION, ANSWER).is_err() {
-                    return false;
-                }
-                let ids = |daemon: &Daemon<'_>| {
-                    let mut ids: Vec<_> = daemon.netstat().into_iter().map(|r| r.id).collect();
-                    ids.sort();
-                    ids
-                };
-                let (ours, theirs) = (ids(client), ids(server));
-                ours.iter().any(|id| theirs.contains(id))
-            });
-            assert!(done, "not one connection");
-        });
-    });
 }

@@ -323,4 +323,3 @@ fn tuple(local: SocketAddrV4, remote: SocketAddrV4) -> FourTuple {
         remote: remote.into(),
     }
 }
-
