@@ -164,7 +164,7 @@ impl Lab {
     /// The rules of redirect mode as the original has them, on both hosts.
     pub fn redirect_as_original(&self, ports: &str) {
         for host in self.hosts() {
-            host.redirect_as_original(ports);
+            host.redirect_as_original(ports, false);
         }
     }
 

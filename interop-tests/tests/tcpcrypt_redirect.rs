@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use interop_tests::lab::applications::{accept, exchange, local, remote, talk};
 use interop_tests::lab::case::case;
 use interop_tests::lab::daemon::Daemon;
-use interop_tests::lab::redirect::Mode::{Divert, Redirect, RedirectOriginalRules};
+use interop_tests::lab::redirect::Mode::{
+    Divert, Redirect, RedirectOriginalOmit, RedirectOriginalRules,
+};
 use interop_tests::lab::redirect::{agreed_id, between, half_close, one_talk, one_talk_on};
 use interop_tests::lab::scenarios::{ANSWER, QUESTION, assert_secret, close_both, slow};
 use interop_tests::lab::segment::hex;
@@ -23,6 +25,7 @@ fn in_all_modes(name: &str, body: impl Fn(&Lab, &Daemon<'_>, &Daemon<'_>)) {
         (Redirect, Divert),
         (Divert, Redirect),
         (RedirectOriginalRules, RedirectOriginalRules),
+        (RedirectOriginalOmit, RedirectOriginalOmit),
     ] {
         case(name, Settings::default(), |lab, pair| {
             eprintln!("{name}: {modes:?}");
@@ -515,4 +518,16 @@ fn redirect_works_with_ecn() {
             one_talk(lab, client, server);
         },
     );
+    // The original's rules overlook such handshakes: the connection stands, though in the clear.
+    let modes = (RedirectOriginalRules, RedirectOriginalRules);
+    case("redirect_works_with_ecn", settings, |lab, pair| {
+        between(lab, pair, modes, |lab, _, _| {
+            let listener = lab.server.listen(PORT);
+            for _ in 0..3 {
+                let (near, far) = lab.connect_to(&listener).expect("connecting");
+                talk(&near, &far, QUESTION, ANSWER).expect("talking");
+                close_both(near, far);
+            }
+        });
+    });
 }

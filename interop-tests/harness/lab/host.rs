@@ -134,10 +134,12 @@ impl Host {
     }
 
     /// The original's rules of redirect mode for these ports (multiport syntax; "tcpcrypt spec 2.5").
-    pub fn redirect_as_original(&self, ports: &str) {
+    /// `not`: all but these ports.
+    pub fn redirect_as_original(&self, ports: &str, not: bool) {
+        let not = if not { "!" } else { "" };
         let (to, from) = (
-            format!("-p tcp -m multiport --destination-ports {ports}"),
-            format!("-p tcp -m multiport --source-ports {ports}"),
+            format!("-p tcp -m multiport {not} --destination-ports {ports}"),
+            format!("-p tcp -m multiport {not} --source-ports {ports}"),
         );
         let queue = "-j NFQUEUE --queue-num 666";
         let owner = "-m owner --uid-owner nobody";

@@ -19,11 +19,13 @@ pub enum Mode {
     Redirect,
     /// The original's rules and `-e`.
     RedirectOriginalRules,
+    /// The same, for all ports but some.
+    RedirectOriginalOmit,
     /// The rules of divert mode.
     Divert,
 }
 
-use Mode::{Divert, Redirect, RedirectOriginalRules};
+use Mode::{Divert, Redirect, RedirectOriginalOmit, RedirectOriginalRules};
 
 impl Mode {
     /// The daemon's options.
@@ -40,7 +42,8 @@ impl Mode {
         let ports = PORT.to_string();
         match self {
             Redirect => host.redirect(&ports),
-            RedirectOriginalRules => host.redirect_as_original(&ports),
+            RedirectOriginalRules => host.redirect_as_original(&ports, false),
+            RedirectOriginalOmit => host.redirect_as_original("22,261,443,992:995", true),
             Divert => host.divert(&ports),
         }
     }

@@ -15,7 +15,7 @@ use super::carry::Trouble;
 use super::connection::{Connection, Held, Redirected, Way};
 use super::end::End;
 use super::table::{Key, Side};
-use super::{ACCEPTING, ANSWERING, CONNECTING, HANDSHAKE_TOS, INIT1_PATIENCE, Proxy};
+use super::{ACCEPTING, ANSWERING, CONNECTING, HANDSHAKE_TOS, INIT1_PATIENCE, PORT, Proxy};
 
 impl Proxy {
     /// Opens the half that goes on.
@@ -24,7 +24,7 @@ impl Proxy {
         now: Instant,
         redirected: Redirected,
         original: Ends,
-        view: &View<'_>,
+        syn_ack: Option<&View<'_>>,
         held: Held,
     ) -> std::io::Result<()> {
         let way = match redirected.here.ip().is_loopback() {
@@ -41,7 +41,8 @@ impl Proxy {
                 }
             }
             Way::In => {
-                let syn = self.syns.take(redirected.opener, view.ack() + u32::MAX);
+                let isn = syn_ack.map(|view| view.ack() + u32::MAX);
+                let syn = isn.and_then(|isn| self.syns.take(redirected.opener, isn));
                 if let Some(syn) = syn {
                     let (port, peer) = (to.port(), opener.into());
                     let options = syn.options.as_slice();
@@ -90,9 +91,9 @@ impl Proxy {
             client,
             server,
             agreed,
-            numbers: match way {
-                Way::In => (view.end(), view.ack()),
-                Way::Out => (Seq(0), Seq(0)),
+            numbers: match (way, syn_ack) {
+                (Way::In, Some(view)) => (view.end(), view.ack()),
+                _ => (Seq(0), Seq(0)),
             },
             sack,
             stream: None,
@@ -150,7 +151,13 @@ impl Proxy {
         connection.connected = true;
         let begun = match connection.way {
             Way::Out => self.begin_stream(now, key, connection),
-            Way::In => Ok(()),
+            Way::In => {
+                if connection.far.is_some() {
+                    connection.stream = Some(Stream::plain());
+                    connection.settled(&mut self.host, now);
+                }
+                Ok(())
+            }
         };
         if begun.is_err() {
             connection.connected = false;
@@ -247,13 +254,52 @@ impl Proxy {
         }
     }
 
+    /// An opener's half stands, and its SYN-ACK did not come by: the original's rules leave those with ECN bits
+    /// alone. The other half follows; a peer cannot have got our answer to its offer.
+    fn accepted_unseen(&mut self, now: Instant, socket: ProxySocket, redirected: Redirected) {
+        let Ok(destination) = socket.original_destination() else {
+            // Reset by dropping it.
+            return;
+        };
+        if destination.port() == PORT || self.is_full() {
+            return;
+        }
+        let original = Ends {
+            source: redirected.opener,
+            destination,
+        };
+        let held = Held {
+            id: None,
+            packet: Vec::new(),
+        };
+        if self.begin(now, redirected, original, None, held).is_err() {
+            return;
+        }
+        let key = self.table.by_redirected.get(&redirected).copied();
+        let Some((key, mut connection)) = key.and_then(|key| Some((key, self.table.take(key)?)))
+        else {
+            return;
+        };
+        self.table.accepted(key, &connection);
+        let end = End::new(socket);
+        let (side, place) = match connection.way {
+            Way::Out => (Side::Near, &mut connection.near),
+            Way::In => (Side::Far, &mut connection.far),
+        };
+        let watched = Proxy::watch(&self.epoll, key, side, &end);
+        *place = Some(end);
+        match watched {
+            Ok(()) => self.table.put_back(key, connection),
+            Err(_) => self.destroy(now, key, connection, None),
+        }
+    }
+
     /// An opener's half stands.
     pub(super) fn accepted(&mut self, now: Instant, socket: ProxySocket, opener: SocketAddrV4) {
         let Ok(here) = socket.local() else { return };
         let redirected = Redirected { here, opener };
         let Some(key) = self.table.by_redirected.get(&redirected).copied() else {
-            // Reset by dropping it.
-            return;
+            return self.accepted_unseen(now, socket, redirected);
         };
         let Some(mut connection) = self.table.take(key) else {
             return;

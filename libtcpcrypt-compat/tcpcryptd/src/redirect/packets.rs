@@ -223,7 +223,7 @@ impl Proxy {
             id: Some(packet.id),
             packet: packet.payload.to_vec(),
         };
-        match self.begin(now, redirected, original, view, held) {
+        match self.begin(now, redirected, original, Some(view), held) {
             Ok(()) => Judged::Hold,
             Err(_) => {
                 self.turn_away(tuple, view);
