@@ -97,6 +97,7 @@ pub const PROXY_CALLS: &[i64] = &[
     libc::SYS_connect,
     libc::SYS_epoll_ctl,
     libc::SYS_epoll_pwait,
+    libc::SYS_epoll_pwait2,
     libc::SYS_getpeername,
     libc::SYS_getsockname,
     libc::SYS_getsockopt,

@@ -154,6 +154,11 @@ impl ProxySocket {
         let _ = sockopt::set_socket_keepalive(&self.0, true);
     }
 
+    /// About this many octets are on their way at most.
+    pub fn limit_flight(&self, octets: usize) {
+        let _ = sockopt::set_socket_send_buffer_size(&self.0, octets);
+    }
+
     /// What was received is acknowledged without waiting for data to go with it.
     pub fn acknowledge_now(&self) {
         // Without it the acknowledgement comes a little later.

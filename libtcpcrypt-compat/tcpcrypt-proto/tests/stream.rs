@@ -260,6 +260,38 @@ fn a_server_refuses_what_only_looks_like_init1() {
     assert!(pair.streams[1].end(&rest).is_err());
 }
 
+/// Behind the wrap of the sequence numbers the original's divert mode has nonces of its own; our ends understand
+/// them, and answer alike.
+#[test]
+fn nonces_of_the_original_behind_the_wrap() {
+    let mut pair = open(hosts(), false);
+    pair.settle();
+    let mut counted = Vec::new();
+    // The numbers of this direction wrap 256 octets behind the SYN.
+    pair.streams[0].assume_original();
+    for number in 0..5 {
+        let data = [number; 300];
+        pair.send(0, &data, 1000);
+        counted.extend_from_slice(&data);
+        pair.settle();
+    }
+    assert_eq!(pair.ways[1].got, counted);
+    // Shown by its records, the form is the other end's, too; and so it is without being assumed.
+    let mut other = open(hosts(), false);
+    other.settle();
+    other.send(0, &[1; 300], 1000);
+    other.send(0, &[2; 300], 1000);
+    let mut assumed = open(hosts(), false);
+    assumed.settle();
+    assumed.streams[0].assume_original();
+    assumed.send(0, &[1; 300], 1000);
+    assumed.send(0, &[2; 300], 1000);
+    assumed.settle();
+    assert_eq!(assumed.ways[1].got.len(), 600);
+    other.settle();
+    assert_eq!(other.ways[1].got.len(), 600);
+}
+
 #[test]
 fn units_are_whole_records() {
     let mut pair = open(hosts(), false);

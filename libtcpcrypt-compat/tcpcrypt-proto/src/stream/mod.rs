@@ -260,6 +260,14 @@ impl Stream {
         }
     }
 
+    /// The peer is taken for the original in divert mode: where its nonces differ from those of others, because
+    /// sequence numbers passed 2^32, ours are like its (spec 4.5). For peers that did not show theirs.
+    pub fn assume_original(&mut self) {
+        if let State::Records(records) = &mut self.0 {
+            records.assume_subtracted();
+        }
+    }
+
     /// Frees what can be computed again, while the connection has nothing to say.
     pub fn rest(&mut self) {
         if let State::Records(records) = &mut self.0 {

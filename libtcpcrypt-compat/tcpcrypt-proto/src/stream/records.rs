@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::flow::Failure;
 use crate::legacy::keys::{Session, SessionId};
-use crate::legacy::record::{self, Flags, MAX_DATA_LEN, Opener, Sealer};
+use crate::legacy::record::{self, Flags, MAX_DATA_LEN, OffsetForm, Opener, Sealer};
 
 /// With this much room for octets of the wire, a whole record always fits.
 pub const READ_ROOM: usize = record::HEADER_LEN + u16::MAX as usize;
@@ -89,6 +89,13 @@ impl Records {
                 .add(wire.len().saturating_sub(start), piece.len())?;
         }
         Ok(())
+    }
+
+    /// The peer subtracts sequence numbers (spec 4.5), unless its records show something else.
+    pub(super) fn assume_subtracted(&mut self) {
+        if self.opener.form().is_none() {
+            self.sealer.set_form(OffsetForm::Subtracted);
+        }
     }
 
     /// The next generation, once, as soon as it may be stored.

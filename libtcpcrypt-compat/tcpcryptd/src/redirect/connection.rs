@@ -95,6 +95,12 @@ impl Connection {
         }
         if fate != Fate::Plain {
             self.watch_for_end();
+            if let (Some(far), false) = (&self.far, self.sack) {
+                far.socket.limit_flight(super::FLIGHT);
+            }
+            if let (Some(stream), false) = (&mut self.stream, self.sack) {
+                stream.assume_original();
+            }
         }
         if let (Some(far), true) = (&self.far, self.sack) {
             far.socket.keep_alive();

@@ -121,6 +121,7 @@ impl ProxyDaemon {
                 ending: Ending::default(),
                 buffers: Buffers::new(),
                 ready: std::collections::VecDeque::new(),
+                held: 0,
                 limit: parts.connections,
                 counters: Counters::default(),
                 packet: Vec::new(),

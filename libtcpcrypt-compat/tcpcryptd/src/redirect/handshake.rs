@@ -8,7 +8,7 @@ use kx_sys::nfqueue::{Decision, Verdict, Verdicts};
 use kx_sys::tcp_proxy::ProxySocket;
 use tcpcrypt_proto::endpoint::Fate;
 use tcpcrypt_proto::packet::options;
-use tcpcrypt_proto::packet::{FourTuple, Rewrite, Seq, View};
+use tcpcrypt_proto::packet::{Direction, FourTuple, Rewrite, Seq, View};
 use tcpcrypt_proto::stream::{Client, Server, Settled, Stream};
 
 use super::carry::Trouble;
@@ -117,6 +117,7 @@ impl Proxy {
             _ => Ok(()),
         };
         if let Err(error) = watched {
+            // Its packet is for the caller to decide.
             connection.held.id = None;
             self.destroy(now, key, connection, None);
             return Err(error);
@@ -204,8 +205,8 @@ impl Proxy {
 
     /// The opener gets its SYN-ACK.
     fn release(&mut self, connection: &mut Connection, verdicts: &mut Verdicts) {
-        let Some(id) = connection.held.id.take() else {
-            return;
+        let Some(id) = self.take_held(connection) else {
+            return self.send_held(connection);
         };
         let accept = Decision {
             verdict: Verdict::Accept,
@@ -230,8 +231,31 @@ impl Proxy {
         });
     }
 
+    /// The same for a SYN-ACK that had no place in the queue: another of the kind is made.
+    fn send_held(&mut self, connection: &mut Connection) {
+        let Ok(view) = View::parse(&connection.held.packet) else {
+            return;
+        };
+        let mut rewrite = Rewrite::of(&view);
+        if let Some(server) = &connection.server {
+            if !server.syn_ack(&mut self.host, &mut rewrite.options) {
+                connection.server = None;
+            }
+        }
+        let mut packet = Vec::new();
+        if rewrite.write(&[], &mut packet) {
+            self.injector.send(Direction::Out, &packet);
+        }
+    }
+
+    fn take_held(&mut self, connection: &mut Connection) -> Option<u32> {
+        let id = connection.held.id.take()?;
+        self.held = self.held.saturating_sub(1);
+        Some(id)
+    }
+
     pub(super) fn drop_held(&mut self, connection: &mut Connection, verdicts: &mut Verdicts) {
-        if let Some(id) = connection.held.id.take() {
+        if let Some(id) = self.take_held(connection) {
             verdicts.give(id, Verdict::Drop, None);
         }
     }
@@ -243,9 +267,6 @@ impl Proxy {
         verdicts: &mut Verdicts,
         tell: bool,
     ) {
-        if connection.held.id.is_none() {
-            return;
-        }
         self.drop_held(connection, verdicts);
         let redirected = connection.redirected;
         let tuple = tuple(redirected.here, redirected.opener);

@@ -71,6 +71,11 @@ const INIT1_PATIENCE: Duration = Duration::from_secs(3);
 const RESTING: Duration = Duration::from_secs(30);
 /// Connections that were begun and not accepted, beyond which peers begin none that are encrypted.
 const BEGUN: usize = 4096;
+/// Octets on their way to what may be the original in divert mode: more than its queue of packets holds would be
+/// lost there, and that it does not survive.
+const FLIGHT: usize = 128 * 1024;
+/// SYN-ACKs that wait in the queue, which has room for 16,384 packets.
+const HELD: usize = 4096;
 /// Connections accepted before the others get their turn.
 const ACCEPTS_IN_A_ROW: usize = 64;
 
@@ -102,6 +107,8 @@ pub struct Proxy {
     buffers: Buffers,
     /// Connections that have more to do.
     ready: VecDeque<Key>,
+    /// SYN-ACKs that wait in the queue.
+    held: usize,
     /// Connections at most.
     limit: usize,
     counters: Counters,

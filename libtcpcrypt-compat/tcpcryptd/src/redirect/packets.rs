@@ -15,7 +15,7 @@ use crate::divert::{MARK_INWARD, MARK_OUTWARD};
 
 use super::connection::{Held, Redirected};
 use super::table::{Key, SeenSyn};
-use super::{MARK_REDIRECT, PORT, Proxy};
+use super::{HELD, MARK_REDIRECT, PORT, Proxy};
 
 const SYN: Flags = Flags::SYN;
 const SYN_ACK: Flags = Flags(Flags::SYN.0 | Flags::ACK.0);
@@ -219,13 +219,18 @@ impl Proxy {
             self.turn_away(tuple, view);
             return Judged::Drop;
         }
+        // What waits takes room in the queue from everybody's handshakes.
+        let has_place = self.held < HELD;
+        self.held += usize::from(has_place);
         let held = Held {
-            id: Some(packet.id),
+            id: has_place.then_some(packet.id),
             packet: packet.payload.to_vec(),
         };
         match self.begin(now, redirected, original, Some(view), held) {
-            Ok(()) => Judged::Hold,
+            Ok(()) if has_place => Judged::Hold,
+            Ok(()) => Judged::Drop,
             Err(_) => {
+                self.held = self.held.saturating_sub(usize::from(has_place));
                 self.turn_away(tuple, view);
                 Judged::Drop
             }
@@ -239,7 +244,7 @@ impl Proxy {
         if (first.seq(), first.ack()) != (view.seq(), view.ack()) {
             return None;
         }
-        if connection.held.id.is_some() {
+        if !connection.connected {
             return Some(Judged::Drop);
         }
         let Some(server) = &connection.server else {
