@@ -333,6 +333,43 @@ fn redirect_the_server_may_speak_first() {
     );
 }
 
+/// Without selective acknowledgements a peer is taken for the original in divert mode: whoever is not must come to
+/// no harm.
+#[test]
+fn redirect_without_sack_nothing_is_lost() {
+    in_all_modes(
+        "redirect_without_sack_nothing_is_lost",
+        |lab, client, server| {
+            for host in lab.hosts() {
+                host.script("echo 0 >/proc/sys/net/ipv4/tcp_sack");
+            }
+            let listener = lab.server.listen(PORT);
+            for (up, down) in [(40_000_000, 0), (0, 40_000_000), (10_000_000, 10_000_000)] {
+                let (near, far) = lab.connect_to(&listener).expect("connecting");
+                exchange(&near, &far, up, down).unwrap_or_else(|e| panic!("{up}/{down}: {e}"));
+            }
+            for by_client in [true, false] {
+                let (near, far) = lab.connect_to(&listener).expect("connecting");
+                talk(&near, &far, QUESTION, ANSWER).expect("talking");
+                match by_client {
+                    true => half_close(near, far),
+                    false => half_close(far, near),
+                }
+            }
+            for _ in 0..5 {
+                one_talk_on(lab, client, server, &listener);
+            }
+            // Nothing is left hanging behind the last FIN.
+            let closed = wait::until(Duration::from_secs(5), || {
+                let left = "ss -Htan state fin-wait-1 state closing state last-ack";
+                let all: String = lab.hosts().iter().map(|host| host.output(left)).collect();
+                all.is_empty().then_some(())
+            });
+            assert!(closed.is_some());
+        },
+    );
+}
+
 #[test]
 fn redirect_loss_is_repaired() {
     redirected(

