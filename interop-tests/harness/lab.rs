@@ -72,7 +72,7 @@ pub struct Lab {
 }
 
 static COUNTER: AtomicU32 = AtomicU32::new(0);
-const PREFIX: &str = "rdlab-";
+const PREFIX: &str = "kxlab-";
 
 /// Why no laboratory can be had here, if so.
 pub fn missing() -> Option<String> {
