@@ -12,7 +12,7 @@ FUZZ_SECONDS ?= 30
 
 include pkgs/package.mk
 
-.PHONY: help build build-deps build-aws-lc test-aws-lc demo check check-original bench headers fuzz fuzz-smoke deps lint test clean
+.PHONY: help build build-deps build-aws-lc test-aws-lc demo check check-original bench headers fuzz fuzz-smoke miri deps lint test clean
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,7 +48,7 @@ test-aws-lc: build-aws-lc ## the suite of the programs that speak TLS against th
 	KX_SLOW=1 KX_TLS_LIBRARY=aws-lc KX_BIN=$(CURDIR)/target/aws-lc/release $(CARGO) test --locked --no-fail-fast -p interop-tests --test "kxd_*"
 
 check: deps lint test test-aws-lc ## all that CI does: installs what it needs, then lints and tests
-	$(MAKE) fuzz-smoke
+	$(MAKE) fuzz-smoke miri
 	KX_PREBUILT=1 $(MAKE) deb rpm lint-packages test-packages
 
 check-original: ## the compliance suite against the original (KX_REF_KXD, default Debian's)
@@ -60,9 +60,19 @@ fuzz: build-deps ## every fuzz target for FUZZ_SECONDS
 fuzz-smoke: build-deps ## every fuzz target for a few seconds
 	@interop-tests/fuzz/run 5
 
+MIRI := $(CARGO) +nightly miri
+miri: ## what is unsafe in libtcpcrypt, interpreted (a nightly toolchain with miri)
+	@if $(MIRI) --version >/dev/null 2>&1 || \
+		rustup component add --toolchain nightly miri rust-src || \
+		rustup toolchain install nightly --profile minimal --component miri,rust-src; then \
+		CARGO_TARGET_DIR=target/miri $(MIRI) test --locked -p libtcpcrypt --lib; \
+	else \
+		echo "SKIPPED miri: no nightly toolchain with it, and none to be had (interop-tests/SKIPS.md)"; \
+	fi
+
 bench: build ## criterion for the cores, whole processes beside the original
-	$(CARGO) bench --locked -p kx-http -p kx-cert -p kx-log
-	$(CARGO) build -q --release --locked -p interop-tests --bin kx-bench
+	$(CARGO) bench --locked -p kx-http -p kx-cert -p kx-log -p tcpcrypt-proto
+	$(CARGO) build -q --release --locked -p interop-tests --bins
 	@interop-tests/bench/run $(TARGET_DIR)
 
 headers: ## regenerate include/*.h

@@ -175,7 +175,7 @@ lint-units:
 		$(KX_ROOT)/pkgs/systemd/kxd.service > /dev/null
 	systemd-analyze security --offline=true --threshold=20 --no-pager \
 		$(KX_ROOT)/pkgs/systemd/kxc@.service > /dev/null
-	systemd-analyze security --offline=true --threshold=45 --no-pager \
+	systemd-analyze security --offline=true --threshold=25 --no-pager \
 		$(KX_TCPD)/tcpcryptd.service > /dev/null
 
 # The package's list of symbols is that of the library's own test.

@@ -48,8 +48,21 @@ enum {
     TCP_CRYPT_RESET = 100,
     /* int: not 0, set before connect, means to use no cached session and to cache none. */
     TCP_CRYPT_NOCACHE = 101,
-    /* Get only: all encrypted connections, see tcpcrypt(3). */
-    TCP_CRYPT_NETSTAT = 102
+    /* Get only: all encrypted connections over IPv4, see tcpcrypt(3). */
+    TCP_CRYPT_NETSTAT = 102,
+    /*
+     * Of this library's own, to get only, of an encrypted connection; other daemons refuse them. Texts
+     * without a zero at their end, whose length comes in *optlen; offer 64.
+     *
+     * "A" or "B": which end of the exchange this host was.
+     */
+    TCP_CRYPT_ROLE = 1002,
+    /* "legacy" or "rfc8548": what was spoken. */
+    TCP_CRYPT_DIALECT = 1003,
+    /* The key exchange by its name in RFC 8548: "TCPCRYPT_ECDHE_P256". */
+    TCP_CRYPT_TEP = 1004,
+    /* The cipher by its name in RFC 8548: "AEAD_AES_128_GCM". */
+    TCP_CRYPT_CIPHER = 1005
 };
 
 /* Parameters of the library. */
@@ -81,7 +94,8 @@ extern int tcpcrypt_setsockopt(int s, int level, int optname, const void *optval
  * among them. Ports are in host order.
  *
  * The text belongs to the library. It stays until this thread's next call, or until the thread ends.
- * NULL if there is no such connection or the daemon cannot be asked.
+ * NULL if there is no such connection or the daemon cannot be asked. Addresses are of IPv4, or of IPv6 where
+ * the daemon knows it; a link-local one may have the number of its interface behind a %.
  */
 extern char *tcpcrypt_getsessid(char *remote_ip, uint16_t remote_port, char *local_ip,
                                 uint16_t local_port);

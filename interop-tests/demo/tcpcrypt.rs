@@ -13,6 +13,7 @@ use interop_tests::lab::daemon::{Daemon, Row};
 use interop_tests::lab::host::Host;
 use interop_tests::lab::implementation::Implementation;
 use interop_tests::lab::{self, Lab, Settings, applications};
+use interop_tests::peers;
 use interop_tests::subject::workspace;
 use interop_tests::wait;
 
@@ -42,8 +43,10 @@ pub(crate) fn run(bin: &Path) -> Outcome<()> {
     title(
         "tcpcrypt encrypts TCP connections between hosts that both have it. No program is changed.",
     );
-    if let Some(why) = lab::missing() {
-        skipped(&format!("{why}: not shown here"));
+    if let Some(why) = lab::missing().or_else(no_program) {
+        skipped(&format!(
+            "{why}: not shown here (as root, interop-tests/peers.sh installs it)"
+        ));
         return Ok(());
     }
     let ours = Implementation::in_directory(bin).ok_or("tcpcryptd is not built")?;
@@ -115,14 +118,27 @@ pub(crate) fn run(bin: &Path) -> Outcome<()> {
     let tap = lab.tap();
     fetch(&lab)?;
     seen(&tap, true)?;
-    let (mut near, mut far) = lab.connection(WEB + 2)?;
+    let (mut near, mut far) = lab.connection(PASSWORD)?;
+    applications::talk(&near, &far, b"hello", b"hello yourself")?;
     client.kill();
     near.write_all(b"still here")?;
     let mut text = [0; 10];
     far.read_exact(&mut text)?;
+    let text = String::from_utf8_lossy(&text);
+    let local = near.local_addr()?;
+    answer(&format!(
+        "this host's daemon is killed too; plain connection {local}: \"{text}\""
+    ));
     fetch(&lab)?;
     meaning("its peers talk to it as ever, in plain TCP, also when their own daemon is gone");
     Ok(())
+}
+
+/// What the story needs beyond a laboratory and is not installed, if anything.
+fn no_program() -> Option<String> {
+    let needed = ["curl", "python3", "cc"];
+    let missing = needed.into_iter().find(|program| !peers::on_path(program));
+    missing.map(|program| format!("no program {program}"))
 }
 
 fn web_server(lab: &Lab) -> Outcome<Running> {

@@ -17,7 +17,7 @@ pub mod scenarios;
 pub mod segment;
 pub mod wire_checks;
 
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -49,6 +49,8 @@ pub struct Settings {
     pub congestion_control: &'static str,
     /// `net.ipv4.tcp_ecn=1`: SYNs go out with ECE and CWR.
     pub ecn: bool,
+    /// Hosts have IPv6 as well, tests use it, and rules hold for both.
+    pub ipv6: bool,
 }
 
 impl Default for Settings {
@@ -57,6 +59,7 @@ impl Default for Settings {
             offload: Offload::Off,
             congestion_control: "cubic",
             ecn: false,
+            ipv6: false,
         }
     }
 }
@@ -64,9 +67,9 @@ impl Default for Settings {
 /// Two hosts and a cable.
 #[derive(Debug)]
 pub struct Lab {
-    /// 10.77.0.1, which connects.
+    /// 10.77.0.1 and fd77::1, which connects.
     pub client: Host,
-    /// 10.77.0.2, which listens.
+    /// 10.77.0.2 and fd77::2, which listens.
     pub server: Host,
     dir: tempfile::TempDir,
 }
@@ -101,7 +104,13 @@ impl Lab {
             std::fs::create_dir_all(own.join("jail")).expect("the jail's directory");
             open_to_all(&own);
             open_to_all(&own.join("jail"));
-            Host::new(name(side), Ipv4Addr::new(10, 77, 0, last), own)
+            let address6 = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, last.into());
+            Host::new(
+                name(side),
+                Ipv4Addr::new(10, 77, 0, last),
+                settings.ipv6.then_some(address6),
+                own,
+            )
         };
         let lab = Lab {
             client: host("c", 1),
@@ -138,6 +147,19 @@ impl Lab {
                 u8::from(settings.ecn),
                 address = host.address,
             ));
+        }
+        for host in [&self.client, &self.server] {
+            // Link-local addresses end like the others, so that tests know them.
+            if let Some(address) = host.address6 {
+                let last = address.segments()[7];
+                host.script(&format!(
+                    "ip addr add {address}/64 dev wire nodad;
+                     ip addr add fe80::77:{last}/64 dev wire nodad"
+                ));
+            }
+        }
+        if self.server.address6.is_some() {
+            self.client.script("ping -6 -c1 -W5 fd77::2 || true");
         }
         // IPv6 neighbour discovery and the like are not wanted in captures; ARP is done once.
         self.client.script("ping -c1 -W5 10.77.0.2 || true");
@@ -188,8 +210,8 @@ impl Lab {
     }
 
     /// The server's address with a port.
-    pub fn server_address(&self, port: u16) -> SocketAddrV4 {
-        SocketAddrV4::new(self.server.address, port)
+    pub fn server_address(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.server.ip(), port)
     }
 
     /// Opens a connection from the client to a listener of the server.

@@ -48,5 +48,5 @@ socket=$(readlink "$in_image/etc/systemd/system/sockets.target.wants/kxc@disk.so
 [[ -e $in_image$socket ]] || die "$socket is not in the image"
 ok "with /etc/kxc: client, configuration, network, socket and crypttab are in the image"
 [[ $(stat -c %a "$root/tmp/image") == 600 ]] || die "everybody can read the image"
-chroot "$in_image" /usr/bin/kxc -h 2>&1 | grep -q -e -client_cert || die "kxc does not run in the image"
+chroot "$in_image" /usr/bin/kxc -h 2>&1 | grep -e -client_cert > /dev/null || die "kxc does not run in the image"
 ok "kxc runs in the image"

@@ -31,6 +31,14 @@ kxc='/usr/bin/kxc /usr/bin/kxc-add-key /usr/bin/kxc-cryptsetup @/kxc@.service @/
 kxgencert='/usr/bin/kxgencert /usr/share/man/man1/kxgencert.1'
 library='%/libkx.so.0 %/libkx.so.0.1.0'
 devel='/usr/include/kx.h %/libkx.a %/libkx.so %/pkgconfig/kx.pc'
+tcpcryptd='/usr/bin/tcpcryptd /usr/bin/tcnetstat /usr/bin/tcs /etc/default/tcpcryptd @/tcpcryptd.service
+/usr/lib/sysusers.d/tcpcryptd.conf /usr/lib/tmpfiles.d/tcpcryptd.conf
+/usr/share/tcpcryptd/iptables.sh /usr/share/tcpcryptd/launch_tcpcryptd.sh
+/usr/share/man/man8/tcpcryptd.8 /usr/share/man/man8/tcnetstat.8 /usr/share/man/man8/tcs.8'
+libtcpcrypt='%/libtcpcrypt.so.0 %/libtcpcrypt.so.0.0.0'
+libtcpcrypt_devel='/usr/include/tcpcrypt/tcpcrypt.h %/libtcpcrypt.a %/libtcpcrypt.so %/pkgconfig/tcpcrypt.pc
+/usr/share/man/man3/tcpcrypt.3 /usr/share/man/man3/tcpcrypt_getsessid.3 /usr/share/man/man3/tcpcrypt_getsockopt.3
+/usr/share/man/man3/tcpcrypt_setparam.3 /usr/share/man/man3/tcpcrypt_setsockopt.3'
 
 # compare PACKAGE WANTED: the paths found are on stdin.
 compare() {
@@ -57,12 +65,21 @@ if [[ $formats == *deb* ]]; then
 	deb_paths "$(one_deb kxgencert)" | compare kxgencert.deb "$kxgencert"
 	deb_paths "$(one_deb libkx0)" | compare libkx0.deb "$library"
 	deb_paths "$(one_deb libkx-dev)" | compare libkx-dev.deb "$devel"
+	deb_paths "$(one_deb tcpcryptd)" | compare tcpcryptd.deb "$tcpcryptd"
+	deb_paths "$(one_deb libtcpcrypt0)" | compare libtcpcrypt0.deb "$libtcpcrypt"
+	deb_paths "$(one_deb libtcpcrypt-dev)" | compare libtcpcrypt-dev.deb "$libtcpcrypt_devel"
 	[[ $(dpkg-deb -I "$(one_deb kxd)" conffiles) == $'/etc/default/kxd\n/etc/init.d/kxd' ]] || die "other conffiles"
-	dpkg-deb -I "$(one_deb kxc)" triggers | grep -q '^activate-noawait update-initramfs' || die "no trigger"
+	[[ $(dpkg-deb -I "$(one_deb tcpcryptd)" conffiles) == /etc/default/tcpcryptd ]] || die "other conffiles"
+	dpkg-deb -I "$(one_deb kxc)" triggers | grep '^activate-noawait update-initramfs' > /dev/null || die "no trigger"
 	ok "conffiles and trigger of Debian's packages"
 	[[ $(dpkg-deb -f "$(one_deb kxc)" Depends) == *cryptsetup,*kxgencert* ]] || die "kxc needs cryptsetup and kxgencert"
 	[[ $(dpkg-deb -f "$(one_deb kxd)" Depends) == *kxgencert* ]] || die "kxd needs kxgencert"
 	ok "dependencies of Debian's packages"
+	# libkx needs OpenSSL; libtcpcrypt, which any program may link to, the C library only.
+	for package in $(dpkg-deb -f "$(one_deb libtcpcrypt0)" Depends | sed 's/([^)]*)//g; s/,//g'); do
+		[[ $package == libc6 || $package == libgcc-s1 ]] || die "libtcpcrypt0 needs $package"
+	done
+	ok "libtcpcrypt0 needs the C library only"
 fi
 
 rpm_paths() {
@@ -80,6 +97,10 @@ if [[ $formats == *rpm* ]]; then
 	rpm_paths "$(one_rpm kxgencert)" | compare kxgencert.rpm "$kxgencert"
 	rpm_paths "$(one_rpm libkx)" | compare libkx.rpm "$library"
 	rpm_paths "$(one_rpm libkx-devel)" | compare libkx-devel.rpm "$devel"
-	rpm -qp --configfiles "$(one_rpm kxd)" 2> /dev/null | grep -qx /etc/default/kxd || die "/etc/default/kxd is no config file"
-	ok "/etc/default/kxd is a config file"
+	rpm_paths "$(one_rpm tcpcryptd)" | compare tcpcryptd.rpm "$tcpcryptd"
+	rpm_paths "$(one_rpm libtcpcrypt)" | compare libtcpcrypt.rpm "$libtcpcrypt"
+	rpm_paths "$(one_rpm libtcpcrypt-devel)" | compare libtcpcrypt-devel.rpm "$libtcpcrypt_devel"
+	rpm -qp --configfiles "$(one_rpm kxd)" 2> /dev/null | grep -x /etc/default/kxd > /dev/null || die "/etc/default/kxd is no config file"
+	rpm -qp --configfiles "$(one_rpm tcpcryptd)" 2> /dev/null | grep -x /etc/default/tcpcryptd > /dev/null || die "/etc/default/tcpcryptd is no config file"
+	ok "/etc/default/kxd and /etc/default/tcpcryptd are config files"
 fi

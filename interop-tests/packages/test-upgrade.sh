@@ -65,7 +65,7 @@ for package in kxd kxc kxgencert; do
 	in_root dpkg --compare-versions "$(version $package)" gt "$original" || die "$package was not upgraded"
 	in_root dpkg --compare-versions "$(version $package)" gt 0.17-1 || die "$package is older than Debian 13's"
 done
-in_root dpkg --audit | grep -q . && die "dpkg --audit is not content"
+in_root dpkg --audit | grep . > /dev/null && die "dpkg --audit is not content"
 ok "our packages ($(version kxd)) upgrade Debian's in place"
 [[ $(< "$root/etc/default/kxd") == 'DAEMON_ARGS="-logfile=/var/log/kxd.log"' ]] || die "/etc/default/kxd was changed"
 cmp -s "$root/etc/init.d/kxd" "${tree:?}/pkgs/etc/init.d-kxd" || die "/etc/init.d/kxd is not ours"
@@ -80,7 +80,7 @@ await_port
 # shellcheck disable=SC2016
 exe=$(in_root sh -c 'readlink -f /proc/$(cat /run/kxd.pid)/exe')
 [[ $exe == /usr/bin/kxd ]] || die "$exe is running"
-in_root sh -c 'kxd -h 2>&1' | grep -q -e -tls_min || die "this is not our kxd"
+in_root sh -c 'kxd -h 2>&1' | grep -e -tls_min > /dev/null || die "this is not our kxd"
 [[ $(key disk) == "$before" ]] || die "another key"
 in_root sh -c 'kxc-cryptsetup disk | cryptsetup open --test-passphrase --key-file=- /tmp/luks' || die "the key does not open the disk"
 ok "the same command gives the same key, and it opens the disk"
@@ -112,7 +112,7 @@ mkdir -p "$image/dev" "$image/proc"
 [[ -e $image/dev/urandom ]] || mknod -m 666 "$image/dev/urandom" c 1 9
 cmp -s "$image/etc/kxc/key.pem" "$root/etc/kxc/key.pem" || die "the client's key is not in the image"
 [[ -x $image/scripts/init-premount/kxc-premount-net ]] || die "kxc-premount-net is not in the image"
-in_image 'kxc -h' 2>&1 | grep -q -e -client_cert || die "kxc does not run in the image: $(in_image 'kxc -h' 2>&1)"
+in_image 'kxc -h' 2>&1 | grep -e -client_cert > /dev/null || die "kxc does not run in the image: $(in_image 'kxc -h' 2>&1)"
 script=$(cd "$image" && find . -name kxc-cryptsetup -type f | head -n 1)
 [[ $script ]] || die "the keyscript is not in the image"
 [[ $(in_image "$script disk" | sha256sum) == "$before" ]] || die "the image does not get the key"

@@ -366,8 +366,8 @@ fn plain(
     (near, far)
 }
 
-/// Killed without a word: what its kernel then sends in clear is not believed by the other
-/// side, and the connection does not hang for ever.
+/// Killed without a word: what its kernel then sends does not leave in clear, and would not be
+/// believed by the other side; the connection does not hang for ever.
 #[test]
 fn a_daemon_that_is_killed_in_the_middle() {
     with_daemons(
@@ -378,6 +378,7 @@ fn a_daemon_that_is_killed_in_the_middle() {
             let (mut near, mut far) = lab.connect_to(&listener).expect("connecting");
             talk(&near, &far, QUESTION, ANSWER).expect("talking");
             id_of(&client, &server, &near);
+            let tap = lab.tap();
             client.kill();
             let _ = near.write_all(QUESTION);
             far.set_read_timeout(Some(Duration::from_secs(3)))
@@ -385,6 +386,7 @@ fn a_daemon_that_is_killed_in_the_middle() {
             let mut got = Vec::new();
             let _ = far.read_to_end(&mut got);
             assert_eq!(got, b"", "plaintext of a dead daemon's host is believed");
+            assert_secret(&tap);
             talk(&plain_near, &plain_far, QUESTION, ANSWER).expect("the plain one goes on");
             let (near, far) = lab.connect_to(&listener).expect("connecting");
             talk(&near, &far, QUESTION, ANSWER).expect("new ones are plain");

@@ -2,7 +2,7 @@
 //! goes on as if nothing had happened, and no byte is believed or let out in clear.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddrV4, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use interop_tests::independent_peer::keys::{self, AES128, KeyPair, P256};
@@ -280,7 +280,7 @@ fn no_syn_whatever_its_options_harms_the_server() {
             let to = at.lab.server_address(PORT);
             for (number, options) in all.iter().enumerate() {
                 let port = 30_000 + (number % 30_000) as u16;
-                let mut syn = Segment::new(SocketAddrV4::new(wire.address, port), to);
+                let mut syn = Segment::new(SocketAddr::new(wire.address.into(), port), to);
                 syn.flags = SYN;
                 syn.options.clone_from(options);
                 wire.send(&syn);
@@ -479,7 +479,7 @@ fn a_full_option_space_gives_plain_tcp() {
             let through = Wire::through_the_queue(&lab.client);
             let mut far = Wire::take(&lab.server);
             for (number, used) in [16_usize, 20, 32, 33, 34, 36, 40].into_iter().enumerate() {
-                let own = SocketAddrV4::new(lab.client.address, 40_000 + number as u16);
+                let own = SocketAddr::new(lab.client.address.into(), 40_000 + number as u16);
                 let mut syn = Segment::new(own, lab.server_address(PORT));
                 syn.flags = SYN;
                 syn.options = vec![2, 4, 5, 0xb4];
@@ -500,7 +500,7 @@ fn a_full_option_space_gives_plain_tcp() {
                 daemon.assert_well(&format!("{used} bytes of options"));
             }
             // Room that is only padding may be used.
-            let own = SocketAddrV4::new(lab.client.address, 40_100);
+            let own = SocketAddr::new(lab.client.address.into(), 40_100);
             let mut syn = Segment::new(own, lab.server_address(PORT));
             syn.flags = SYN;
             syn.options = [&[2, 4, 5, 0xb4, 0xfe, 26][..], &[0xee; 24], &[1; 10]].concat();
@@ -528,7 +528,7 @@ fn a_simultaneous_open_is_plain_and_works() {
             lab.lose(1.0);
             let (one, other) = (lab.client.address, lab.server.address);
             std::thread::scope(|scope| {
-                let to = |address| SocketAddrV4::new(address, PORT);
+                let to = |address: Ipv4Addr| SocketAddr::new(address.into(), PORT);
                 let near = scope.spawn(move || lab.client.connect_from(PORT, to(other)));
                 let far = scope.spawn(move || lab.server.connect_from(PORT, to(one)));
                 std::thread::sleep(Duration::from_millis(500));

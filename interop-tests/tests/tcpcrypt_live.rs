@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use interop_tests::lab::applications::{accept, exchange, local, remote, talk};
 use interop_tests::lab::case::{Pair, case};
-use interop_tests::lab::control::{APP_SUPPORT, ENABLE, NOBODY, NOCACHE, SESSID};
+use interop_tests::lab::control::{ENABLE, NOBODY, NOCACHE};
 use interop_tests::lab::daemon::Daemon;
 use interop_tests::lab::scenarios::{self, ANSWER, QUESTION, close_both, one_talk};
 use interop_tests::lab::segment::{RST, SYN, hex};
@@ -274,41 +274,11 @@ fn both_applications_learn_that_the_other_is_aware() {
     with_daemons(
         "both_applications_learn_that_the_other_is_aware",
         |lab, client, server| {
-            let own = |port| SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port);
-            for (daemon, port) in [(client, 31_002), (server, PORT)] {
-                let reply = daemon.client().set(APP_SUPPORT, own(port), NOBODY, 1);
-                assert_eq!(reply.expect("a reply").error, 0);
-            }
-            let listener = lab.server.listen(PORT);
-            let tap = lab.tap();
-            let near = lab
-                .client
-                .connect_from(31_002, lab.server_address(PORT))
-                .expect("connecting");
-            let far = accept(&listener, Duration::from_secs(5)).expect("accepting");
-            talk(&near, &far, QUESTION, ANSWER).expect("talking");
-            let seen = opening(&tap.segments(), 31_002);
-            assert_eq!(
-                seen.syn.as_deref().map(hex).as_deref(),
-                Some("fd07454e212202")
-            );
+            let seen = scenarios::aware_applications(lab, client, server);
             assert_eq!(
                 seen.syn_ack.as_deref().map(hex).as_deref(),
                 Some("fd06454e2102")
             );
-            let (here, there) = (local(&near), remote(&near));
-            for (daemon, from, to) in [(client, here, there), (server, there, here)] {
-                let reply = daemon
-                    .client()
-                    .get(APP_SUPPORT, from, to, 64)
-                    .expect("a reply");
-                assert_eq!((reply.error, reply.data.len()), (0, 34));
-                assert_eq!(reply.data[0], 3);
-                let id = daemon.row_of(from, to).expect("a row").id;
-                assert_eq!(hex(&reply.data[1..]).to_uppercase(), id);
-                let reply = daemon.client().get(SESSID, from, to, 33).expect("a reply");
-                assert_eq!(hex(&reply.data).to_uppercase(), id);
-            }
         },
     );
 }

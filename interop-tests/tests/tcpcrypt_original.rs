@@ -1,11 +1,8 @@
 //! The subject and the original at the two ends of a cable, in both directions. Needs
 //! `KX_REF_TCPCRYPTD` (see `harness/lab/implementation.rs`).
 
-use std::time::Duration;
-
-use interop_tests::lab::applications::{accept, local, remote, talk};
+use interop_tests::lab::applications::talk;
 use interop_tests::lab::case::crossings;
-use interop_tests::lab::control::{APP_SUPPORT, NOBODY};
 use interop_tests::lab::daemon::Daemon;
 use interop_tests::lab::implementation::{original, subject};
 use interop_tests::lab::scenarios::{self, ANSWER, QUESTION, id_of, one_talk};
@@ -156,35 +153,7 @@ fn original_either_library_lists_many_connections() {
 fn original_aware_applications_learn_of_each_other() {
     let name = "original_aware_applications_learn_of_each_other";
     with_options(name, &[], &[], |lab, client, server| {
-        let own = |port| std::net::SocketAddrV4::new(std::net::Ipv4Addr::UNSPECIFIED, port);
-        for (daemon, port) in [(client, 31_002), (server, PORT)] {
-            let reply = daemon.client().set(APP_SUPPORT, own(port), NOBODY, 1);
-            assert_eq!(reply.expect("a reply").error, 0);
-        }
-        let listener = lab.server.listen(PORT);
-        let tap = lab.tap();
-        let near = lab
-            .client
-            .connect_from(31_002, lab.server_address(PORT))
-            .expect("connecting");
-        let far = accept(&listener, Duration::from_secs(5)).expect("accepting");
-        talk(&near, &far, QUESTION, ANSWER).expect("talking");
-        let seen = opening(&tap.segments(), 31_002);
-        assert_eq!(
-            seen.syn.as_deref().map(hex).as_deref(),
-            Some("fd07454e212202")
-        );
-        let id = id_of(client, server, &near);
-        let (here, there) = (local(&near), remote(&near));
-        for (daemon, from, to) in [(client, here, there), (server, there, here)] {
-            let reply = daemon
-                .client()
-                .get(APP_SUPPORT, from, to, 64)
-                .expect("a reply");
-            assert_eq!((reply.error, reply.data.len()), (0, 34));
-            assert_eq!(reply.data[0], 3);
-            assert_eq!(hex(&reply.data[1..]).to_uppercase(), id);
-        }
+        scenarios::aware_applications(lab, client, server);
     });
 }
 

@@ -4,7 +4,7 @@
 //! something else in its place; [`Session::open`] and [`Session::accept`] do all of them in
 //! order.
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::independent_peer::keys::{self, AES128, AES256, KeyPair, P256, P521, RESUMED, Secrets};
@@ -49,9 +49,9 @@ pub struct Session<'w> {
     /// The cable.
     pub wire: &'w mut Wire,
     /// This end.
-    pub local: SocketAddrV4,
+    pub local: SocketAddr,
     /// The subject's end.
-    pub remote: SocketAddrV4,
+    pub remote: SocketAddr,
     /// Opened the connection.
     pub client: bool,
     /// What was offered.
@@ -109,11 +109,11 @@ impl<'w> Session<'w> {
     pub fn new(
         wire: &'w mut Wire,
         port: u16,
-        remote: SocketAddrV4,
+        remote: SocketAddr,
         client: bool,
         offer: Offer,
     ) -> Session<'w> {
-        let local = SocketAddrV4::new(wire.address, port);
+        let local = SocketAddr::new(wire.address.into(), port);
         Session {
             wire,
             local,
@@ -202,7 +202,7 @@ impl<'w> Session<'w> {
     }
 
     /// Opens a connection as the client; panics when the subject does not play by the rules.
-    pub fn open(wire: &'w mut Wire, port: u16, remote: SocketAddrV4, offer: Offer) -> Session<'w> {
+    pub fn open(wire: &'w mut Wire, port: u16, remote: SocketAddr, offer: Offer) -> Session<'w> {
         let mut session = Session::new(wire, port, remote, true, offer);
         let option = session.syn_option();
         let answer = session.exchange_syns(&option).expect("a SYN-ACK");

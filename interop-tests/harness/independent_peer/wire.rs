@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -61,15 +61,15 @@ impl Wire {
     }
 
     /// Sends any IPv4 packet.
-    pub fn send_packet(&self, packet: &[u8], to: SocketAddrV4) {
-        let to = SocketAddrV4::new(*to.ip(), 0);
+    pub fn send_packet(&self, packet: &[u8], to: SocketAddr) {
+        let to = SocketAddr::new(to.ip(), 0);
         rustix::net::sendto(&self.sender, packet, SendFlags::empty(), &to)
             .unwrap_or_else(|e| panic!("sending {} bytes: {e}", packet.len()));
     }
 
     /// The next segment to `port` of this host until `end`.
     pub fn receive(&mut self, port: u16, end: Instant) -> Option<Segment> {
-        let own = SocketAddrV4::new(self.address, port);
+        let own = SocketAddr::new(self.address.into(), port);
         loop {
             if let Ok(length) = self.receiver.read(&mut self.packet) {
                 let packet = self.packet.get(..length).unwrap_or_default();

@@ -1,7 +1,7 @@
 //! The applications at both ends: they know nothing of tcpcrypt.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use openssl::sha::Sha256;
@@ -31,20 +31,13 @@ pub fn accept(listener: &TcpListener, limit: Duration) -> io::Result<TcpStream> 
 }
 
 /// This end of a stream.
-pub fn local(stream: &TcpStream) -> SocketAddrV4 {
-    v4(stream.local_addr())
+pub fn local(stream: &TcpStream) -> SocketAddr {
+    stream.local_addr().expect("this end")
 }
 
 /// The other end of a stream.
-pub fn remote(stream: &TcpStream) -> SocketAddrV4 {
-    v4(stream.peer_addr())
-}
-
-fn v4(address: io::Result<SocketAddr>) -> SocketAddrV4 {
-    match address {
-        Ok(SocketAddr::V4(address)) => address,
-        other => panic!("no IPv4 address: {other:?}"),
-    }
+pub fn remote(stream: &TcpStream) -> SocketAddr {
+    stream.peer_addr().expect("the other end")
 }
 
 /// Bytes that look random and are the same for the same seed.

@@ -1,7 +1,7 @@
 //! The control socket as any client sees it, written from "tcpcrypt spec 3.3" alone.
 
 use std::io;
-use std::net::SocketAddrV4;
+use std::net::{self, SocketAddrV4};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::{Path, PathBuf};
@@ -23,8 +23,21 @@ pub const NOCACHE: u32 = 101;
 /// The list of encrypted connections.
 pub const NETSTAT: u32 = 102;
 
+/// A request of ours within one of the original's, for addresses of 16 bytes.
+pub const WIDE: u32 = 1001;
+/// The rows of the list behind one, in [`WIDE`] requests of either family.
+pub const PAGE: u32 = 1000;
+/// This host's role.
+pub const ROLE: u32 = 1002;
+/// What was spoken.
+pub const DIALECT: u32 = 1003;
+/// The name of the key exchange.
+pub const KEY_EXCHANGE: u32 = 1004;
+/// The name of the cipher.
+pub const CIPHER: u32 = 1005;
+
 /// The address of nobody: port 0 means a connection that does not exist yet.
-pub const NOBODY: SocketAddrV4 = SocketAddrV4::new(std::net::Ipv4Addr::UNSPECIFIED, 0);
+pub const NOBODY: SocketAddrV4 = SocketAddrV4::new(net::Ipv4Addr::UNSPECIFIED, 0);
 
 /// A reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,13 +86,16 @@ impl Control {
         &mut self,
         set: bool,
         option: u32,
-        local: SocketAddrV4,
-        remote: SocketAddrV4,
+        local: impl Into<net::SocketAddr>,
+        remote: impl Into<net::SocketAddr>,
         data: &[u8],
     ) -> io::Result<u32> {
         self.sequence += 1;
         let mut datagram = self.sequence.to_ne_bytes().to_vec();
-        for address in [local, remote] {
+        for address in [local.into(), remote.into()] {
+            let net::SocketAddr::V4(address) = address else {
+                panic!("{address}: no room for it in these requests");
+            };
             datagram.extend(address.ip().octets());
             datagram.extend(address.port().to_be_bytes());
             datagram.extend([0, 0]);
@@ -115,8 +131,8 @@ impl Control {
     pub fn get(
         &mut self,
         option: u32,
-        local: SocketAddrV4,
-        remote: SocketAddrV4,
+        local: impl Into<net::SocketAddr>,
+        remote: impl Into<net::SocketAddr>,
         room: usize,
     ) -> io::Result<Reply> {
         self.send(false, option, local, remote, &vec![0; room])?;
@@ -127,11 +143,55 @@ impl Control {
     pub fn set(
         &mut self,
         option: u32,
-        local: SocketAddrV4,
-        remote: SocketAddrV4,
+        local: impl Into<net::SocketAddr>,
+        remote: impl Into<net::SocketAddr>,
         value: i32,
     ) -> io::Result<Reply> {
         self.send(true, option, local, remote, &value.to_ne_bytes())?;
         self.reply(Duration::from_secs(5))
+    }
+
+    /// A request with wide addresses, written from tcpcrypt-control's documentation: version, option, room,
+    /// the scope of each address, addresses and ports. The reply within has the version and an error in front
+    /// of its data.
+    pub fn wide(
+        &mut self,
+        set: bool,
+        option: u32,
+        local: net::SocketAddr,
+        remote: net::SocketAddr,
+        data: &[u8],
+    ) -> io::Result<Reply> {
+        let scope = |end: net::SocketAddr| match end {
+            net::SocketAddr::V6(end) => end.scope_id(),
+            net::SocketAddr::V4(_) => 0,
+        };
+        let ip = |end: net::SocketAddr| match end.ip() {
+            net::IpAddr::V6(ip) => ip.octets(),
+            net::IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
+        };
+        let room = u32::try_from(data.len()).expect("short data");
+        let mut inner = vec![1, 0, 0, 0];
+        inner.extend(option.to_ne_bytes());
+        inner.extend(room.to_ne_bytes());
+        inner.extend(scope(local).to_ne_bytes());
+        inner.extend(ip(local));
+        inner.extend(local.port().to_be_bytes());
+        inner.extend(remote.port().to_be_bytes());
+        inner.extend(ip(remote));
+        inner.extend(scope(remote).to_ne_bytes());
+        if set {
+            inner.extend(data);
+        }
+        self.send(set, WIDE, NOBODY, NOBODY, &inner)?;
+        let outer = self.reply(Duration::from_secs(5))?;
+        let error = outer.data.get(4..8).filter(|_| outer.error == 0);
+        let Some(error) = error else {
+            return Err(io::Error::other(format!("not understood: {outer:?}")));
+        };
+        Ok(Reply {
+            error: i32::from_ne_bytes(error.try_into().expect("four bytes")),
+            data: outer.data.get(8..).unwrap_or_default().to_vec(),
+        })
     }
 }

@@ -1,7 +1,8 @@
 //! A tcpcryptd of either implementation on a host.
 
+use std::ffi::OsStr;
 use std::fs::File;
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -33,9 +34,9 @@ pub struct Daemon<'h> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
     /// This host's end.
-    pub local: SocketAddrV4,
+    pub local: SocketAddr,
     /// The other end.
-    pub remote: SocketAddrV4,
+    pub remote: SocketAddr,
     /// The session id in upper-case hex.
     pub id: String,
 }
@@ -50,7 +51,17 @@ impl<'h> Daemon<'h> {
         implementation: &'static Implementation,
         options: &[&str],
     ) -> Daemon<'h> {
-        let daemon = Daemon::spawn(host, implementation, options);
+        Daemon::start_in(host, implementation, options, &[])
+    }
+
+    /// The same with more variables in its environment.
+    pub fn start_in(
+        host: &'h Host,
+        implementation: &'static Implementation,
+        options: &[&str],
+        environment: &[(&str, &OsStr)],
+    ) -> Daemon<'h> {
+        let daemon = Daemon::spawn(host, implementation, options, environment);
         let up = wait::until(SOON, || {
             assert!(
                 daemon.alive(),
@@ -70,6 +81,7 @@ impl<'h> Daemon<'h> {
         host: &'h Host,
         implementation: &'static Implementation,
         options: &[&str],
+        environment: &[(&str, &OsStr)],
     ) -> Daemon<'h> {
         let control = host.dir().join("control");
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
@@ -87,7 +99,7 @@ impl<'h> Daemon<'h> {
         command.args(["-f", "-p", "666", "-U", USER, "-J"]);
         command.arg(host.dir().join("jail"));
         command.arg("-u").arg(&control);
-        command.args(options);
+        command.args(options).envs(environment.iter().copied());
         command.stdin(Stdio::null()).stdout(file).stderr(errors);
         let child = command
             .spawn()
@@ -191,7 +203,7 @@ impl<'h> Daemon<'h> {
     }
 
     /// The row of a connection, waited for.
-    pub fn row_of(&self, local: SocketAddrV4, remote: SocketAddrV4) -> Option<Row> {
+    pub fn row_of(&self, local: SocketAddr, remote: SocketAddr) -> Option<Row> {
         wait::until(Duration::from_secs(3), || {
             let rows = self.netstat();
             rows.into_iter()

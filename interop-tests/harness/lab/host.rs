@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -25,16 +25,29 @@ pub struct Host {
     pub namespace: String,
     /// Its address on the cable.
     pub address: Ipv4Addr,
+    /// Its other address, if it has IPv6.
+    pub address6: Option<Ipv6Addr>,
     dir: PathBuf,
 }
 
 impl Host {
-    pub(super) fn new(namespace: String, address: Ipv4Addr, dir: PathBuf) -> Host {
+    pub(super) fn new(
+        namespace: String,
+        address: Ipv4Addr,
+        address6: Option<Ipv6Addr>,
+        dir: PathBuf,
+    ) -> Host {
         Host {
             namespace,
             address,
+            address6,
             dir,
         }
+    }
+
+    /// The address that tests use: over IPv6, if it has that.
+    pub fn ip(&self) -> IpAddr {
+        self.address6.map_or(self.address.into(), Into::into)
     }
 
     /// Where this host's control socket, jail and logs are.
@@ -80,24 +93,33 @@ impl Host {
 
     /// A listener on every address of this host, once the port's last one is quite gone.
     pub fn listen(&self, port: u16) -> TcpListener {
+        let any: IpAddr = match self.address6 {
+            Some(_) => Ipv6Addr::UNSPECIFIED.into(),
+            None => Ipv4Addr::UNSPECIFIED.into(),
+        };
         let listener = wait::until(wait::SOON, || {
-            self.within(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).ok())
+            self.within(|| TcpListener::bind((any, port)).ok())
         });
         listener.unwrap_or_else(|| panic!("cannot listen on {port}"))
     }
 
     /// Connects, with a limit, to `to`; the stream has [`PATIENCE`] for every call.
-    pub fn connect(&self, to: SocketAddrV4) -> io::Result<TcpStream> {
-        let stream = self.within(|| TcpStream::connect_timeout(&to.into(), PATIENCE))?;
+    pub fn connect(&self, to: impl Into<SocketAddr>) -> io::Result<TcpStream> {
+        let to = to.into();
+        let stream = self.within(|| TcpStream::connect_timeout(&to, PATIENCE))?;
         patient(&stream)?;
         Ok(stream)
     }
 
     /// A socket bound to a local port, not connected yet.
     pub fn bound(&self, port: u16) -> io::Result<std::os::fd::OwnedFd> {
-        let own = SocketAddrV4::new(self.address, port);
+        let own = SocketAddr::new(self.ip(), port);
+        let family = match own {
+            SocketAddr::V4(_) => AddressFamily::INET,
+            SocketAddr::V6(_) => AddressFamily::INET6,
+        };
         self.within(|| {
-            let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
+            let socket = rustix::net::socket(family, SocketType::STREAM, None)?;
             rustix::net::sockopt::set_socket_reuseaddr(&socket, true)?;
             rustix::net::bind(&socket, &own)?;
             Ok(socket)
@@ -105,22 +127,25 @@ impl Host {
     }
 
     /// Connects from a local port of one's choice.
-    pub fn connect_from(&self, port: u16, to: SocketAddrV4) -> io::Result<TcpStream> {
+    pub fn connect_from(&self, port: u16, to: impl Into<SocketAddr>) -> io::Result<TcpStream> {
         let socket = self.bound(port)?;
         rustix::net::sockopt::set_socket_timeout(
             &socket,
             rustix::net::sockopt::Timeout::Send,
             Some(PATIENCE),
         )?;
-        rustix::net::connect(&socket, &to)?;
+        rustix::net::connect(&socket, &to.into())?;
         let stream = TcpStream::from(socket);
         patient(&stream)?;
         Ok(stream)
     }
 
-    /// One rule of iptables, e.g. `-A INPUT -p tcp -j DROP`.
+    /// One rule of iptables, e.g. `-A INPUT -p tcp -j DROP`; for IPv6 as well, if it has that.
     pub fn rule(&self, rule: &str) {
         self.script(&format!("iptables-legacy -w 20 {rule}"));
+        if self.address6.is_some() {
+            self.script(&format!("ip6tables-legacy -w 20 {rule}"));
+        }
     }
 
     /// The rules of divert mode for these ports (multiport syntax). An unbound queue lets

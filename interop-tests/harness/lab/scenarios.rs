@@ -1,14 +1,15 @@
 //! What must hold between any two daemons, ours or the original.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpListener, TcpStream};
 use std::time::Duration;
 
-use crate::lab::applications::{exchange, local, read_exactly, remote, talk};
+use crate::lab::applications::{accept, exchange, local, read_exactly, remote, talk};
 use crate::lab::capture::Capture;
+use crate::lab::control::{APP_SUPPORT, NOBODY, SESSID};
 use crate::lab::daemon::Daemon;
 use crate::lab::segment::hex;
-use crate::lab::wire_checks::{assert_only_records, opening};
+use crate::lab::wire_checks::{Opening, assert_only_records, opening};
 use crate::lab::{Lab, PORT};
 
 /// What the client says.
@@ -248,4 +249,41 @@ pub fn stripped(lab: &Lab, client: &Daemon<'_>, server: &Daemon<'_>) {
     }
     // And encrypted once it is gone.
     one_talk(lab, client, server);
+}
+
+/// Both applications say, before they connect, that they know of tcpcrypt, and learn it of each other. Gives
+/// how the connection began.
+pub fn aware_applications(lab: &Lab, client: &Daemon<'_>, server: &Daemon<'_>) -> Opening {
+    let port = 31_002;
+    let own = |port| SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port);
+    for (daemon, port) in [(client, port), (server, PORT)] {
+        let reply = daemon.client().set(APP_SUPPORT, own(port), NOBODY, 1);
+        assert_eq!(reply.expect("a reply").error, 0);
+    }
+    let listener = lab.server.listen(PORT);
+    let tap = lab.tap();
+    let to = lab.server_address(PORT);
+    let near = lab.client.connect_from(port, to).expect("connecting");
+    let far = accept(&listener, Duration::from_secs(5)).expect("accepting");
+    talk(&near, &far, QUESTION, ANSWER).expect("talking");
+    let seen = opening(&tap.segments(), port);
+    assert_eq!(
+        seen.syn.as_deref().map(hex).as_deref(),
+        Some("fd07454e212202")
+    );
+    let id = id_of(client, server, &near);
+    let (here, there) = (local(&near), remote(&near));
+    for (daemon, from, to) in [(client, here, there), (server, there, here)] {
+        let get = |option, room| {
+            let reply = daemon.client().get(option, from, to, room);
+            let reply = reply.expect("a reply");
+            assert_eq!(reply.error, 0);
+            reply.data
+        };
+        let aware = get(APP_SUPPORT, 64);
+        assert_eq!((aware.len(), aware[0]), (34, 3));
+        assert_eq!(hex(&aware[1..]).to_uppercase(), id);
+        assert_eq!(hex(&get(SESSID, 33)).to_uppercase(), id);
+    }
+    seen
 }

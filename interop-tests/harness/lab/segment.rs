@@ -1,7 +1,7 @@
-//! TCP segments in IPv4 packets, read and written by the harness itself: shares nothing with
+//! TCP segments in IPv4 packets, and those in IPv6 packets, read; the former also written by the harness itself: shares nothing with
 //! the code under test.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Instant;
 
 /// FIN
@@ -30,9 +30,9 @@ pub const EXID: [u8; 2] = [0x45, 0x4e];
 #[derive(Clone, PartialEq, Eq)]
 pub struct Segment {
     /// Sender.
-    pub source: SocketAddrV4,
+    pub source: SocketAddr,
     /// Receiver.
-    pub destination: SocketAddrV4,
+    pub destination: SocketAddr,
     /// Sequence number.
     pub seq: u32,
     /// Acknowledgement number.
@@ -86,10 +86,10 @@ fn word(bytes: &[u8], at: usize) -> Option<u32> {
 
 impl Segment {
     /// An empty segment without flags.
-    pub fn new(source: SocketAddrV4, destination: SocketAddrV4) -> Segment {
+    pub fn new(source: impl Into<SocketAddr>, destination: impl Into<SocketAddr>) -> Segment {
         Segment {
-            source,
-            destination,
+            source: source.into(),
+            destination: destination.into(),
             seq: 0,
             ack: 0,
             flags: 0,
@@ -102,19 +102,32 @@ impl Segment {
         }
     }
 
-    /// Reads an IPv4 packet; nothing if it is not TCP.
+    /// Reads a packet; nothing if it is not TCP, or has headers in between.
     pub fn parse(packet: &[u8]) -> Option<Segment> {
         let first = *packet.first()?;
-        if first >> 4 != 4 || *packet.get(9)? != 6 {
+        let (total, header, protocol, ttl) = match first >> 4 {
+            4 => (half(packet, 2)?, usize::from(first & 15) * 4, 9, 8),
+            6 => (half(packet, 4)?.checked_add(40)?, 40, 6, 7),
+            _ => return None,
+        };
+        if *packet.get(protocol)? != 6 {
             return None;
         }
-        let total = usize::from(half(packet, 2)?);
-        let packet = packet.get(..total)?;
-        let tcp = packet.get(usize::from(first & 15) * 4..)?;
+        let packet = packet.get(..usize::from(total))?;
+        let address = |end: usize| -> Option<IpAddr> {
+            Some(match first >> 4 {
+                4 => Ipv4Addr::from(word(packet, 12 + end * 4)?).into(),
+                _ => {
+                    let octets: [u8; 16] = packet.get(8 + end * 16..)?.first_chunk().copied()?;
+                    Ipv6Addr::from(octets).into()
+                }
+            })
+        };
+        let tcp = packet.get(header..)?;
         let header = usize::from(*tcp.get(12)? >> 4) * 4;
         Some(Segment {
-            source: SocketAddrV4::new(Ipv4Addr::from(word(packet, 12)?), half(tcp, 0)?),
-            destination: SocketAddrV4::new(Ipv4Addr::from(word(packet, 16)?), half(tcp, 2)?),
+            source: SocketAddr::new(address(0)?, half(tcp, 0)?),
+            destination: SocketAddr::new(address(1)?, half(tcp, 2)?),
             seq: word(tcp, 4)?,
             ack: word(tcp, 8)?,
             flags: *tcp.get(13)?,
@@ -122,12 +135,12 @@ impl Segment {
             urgent: half(tcp, 18)?,
             options: tcp.get(20..header)?.to_vec(),
             payload: tcp.get(header..)?.to_vec(),
-            ttl: *packet.get(8)?,
+            ttl: *packet.get(ttl)?,
             at: Instant::now(),
         })
     }
 
-    /// The whole packet with both checksums. The options are filled up with zeros.
+    /// The whole packet, over IPv4, with both checksums. The options are filled up with zeros.
     pub fn write(&self) -> Vec<u8> {
         let mut options = self.options.clone();
         while options.len() % 4 != 0 {
@@ -138,8 +151,12 @@ impl Segment {
         let mut ip = vec![0x45, 0];
         ip.extend((length + 20).to_be_bytes());
         ip.extend([0, 0, 0x40, 0, self.ttl, 6, 0, 0]);
-        ip.extend(self.source.ip().octets());
-        ip.extend(self.destination.ip().octets());
+        for end in [self.source, self.destination] {
+            let IpAddr::V4(address) = end.ip() else {
+                panic!("{end}: packets over IPv6 are only read");
+            };
+            ip.extend(address.octets());
+        }
         let sum = checksum(&[&ip]);
         ip[10..12].copy_from_slice(&sum.to_be_bytes());
 

@@ -1,4 +1,5 @@
-//! AES-GCM (NIST SP 800-38D) with nonces of 8 or 12 octets, made for many records under few keys.
+//! AES-GCM (NIST SP 800-38D) with nonces of 8 or 12 octets and ChaCha20-Poly1305 (RFC 8439), made for many
+//! records under few keys.
 //!
 //! A [`Seal`] or [`Open`] keeps one context of the library under one key and gives it a new nonce for each
 //! record: nothing is allocated and no key schedule computed on the way. The context is made at the first
@@ -27,6 +28,8 @@ pub enum Algorithm {
     Aes128Gcm,
     /// AES-GCM with a key of 32 octets.
     Aes256Gcm,
+    /// ChaCha20-Poly1305, with a key of 32 octets. Its nonces have 12.
+    ChaCha20Poly1305,
 }
 
 impl Algorithm {
@@ -35,7 +38,7 @@ impl Algorithm {
     pub fn key_len(self) -> usize {
         match self {
             Algorithm::Aes128Gcm => 16,
-            Algorithm::Aes256Gcm => 32,
+            Algorithm::Aes256Gcm | Algorithm::ChaCha20Poly1305 => 32,
         }
     }
 
@@ -44,9 +47,11 @@ impl Algorithm {
     fn cipher(self) -> &'static CipherRef {
         static AES_128: OnceLock<Option<Cipher>> = OnceLock::new();
         static AES_256: OnceLock<Option<Cipher>> = OnceLock::new();
+        static CHACHA20: OnceLock<Option<Cipher>> = OnceLock::new();
         let (cell, name) = match self {
             Algorithm::Aes128Gcm => (&AES_128, "AES-128-GCM"),
             Algorithm::Aes256Gcm => (&AES_256, "AES-256-GCM"),
+            Algorithm::ChaCha20Poly1305 => (&CHACHA20, "ChaCha20-Poly1305"),
         };
         cell.get_or_init(|| Cipher::fetch(None, name, None).ok())
             .as_deref()
@@ -62,6 +67,7 @@ impl Algorithm {
         match self {
             Algorithm::Aes128Gcm => Cipher::aes_128_gcm(),
             Algorithm::Aes256Gcm => Cipher::aes_256_gcm(),
+            Algorithm::ChaCha20Poly1305 => Cipher::chacha20_poly1305(),
         }
     }
 }
@@ -90,7 +96,7 @@ pub enum Error {
     /// The key has not the length of the algorithm.
     #[error("key of the wrong length")]
     KeyLength,
-    /// The nonce has not the length that was said at the beginning.
+    /// The nonce has not the length that was said at the beginning, or the algorithm takes none of that length.
     #[error("nonce of the wrong length")]
     NonceLength,
     /// The tag is wrong: somebody changed text, tag or additional data, or the nonce is another.
@@ -133,6 +139,9 @@ impl Keyed {
     fn new(way: Way, algorithm: Algorithm, key: &[u8], nonce_len: NonceLen) -> Result<Self, Error> {
         if key.len() != algorithm.key_len() {
             return Err(Error::KeyLength);
+        }
+        if algorithm == Algorithm::ChaCha20Poly1305 && nonce_len != NonceLen::Twelve {
+            return Err(Error::NonceLength);
         }
         let mut keyed = Self {
             key: [0; MAX_KEY_LEN],
@@ -201,7 +210,7 @@ impl Seal {
     /// Keeps `key`, of [`key_len`](Algorithm::key_len) octets.
     ///
     /// # Errors
-    /// [`Error::KeyLength`].
+    /// [`Error::KeyLength`], [`Error::NonceLength`].
     pub fn new(algorithm: Algorithm, key: &[u8], nonce_len: NonceLen) -> Result<Self, Error> {
         Keyed::new(Way::Seal, algorithm, key, nonce_len).map(Self)
     }
@@ -238,7 +247,7 @@ impl Open {
     /// Keeps `key`, of [`key_len`](Algorithm::key_len) octets.
     ///
     /// # Errors
-    /// [`Error::KeyLength`].
+    /// [`Error::KeyLength`], [`Error::NonceLength`].
     pub fn new(algorithm: Algorithm, key: &[u8], nonce_len: NonceLen) -> Result<Self, Error> {
         Keyed::new(Way::Open, algorithm, key, nonce_len).map(Self)
     }
@@ -379,6 +388,40 @@ mod tests {
             let tag = seal.seal(&nonce, &additional, &mut []).unwrap();
             assert_eq!(open.open(&nonce, &additional, &mut [], &tag), Ok(()));
         }
+    }
+
+    /// RFC 8439, section 2.8.2.
+    #[test]
+    fn chacha20_poly1305() {
+        let key: Vec<u8> = (0x80..=0x9f).collect();
+        let nonce = hex("070000004041424344454647");
+        let additional = hex("50515253c0c1c2c3c4c5c6c7");
+        let plain = b"Ladies and Gentlemen of the class of '99: If I could offer you \
+                      only one tip for the future, sunscreen would be it.";
+        let wanted = "d31a8d34648e60db7b86afbc53ef7ec2a4aded51296e08fea9e2b5a736ee62d6\
+                      3dbea45e8ca9671282fafb69da92728b1a71de0a9e060b2905d6a5b67ecd3b36\
+                      92ddbd7f2d778b8c9803aee328091b58fab324e4fad675945585808b4831d7bc\
+                      3ff4def08e4b7a9de576d26586cec64b6116";
+        let algorithm = Algorithm::ChaCha20Poly1305;
+        let mut seal = Seal::new(algorithm, &key, NonceLen::Twelve).unwrap();
+        let mut open = Open::new(algorithm, &key, NonceLen::Twelve).unwrap();
+        // The second time with the context that is there: it must not keep the nonce before.
+        for _ in 0..2 {
+            let mut text = plain.to_vec();
+            let tag = seal.seal(&nonce, &additional, &mut text).unwrap();
+            assert_eq!(text, hex(wanted));
+            assert_eq!(tag.as_slice(), hex("1ae10b594f09e26a7e902ecbd0600691"));
+            open.open(&nonce, &additional, &mut text, &tag).unwrap();
+            assert_eq!(text, plain);
+            let mut other = plain.to_vec();
+            let other_tag = seal.seal(&[1; 12], &[], &mut other).unwrap();
+            open.open(&[1; 12], &[], &mut other, &other_tag).unwrap();
+            assert_eq!(other, plain);
+            let opened = open.open(&nonce, &[], &mut text, &tag);
+            assert_eq!(opened, Err(Error::Tag));
+        }
+        let short = Seal::new(algorithm, &key, NonceLen::Eight);
+        assert_eq!(short.err(), Some(Error::NonceLength));
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! The two ends of a caller's socket, as the daemon knows connections: by IPv4 addresses
-//! (tcpcrypt spec 3.2).
+//! The two ends of a caller's socket, as the daemon knows connections (tcpcrypt spec 3.2): by IPv4 addresses in
+//! the original's requests, by those of either family in ours.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 use crate::error::Error;
@@ -13,17 +13,34 @@ const FAMILY_LEN: usize = 2;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ends {
     /// The address on this host.
-    pub local: SocketAddrV4,
+    pub local: SocketAddr,
     /// The other end; 0.0.0.0:0 for a socket that is not connected.
-    pub remote: SocketAddrV4,
+    pub remote: SocketAddr,
 }
 
 impl Ends {
     /// For requests that are about no connection.
     pub const NONE: Self = Self {
-        local: NOWHERE,
-        remote: NOWHERE,
+        local: SocketAddr::V4(NOWHERE),
+        remote: SocketAddr::V4(NOWHERE),
     };
+
+    /// Both ends, if they are of IPv4.
+    pub(crate) fn narrow(&self) -> Option<(SocketAddrV4, SocketAddrV4)> {
+        match (self.local, self.remote) {
+            (SocketAddr::V4(local), SocketAddr::V4(remote)) => Some((local, remote)),
+            _ => None,
+        }
+    }
+
+    /// Both ends as the original's library has them: those of IPv6 become 0.0.0.0:0.
+    pub(crate) fn reduced(&self) -> (SocketAddrV4, SocketAddrV4) {
+        let reduced = |end| match end {
+            SocketAddr::V4(end) => end,
+            SocketAddr::V6(_) => NOWHERE,
+        };
+        (reduced(self.local), reduced(self.remote))
+    }
 
     /// The ends of a socket. One that has no port yet is bound, so that it has one; it will keep it.
     ///
@@ -41,8 +58,8 @@ impl Ends {
             local = name_of(socket)?;
         }
         Ok(Self {
-            local: local.reduced(),
-            remote: peer_of(socket).map_or(NOWHERE, |peer| peer.reduced()),
+            local: local.address(),
+            remote: peer_of(socket).map_or(NOWHERE.into(), |peer| peer.address()),
         })
     }
 }
@@ -77,17 +94,30 @@ impl Name {
         }
     }
 
-    /// The IPv4 address in it, if there is one: an IPv6 address may contain one, and the unspecified
-    /// one stands for that of IPv4 too. Others become 0.0.0.0:0.
-    fn reduced(&self) -> SocketAddrV4 {
-        let ip = match self.family() {
-            libc::AF_INET => self.octets::<4>(4).map(Ipv4Addr::from),
-            libc::AF_INET6 => self.octets::<16>(8).and_then(|ip| within(ip.into())),
-            _ => None,
+    /// The address: that of IPv4, if there is one, since an IPv6 address may contain one, and the unspecified
+    /// one stands for that of IPv4 too. 0.0.0.0:0 for what is none.
+    fn address(&self) -> SocketAddr {
+        let Ok(port) = self.port() else {
+            return NOWHERE.into();
         };
-        match (ip, self.port()) {
-            (Some(ip), Ok(port)) => SocketAddrV4::new(ip, port),
-            _ => NOWHERE,
+        let address = match self.family() {
+            libc::AF_INET => self
+                .octets::<4>(4)
+                .map(|ip| SocketAddrV4::new(ip.into(), port).into()),
+            _ => self
+                .octets::<16>(8)
+                .map(|ip| wide(ip.into(), port, self.octets(24))),
+        };
+        address.unwrap_or(NOWHERE.into())
+    }
+}
+
+fn wide(ip: Ipv6Addr, port: u16, scope: Option<[u8; 4]>) -> SocketAddr {
+    match within(ip) {
+        Some(ip) => SocketAddrV4::new(ip, port).into(),
+        None => {
+            let scope = scope.map_or(0, u32::from_ne_bytes);
+            SocketAddrV6::new(ip, port, 0, scope).into()
         }
     }
 }
@@ -170,32 +200,42 @@ mod tests {
         name
     }
 
-    fn v6(ip: &str) -> SocketAddrV4 {
+    fn v6(ip: &str, scope: u32) -> SocketAddr {
         let ip: Ipv6Addr = ip.parse().unwrap();
         let mut bytes = vec![10, 0, 0x1f, 0x90, 0, 0, 0, 0];
         bytes.extend(ip.octets());
-        bytes.extend([0; 4]);
-        name(&bytes).reduced()
+        bytes.extend(scope.to_ne_bytes());
+        name(&bytes).address()
     }
 
     #[test]
     fn addresses_of_ipv6_that_are_of_ipv4() {
-        assert_eq!(v6("::ffff:10.77.0.1"), "10.77.0.1:8080".parse().unwrap());
-        assert_eq!(v6("::10.77.0.1"), "10.77.0.1:8080".parse().unwrap());
-        assert_eq!(v6("::"), "0.0.0.0:8080".parse().unwrap());
-        for other in ["::1", "fe80::1", "2001:db8::a4d:1"] {
-            assert_eq!(v6(other), NOWHERE, "{other}");
+        assert_eq!(v6("::ffff:10.77.0.1", 0), "10.77.0.1:8080".parse().unwrap());
+        assert_eq!(v6("::10.77.0.1", 0), "10.77.0.1:8080".parse().unwrap());
+        assert_eq!(v6("::", 0), "0.0.0.0:8080".parse().unwrap());
+        for (other, scope, wanted) in [
+            ("::1", 0, "[::1]:8080"),
+            ("fe80::1", 7, "[fe80::1%7]:8080"),
+            ("2001:db8::a4d:1", 0, "[2001:db8::a4d:1]:8080"),
+        ] {
+            let local = v6(other, scope);
+            assert_eq!(local, wanted.parse().unwrap());
+            let ends = Ends {
+                local,
+                ..Ends::NONE
+            };
+            assert_eq!((ends.narrow(), ends.reduced()), (None, (NOWHERE, NOWHERE)));
         }
     }
 
     #[test]
     fn names_that_are_cut_off() {
         let whole = [2, 0, 0x1f, 0x90, 10, 77, 0, 1];
-        assert_eq!(name(&whole).reduced(), "10.77.0.1:8080".parse().unwrap());
+        assert_eq!(name(&whole).address(), "10.77.0.1:8080".parse().unwrap());
         for len in 0..whole.len() {
-            assert_eq!(name(&whole[..len]).reduced(), NOWHERE);
+            assert_eq!(name(&whole[..len]).address(), NOWHERE.into());
         }
-        assert_eq!(name(&[10, 0, 0x1f, 0x90, 0]).reduced(), NOWHERE);
+        assert_eq!(name(&[10, 0, 0x1f, 0x90, 0]).address(), NOWHERE.into());
         assert_eq!(name(&[1, 0, 47]).port(), Err(Error::Family));
     }
 
@@ -205,24 +245,27 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let here = listener.local_addr().unwrap();
         let ends = Ends::of(listener.as_fd()).unwrap();
-        assert_eq!(std::net::SocketAddr::from(ends.local), here);
-        assert_eq!(ends.remote, NOWHERE);
+        assert_eq!(ends.local, here);
+        assert_eq!(ends.remote, NOWHERE.into());
+        assert_eq!(ends.narrow(), Some(ends.reduced()));
 
         let client = TcpStream::connect(here).unwrap();
         let ends = Ends::of(client.as_fd()).unwrap();
-        assert_eq!(std::net::SocketAddr::from(ends.remote), here);
-        assert_eq!(
-            std::net::SocketAddr::from(ends.local),
-            client.local_addr().unwrap()
-        );
+        assert_eq!(ends.remote, here);
+        assert_eq!(ends.local, client.local_addr().unwrap());
 
-        let mapped: std::net::SocketAddr = format!("[::ffff:127.0.0.1]:{}", here.port())
+        let mapped: SocketAddr = format!("[::ffff:127.0.0.1]:{}", here.port())
             .parse()
             .unwrap();
         if let Ok(client) = TcpStream::connect(mapped) {
             let ends = Ends::of(client.as_fd()).unwrap();
-            assert_eq!(std::net::SocketAddr::from(ends.remote), here);
-            assert_eq!(*ends.local.ip(), Ipv4Addr::LOCALHOST);
+            assert_eq!(ends.remote, here);
+            assert_eq!(ends.local.ip(), Ipv4Addr::LOCALHOST);
+        }
+        if let Ok(listener) = TcpListener::bind("[::1]:0") {
+            let here = listener.local_addr().unwrap();
+            let client = TcpStream::connect(here).unwrap();
+            assert_eq!(Ends::of(client.as_fd()).unwrap().remote, here);
         }
         let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         assert_ne!(Ends::of(udp.as_fd()).unwrap().local.port(), 0);

@@ -27,10 +27,10 @@ use tcpcrypt_control::{OptionName, VALUE_MAX};
 use boundary::{answer, c_octets, guarded};
 use session_text::Wanted;
 
-pub use client::Client;
+pub use client::{Client, Row};
 pub use ends::Ends;
 pub use error::{Error, system_text};
-pub use tcpcrypt_control::{Hex, OptionName as Opt, netstat::Row};
+pub use tcpcrypt_control::{Hex, OptionName as Opt};
 
 /// `TCPCRYPT_PARAM_CTLPATH`.
 const PARAM_CTLPATH: c_int = 0;
@@ -125,7 +125,7 @@ pub unsafe extern "C" fn tcpcrypt_setsockopt(
 /// in host order.
 ///
 /// The text is this thread's, until its next call or its end. NULL if there is no such connection, if
-/// `remote_ip` is no IPv4 address, or if the daemon cannot be asked.
+/// `remote_ip` is no address, or if the daemon cannot be asked.
 ///
 /// # Safety
 /// Both addresses are NULL or C strings.
@@ -143,15 +143,11 @@ pub unsafe extern "C" fn tcpcrypt_getsessid(
     let local_ip = unsafe { c_octets(local_ip) };
     let mut text = ptr::null_mut();
     answer(|| {
-        let remote_ip = remote_ip
-            .and_then(inet_aton::inet_aton)
-            .ok_or(Error::System(libc::EINVAL))?;
-        let local_ip = local_ip.and_then(inet_aton::inet_aton);
+        let remote = remote_ip.and_then(|ip| session_text::end(ip, remote_port));
+        let local = local_ip.and_then(|ip| session_text::end(ip, local_port));
         let wanted = Wanted {
-            remote: (remote_ip, remote_port),
-            local: local_ip
-                .filter(|_| local_port != 0)
-                .map(|ip| (ip, local_port)),
+            remote: remote.ok_or(Error::System(libc::EINVAL))?,
+            local: local.filter(|end| end.port() != 0),
         };
         let id = session_text::find(&wanted)?.ok_or(Error::System(libc::ENOTCONN))?;
         text = session_text::keep(&id).ok_or(Error::System(libc::EOVERFLOW))?;

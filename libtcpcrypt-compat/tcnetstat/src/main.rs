@@ -107,6 +107,21 @@ mod tests {
     }
 
     #[test]
+    fn a_row_of_ipv6() {
+        let mut line = Vec::new();
+        let row = Row {
+            local: "[fe80::1%2]:39026".parse().unwrap(),
+            remote: "[2001:db8:1111:2222::2]:80".parse().unwrap(),
+            session_id: &[0x21],
+        };
+        write_row(&mut line, &row).unwrap();
+        assert_eq!(
+            line,
+            b"[fe80::1%2]:39026    \t[2001:db8:1111:2222::2]:80\t21\n"
+        );
+    }
+
+    #[test]
     fn messages() {
         let error = list(&words("x/tcnetstat -u nonsense")).unwrap_err();
         assert_eq!(

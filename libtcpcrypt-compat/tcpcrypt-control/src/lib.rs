@@ -7,13 +7,16 @@
 
 mod address;
 mod datagram;
+mod details;
 mod int_value;
 pub mod netstat;
 mod option;
 mod session_id;
+pub mod wide;
 
 pub use address::{Address, AddressError, Sockaddr};
 pub use datagram::{Datagram, DatagramError, GENERIC_FAILURE, HEADER_LEN, Header, SET};
+pub use details::{Details, Dialect, Role};
 pub use int_value::{int_bytes, int_value};
 pub use option::OptionName;
 pub use session_id::{Hex, SESSION_ID_LEN};

@@ -24,6 +24,16 @@ pub enum OptionName {
     /// Encrypted connections in order, page by page: our own, of the numbers that the spec leaves for
     /// extensions (3.4). Other daemons answer it with an error. See [`crate::netstat::PageRequest`].
     NetstatPage = 1000,
+    /// A request about a connection of either family, see [`crate::wide`]. Our own, like all that follow.
+    Wide = 1001,
+    /// `A` or `B`: this host's role in an encrypted connection; read only.
+    Role = 1002,
+    /// `legacy` or `rfc8548`: how an encrypted connection was negotiated; read only.
+    Dialect = 1003,
+    /// The name of an encrypted connection's key exchange; read only.
+    KeyExchange = 1004,
+    /// The name of an encrypted connection's cipher; read only.
+    Cipher = 1005,
 }
 
 impl OptionName {
@@ -40,6 +50,11 @@ impl OptionName {
             101 => Self::NoCache,
             102 => Self::Netstat,
             1000 => Self::NetstatPage,
+            1001 => Self::Wide,
+            1002 => Self::Role,
+            1003 => Self::Dialect,
+            1004 => Self::KeyExchange,
+            1005 => Self::Cipher,
             _ => return None,
         })
     }
@@ -60,7 +75,12 @@ mod tests {
         let known: Vec<u32> = (0..2000)
             .filter(|&n| OptionName::from_number(n).is_some())
             .collect();
-        assert_eq!(known, [0, 1, 2, 3, 15, 100, 101, 102, 1000]);
+        assert_eq!(
+            known,
+            [
+                0, 1, 2, 3, 15, 100, 101, 102, 1000, 1001, 1002, 1003, 1004, 1005
+            ]
+        );
         for number in known {
             assert_eq!(OptionName::from_number(number).unwrap().number(), number);
         }

@@ -1,4 +1,4 @@
-//! The sessions that can be resumed (tcpcrypt spec 4.4).
+//! The sessions that can be resumed, of the original's dialect (tcpcrypt spec 4.4) and of the standard (7.4).
 //!
 //! A session is taken out before it is named in a SYN or accepted, so that no two connections can have it.
 //! The connection either enables it, and stores what comes after it, or lets it fall. One that was never
@@ -11,8 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use crate::eno::ResumeId;
+use crate::eno::{ResumeId, Tep};
 use crate::legacy::keys::{Role, Session};
+use crate::rfc8548::keys as standard;
 
 /// Sessions held at most.
 pub const CAPACITY: usize = 16384;
@@ -23,20 +24,63 @@ pub const PEER_CAPACITY: usize = 1024;
 /// How long a session can be resumed.
 pub const LIFETIME: Duration = Duration::from_secs(60 * 60);
 
+/// Which sessions a connection may choose from. In the standard either host may resume any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Scope {
+    Legacy(Role),
+    Standard,
+}
+
+/// A session, in a box, so that the tree moves a pointer about and leaves no copies of keys behind.
+enum Stored {
+    Legacy(Box<Session>),
+    Standard(Box<standard::Session>),
+}
+
+impl Stored {
+    fn scope(&self) -> Scope {
+        match self {
+            Stored::Legacy(session) => Scope::Legacy(session.suite().role),
+            Stored::Standard(_) => Scope::Standard,
+        }
+    }
+
+    /// What the peer asks for it by.
+    fn name(&self) -> ResumeId {
+        match self {
+            Stored::Legacy(session) => session.resume_id(),
+            Stored::Standard(session) => session.asked_by(),
+        }
+    }
+
+    fn legacy(self) -> Option<Session> {
+        match self {
+            Stored::Legacy(session) => Some(*session),
+            Stored::Standard(_) => None,
+        }
+    }
+
+    fn standard(self) -> Option<standard::Session> {
+        match self {
+            Stored::Standard(session) => Some(*session),
+            Stored::Legacy(_) => None,
+        }
+    }
+}
+
 struct Entry {
     peer: IpAddr,
     expires: Instant,
-    /// In a box, so that the tree moves a pointer about and leaves no copies of keys behind.
-    session: Box<Session>,
+    session: Stored,
 }
 
-/// Sessions by age, by name, and by role and peer.
+/// Sessions by age, by name, and by peer, those of each role and dialect apart.
 #[derive(Default)]
 pub struct SessionCache {
     /// The key counts up, so the first is the oldest. Lifetimes are equal, so it is the first to expire as well.
     entries: BTreeMap<u64, Entry>,
-    by_name: BTreeMap<(Role, ResumeId), u64>,
-    by_peer: BTreeMap<(Role, IpAddr), BTreeSet<u64>>,
+    by_name: BTreeMap<(Scope, ResumeId), u64>,
+    by_peer: BTreeMap<(Scope, IpAddr), BTreeSet<u64>>,
     stored: u64,
 }
 
@@ -61,16 +105,25 @@ impl SessionCache {
 
     /// Stores what a later connection with `peer` may use. Our role in it is the session's.
     pub fn put(&mut self, peer: IpAddr, session: Session, now: Instant) {
+        self.store(peer, Stored::Legacy(Box::new(session)), now);
+    }
+
+    /// Stores what a later connection with `peer` may use, whoever opens it.
+    pub fn put_standard(&mut self, peer: IpAddr, session: standard::Session, now: Instant) {
+        self.store(peer, Stored::Standard(Box::new(session)), now);
+    }
+
+    fn store(&mut self, peer: IpAddr, session: Stored, now: Instant) {
         self.expire(now);
-        let role = session.suite().role;
-        let name = (role, session.resume_id());
+        let scope = session.scope();
+        let name = (scope, session.name());
         // The same name again means the same keys again. That one must not be there twice.
         if let Some(&old) = self.by_name.get(&name) {
             self.remove(old);
         }
         let oldest_of_peer = self
             .by_peer
-            .get(&(role, peer))
+            .get(&(scope, peer))
             .filter(|of_peer| of_peer.len() >= PEER_CAPACITY)
             .and_then(|of_peer| of_peer.first().copied());
         let oldest = || self.entries.keys().next().copied();
@@ -81,11 +134,11 @@ impl SessionCache {
         let place = self.stored;
         self.stored = self.stored.wrapping_add(1);
         self.by_name.insert(name, place);
-        self.by_peer.entry((role, peer)).or_default().insert(place);
+        self.by_peer.entry((scope, peer)).or_default().insert(place);
         let entry = Entry {
             peer,
             expires: now.checked_add(LIFETIME).unwrap_or(now),
-            session: Box::new(session),
+            session,
         };
         self.entries.insert(place, entry);
     }
@@ -93,16 +146,45 @@ impl SessionCache {
     /// Takes a session for a connection we open to `peer`: the newest, which the peer is likeliest to have too.
     pub fn take_for_peer(&mut self, peer: IpAddr, now: Instant) -> Option<Session> {
         self.expire(now);
-        let of_peer = self.by_peer.get(&(Role::Client, peer))?;
-        let newest = *of_peer.last()?;
-        self.remove(newest)
+        let scope = Scope::Legacy(Role::Client);
+        let newest = *self.by_peer.get(&(scope, peer))?.last()?;
+        self.remove(newest)?.legacy()
+    }
+
+    /// Takes a session of the standard for a connection we open to `peer`: the newest that began with a key exchange
+    /// which `usable` takes.
+    pub fn take_standard_for_peer(
+        &mut self,
+        peer: IpAddr,
+        usable: impl Fn(Tep) -> bool,
+        now: Instant,
+    ) -> Option<standard::Session> {
+        self.expire(now);
+        let of_peer = self.by_peer.get(&(Scope::Standard, peer))?;
+        let newest = *of_peer.iter().rev().find(|place| {
+            let session = self.entries.get(place).map(|entry| &entry.session);
+            matches!(session, Some(Stored::Standard(session)) if usable(session.suite().tep))
+        })?;
+        self.remove(newest)?.standard()
     }
 
     /// Takes the session that a client named. Where it connects from does not matter.
     pub fn take_by_id(&mut self, id: &ResumeId, now: Instant) -> Option<Session> {
         self.expire(now);
-        let place = *self.by_name.get(&(Role::Server, *id))?;
-        self.remove(place)
+        let place = *self.by_name.get(&(Scope::Legacy(Role::Server), *id))?;
+        self.remove(place)?.legacy()
+    }
+
+    /// Takes the session of the standard that a peer named by its half of the identifier
+    /// ([`standard::Session::asked_by`]).
+    pub fn take_standard_by_id(
+        &mut self,
+        id: &ResumeId,
+        now: Instant,
+    ) -> Option<standard::Session> {
+        self.expire(now);
+        let place = *self.by_name.get(&(Scope::Standard, *id))?;
+        self.remove(place)?.standard()
     }
 
     /// Forgets all sessions.
@@ -122,18 +204,18 @@ impl SessionCache {
         }
     }
 
-    fn remove(&mut self, place: u64) -> Option<Session> {
+    fn remove(&mut self, place: u64) -> Option<Stored> {
         let Entry { peer, session, .. } = self.entries.remove(&place)?;
-        let role = session.suite().role;
-        self.by_name.remove(&(role, session.resume_id()));
-        let key = (role, peer);
+        let scope = session.scope();
+        self.by_name.remove(&(scope, session.name()));
+        let key = (scope, peer);
         if let Some(of_peer) = self.by_peer.get_mut(&key) {
             of_peer.remove(&place);
             if of_peer.is_empty() {
                 self.by_peer.remove(&key);
             }
         }
-        Some(*session)
+        Some(session)
     }
 }
 
@@ -146,8 +228,10 @@ mod tests {
     use kx_crypto::secret::SecretBytes;
 
     use super::{CAPACITY, LIFETIME, PEER_CAPACITY, SessionCache};
-    use crate::eno::{EnoOption, Tep};
+    use crate::eno::{EnoOption, Kind, ResumeId, Tep};
     use crate::legacy::keys::{Exchange, Role, Session};
+    use crate::rfc8547::Host;
+    use crate::rfc8548::keys as standard;
 
     fn session(role: Role, number: u32) -> Session {
         let exchange = Exchange {
@@ -186,6 +270,66 @@ mod tests {
         cache.put(peer(1), client, now);
         assert!(cache.take_by_id(&id, now).is_none(), "the other way round");
         assert!(cache.take_for_peer(peer(1), now).is_some());
+    }
+
+    fn standard(host: Host, tep: Tep, number: u32) -> standard::Session {
+        let option = EnoOption::of(Kind::Standard, &[]);
+        let exchange = standard::Exchange {
+            a: &option,
+            b: &option,
+            init1: &number.to_be_bytes(),
+            init2: &[],
+            nonce_a: &[0; 32],
+            shared_secret: &SecretBytes::default(),
+        };
+        let suite = standard::Suite {
+            host,
+            tep,
+            algorithm: Algorithm::Aes128Gcm,
+        };
+        exchange.session(suite, tep.octet()).enable().next
+    }
+
+    /// Whoever was A, either may open the next connection; and the dialects do not mix.
+    #[test]
+    fn sessions_of_the_standard() {
+        let now = Instant::now();
+        let mut cache = SessionCache::new();
+        cache.put(peer(1), session(Role::Client, 1), now);
+        for host in [Host::A, Host::B] {
+            cache.put_standard(peer(1), standard(host, Tep::X25519, 1), now);
+            let id = standard(host.peer(), Tep::X25519, 1);
+            let name = ResumeId::new(Tep::X25519, &id.our_half());
+            assert!(cache.take_by_id(&name, now).is_none());
+            let taken = cache.take_standard_by_id(&name, now).unwrap();
+            assert_eq!(taken.suite().host, host);
+            assert!(cache.take_standard_by_id(&name, now).is_none());
+            cache.put_standard(peer(1), taken, now);
+            let mut take = |number| cache.take_standard_for_peer(peer(number), |_| true, now);
+            assert!(take(2).is_none());
+            assert_eq!(
+                take(1).unwrap().our_half(),
+                standard(host, Tep::X25519, 1).our_half()
+            );
+            assert!(take(1).is_none());
+        }
+        assert!(cache.take_for_peer(peer(1), now).is_some());
+        assert!(cache.is_empty() && cache.by_peer.is_empty() && cache.by_name.is_empty());
+        // The newest of those that will do.
+        for (tep, number) in [(Tep::X25519, 1), (Tep::X25519, 2), (Tep::P256, 3)] {
+            cache.put_standard(peer(1), standard(Host::A, tep, number), now);
+        }
+        let mut take = |tep| {
+            let taken = cache.take_standard_for_peer(peer(1), |of| of == tep, now);
+            taken.map(|session| session.our_half())
+        };
+        assert_eq!(take(Tep::X448), None);
+        for number in [2, 1] {
+            let wanted = standard(Host::A, Tep::X25519, number).our_half();
+            assert_eq!(take(Tep::X25519), Some(wanted));
+        }
+        assert_eq!(take(Tep::X25519), None);
+        assert_eq!(cache.len(), 1);
     }
 
     #[test]

@@ -53,7 +53,7 @@ pub struct Limits {
     pub connections: usize,
     /// Connections in the handshake that others opened to us. The oldest gives way.
     pub half_open: usize,
-    /// The same of one remote address, so that one host cannot push out the others.
+    /// The same of one remote address, or of one /64 over IPv6, so that one host cannot push out the others.
     pub half_open_per_peer: usize,
     /// How long a handshake may take before it is given up.
     pub handshake: Duration,

@@ -1,5 +1,6 @@
-//! The ENO option in the form of TCP option kind 253 (tcpcrypt spec 4.1): which key exchanges a host
-//! offers, what it chooses, which earlier session it would resume.
+//! The ENO option of either kind, and what it says in the dialect of the original (tcpcrypt spec 4.1): which key
+//! exchanges a host offers, what it chooses, which earlier session it would resume. What it says in the standard
+//! is for RFC 8547.
 //!
 //! The option is the first thing a stranger sends. Nothing in here can fail in another way than by an
 //! error, and whatever the list holds, what we choose is something we offered.
@@ -15,8 +16,25 @@ pub const EXID: [u8; 2] = [0x45, 0x4e];
 /// The kind that RFC 8547 has for the same purpose. A segment with both is one without ENO.
 pub const RFC_KIND: u8 = 69;
 
-/// Octets before the first suboption: kind, length, identifier.
-pub const HEADER_LEN: usize = 4;
+/// The two forms of the option.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// 253 with an identifier behind it.
+    Experimental,
+    /// 69.
+    Standard,
+}
+
+impl Kind {
+    /// Octets before the first suboption: kind and length, with 253 the identifier too.
+    #[must_use]
+    pub fn header_len(self) -> usize {
+        match self {
+            Kind::Experimental => 4,
+            Kind::Standard => 2,
+        }
+    }
+}
 
 /// Octets of the TCP options of a segment, and so of the longest ENO option.
 pub const MAX_LEN: usize = 40;
@@ -34,10 +52,17 @@ pub enum Tep {
     P256,
     /// 0x22, ECDHE on P-521.
     P521,
+    /// 0x23, ECDHE by X25519. The original has not got it.
+    X25519,
+    /// 0x24, ECDHE by X448. The original has not got it.
+    X448,
 }
 
 impl Tep {
-    /// What a fresh daemon offers, in this order.
+    /// Every one that we know, in the order of their numbers.
+    pub const ALL: [Tep; 4] = [Tep::P256, Tep::P521, Tep::X25519, Tep::X448];
+
+    /// What a fresh daemon offers the original, in this order.
     pub const DEFAULT: [Tep; 2] = [Tep::P256, Tep::P521];
 
     /// The octet on the wire, without the bit that says that data follow.
@@ -46,6 +71,8 @@ impl Tep {
         match self {
             Tep::P256 => 0x21,
             Tep::P521 => 0x22,
+            Tep::X25519 => 0x23,
+            Tep::X448 => 0x24,
         }
     }
 
@@ -55,6 +82,8 @@ impl Tep {
         match octet {
             0x21 => Some(Tep::P256),
             0x22 => Some(Tep::P521),
+            0x23 => Some(Tep::X25519),
+            0x24 => Some(Tep::X448),
             _ => None,
         }
     }
@@ -71,6 +100,8 @@ impl Tep {
         match self {
             Tep::P256 => Curve::P256,
             Tep::P521 => Curve::P521,
+            Tep::X25519 => Curve::X25519,
+            Tep::X448 => Curve::X448,
         }
     }
 }
@@ -83,6 +114,16 @@ pub struct ResumeId(pub [u8; ResumeId::LEN]);
 impl ResumeId {
     /// Octets of it.
     pub const LEN: usize = 10;
+
+    /// The name of a session of the standard: there the octets behind the first are the half of an identifier
+    /// (RFC 8548 section 3.5).
+    pub(crate) fn new(tep: Tep, half: &[u8; 9]) -> Self {
+        let mut id = [tep.resumed_octet(); ResumeId::LEN];
+        for (to, from) in id.iter_mut().skip(1).zip(half) {
+            *to = *from;
+        }
+        Self(id)
+    }
 
     /// The octet that a peer answers alone when it accepts.
     fn acceptance(&self) -> u8 {
@@ -97,7 +138,7 @@ pub enum EnoError {
     /// The length octet does not agree with the octets that are there.
     #[error("ENO option of a wrong length")]
     Length,
-    /// The kind is not 253, or the experiment is another.
+    /// The kind is another, or the experiment is.
     #[error("not an ENO option")]
     Other,
     /// More than one ENO option in one segment (RFC 8547 section 4.6), of one dialect or of both.
@@ -149,10 +190,19 @@ impl EnoOption {
         Self::with(if global == 0 { &list[1..] } else { &list })
     }
 
-    /// The option with these suboptions. What does not fit into a segment is left out.
+    /// The option of kind 253 with these suboptions. What does not fit into a segment is left out.
     fn with(suboptions: &[u8]) -> Self {
+        Self::of(Kind::Experimental, suboptions)
+    }
+
+    /// The option of this kind with these suboptions. What does not fit into a segment is left out.
+    #[must_use]
+    pub fn of(kind: Kind, suboptions: &[u8]) -> Self {
         let mut octets = [0; MAX_LEN];
-        let head = [KIND, 0, EXID[0], EXID[1]];
+        let head: &[u8] = match kind {
+            Kind::Experimental => &[KIND, 0, EXID[0], EXID[1]],
+            Kind::Standard => &[RFC_KIND, 0],
+        };
         let mut len = 0u8;
         for (to, from) in octets.iter_mut().zip(head.iter().chain(suboptions)) {
             *to = *from;
@@ -162,33 +212,56 @@ impl EnoOption {
         Self { octets, len }
     }
 
-    /// Reads a whole option: kind, length, content.
+    /// Reads a whole option of kind 253: kind, length, content.
     ///
     /// # Errors
     /// [`EnoError::Length`], [`EnoError::Other`].
     pub fn parse(option: &[u8]) -> Result<Self, EnoError> {
-        match option {
-            [KIND, len, content @ ..] => {
-                if option.len() > MAX_LEN || usize::from(*len) != option.len() {
-                    return Err(EnoError::Length);
-                }
-                match content.strip_prefix(&EXID) {
-                    Some(suboptions) => Ok(Self::with(suboptions)),
-                    None => Err(EnoError::Other),
-                }
-            }
+        match option.first() {
+            Some(&KIND) => Self::parse_any(option),
             _ => Err(EnoError::Other),
         }
     }
 
-    /// Looks for the ENO option among the TCP options of a segment. Experiments with another identifier are
-    /// passed over. Reading ends without complaint at an end-of-list octet or where lengths make no sense.
+    /// Reads a whole option of either kind.
+    ///
+    /// # Errors
+    /// [`EnoError::Length`], [`EnoError::Other`].
+    pub fn parse_any(option: &[u8]) -> Result<Self, EnoError> {
+        let (kind, len, content) = match option {
+            [KIND, len, content @ ..] => (Kind::Experimental, len, content),
+            [RFC_KIND, len, content @ ..] => (Kind::Standard, len, content),
+            _ => return Err(EnoError::Other),
+        };
+        if option.len() > MAX_LEN || usize::from(*len) != option.len() {
+            return Err(EnoError::Length);
+        }
+        match kind {
+            Kind::Standard => Ok(Self::of(kind, content)),
+            Kind::Experimental => match content.strip_prefix(&EXID) {
+                Some(suboptions) => Ok(Self::of(kind, suboptions)),
+                None => Err(EnoError::Other),
+            },
+        }
+    }
+
+    /// Looks for the ENO option of kind 253 among the TCP options of a segment, as
+    /// [`find_any`](Self::find_any) does. One of kind 69 is passed over if it is the only one.
     ///
     /// # Errors
     /// [`EnoError::Several`].
     pub fn find(options: &[u8]) -> Result<Option<Self>, EnoError> {
+        Ok(Self::find_any(options)?.filter(|eno| eno.kind() == Kind::Experimental))
+    }
+
+    /// Looks for the ENO option of either kind among the TCP options of a segment. Experiments with another
+    /// identifier are passed over. Reading ends without complaint at an end-of-list octet or where lengths make
+    /// no sense.
+    ///
+    /// # Errors
+    /// [`EnoError::Several`]: two of one kind, or one of each.
+    pub fn find_any(options: &[u8]) -> Result<Option<Self>, EnoError> {
         let mut found = None;
-        let mut rfc_kind = false;
         let mut rest = options;
         while let [kind, behind @ ..] = rest {
             match kind {
@@ -207,17 +280,22 @@ impl EnoOption {
                 break;
             }
             rest = others;
-            match Self::parse(option) {
+            match Self::parse_any(option) {
                 Ok(eno) if found.is_none() => found = Some(eno),
                 Ok(_) => return Err(EnoError::Several),
                 Err(_) => {}
             }
-            rfc_kind |= *kind == RFC_KIND;
-        }
-        if rfc_kind && found.is_some() {
-            return Err(EnoError::Several);
         }
         Ok(found)
+    }
+
+    /// Which form it has.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self.octets.first() {
+            Some(&RFC_KIND) => Kind::Standard,
+            _ => Kind::Experimental,
+        }
     }
 
     /// The whole option, as it goes into a segment and into the transcript.
@@ -231,7 +309,9 @@ impl EnoOption {
     /// The suboptions.
     #[must_use]
     pub fn suboptions(&self) -> &[u8] {
-        self.as_bytes().get(HEADER_LEN..).unwrap_or(&[])
+        self.as_bytes()
+            .get(self.kind().header_len()..)
+            .unwrap_or(&[])
     }
 
     /// Whether there is no suboption, as on the first segment behind the SYNs.
@@ -340,7 +420,7 @@ impl Offer<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Answer, EnoError, EnoOption, Offer, ResumeId, Tep};
+    use super::{Answer, EnoError, EnoOption, Kind, Offer, ResumeId, Tep};
 
     const ID: ResumeId = ResumeId([0xa1, 0xa2, 0x4f, 0xd1, 0xb5, 0x76, 0xe8, 0x02, 0x22, 0x01]);
 
@@ -465,6 +545,38 @@ mod tests {
         let mut long = [0; 41];
         long[..4].copy_from_slice(&[253, 41, 0x45, 0x4e]);
         assert_eq!(parse(&long), EnoError::Length);
+    }
+
+    #[test]
+    fn either_kind() {
+        let standard = EnoOption::parse_any(&[69, 3, 0x23]).unwrap();
+        assert_eq!(standard, EnoOption::of(Kind::Standard, &[0x23]));
+        assert_eq!(standard.kind(), Kind::Standard);
+        assert_eq!(standard.suboptions(), [0x23]);
+        assert_eq!(standard.as_bytes(), [69, 3, 0x23]);
+        assert_eq!(EnoOption::of(Kind::Standard, &[]).as_bytes(), [69, 2]);
+        assert!(EnoOption::of(Kind::Standard, &[]).is_bare());
+        assert_eq!(eno(&[0x21]).kind(), Kind::Experimental);
+        let parse = |option: &[u8]| EnoOption::parse_any(option).unwrap_err();
+        assert_eq!(parse(&[69]), EnoError::Other);
+        assert_eq!(parse(&[69, 1]), EnoError::Length);
+        assert_eq!(parse(&[69, 3]), EnoError::Length);
+        assert_eq!(parse(&[2, 4, 5, 180]), EnoError::Other);
+        let mut long = [0x21; 41];
+        long[..2].copy_from_slice(&[69, 41]);
+        assert_eq!(parse(&long), EnoError::Length);
+        let find = EnoOption::find_any;
+        assert_eq!(find(&[2, 4, 5, 180, 1, 69, 3, 0x23, 0]), Ok(Some(standard)));
+        assert_eq!(
+            find(&[253, 5, 0x45, 0x4e, 0x21, 1, 1]),
+            Ok(Some(eno(&[0x21])))
+        );
+        assert_eq!(find(&[253, 4, 1, 2, 69, 3, 0x23]), Ok(Some(standard)));
+        assert_eq!(find(&[69, 2, 69, 2]), Err(EnoError::Several));
+        assert_eq!(find(&[69, 2, 253, 4, 0x45, 0x4e]), Err(EnoError::Several));
+        for none in [&[69][..], &[69, 1], &[69, 4, 0x23], &[0, 69, 2]] {
+            assert_eq!(find(none), Ok(None), "{none:?}");
+        }
     }
 
     #[test]

@@ -18,12 +18,29 @@ pub trait Entropy {
     /// # Errors
     /// [`ecdh::Error::Library`] when there are no random numbers.
     fn private_key(&mut self, curve: Curve) -> Result<PrivateKey, ecdh::Error>;
+
+    /// Whether [`prepare`](Self::prepare) would do something.
+    fn wants_to_prepare(&self) -> bool {
+        false
+    }
+
+    /// Makes a key ahead, if it is likely that one will be asked for.
+    fn prepare(&mut self) {}
 }
+
+/// Keys that may lie ready. As many as key exchanges that begin before there is leisure again.
+const READY: usize = 16;
 
 /// The generators of the cryptographic library, which the operating system seeds.
 #[derive(Default)]
 pub struct System {
     extra: Option<(Key, u64)>,
+    /// Keys that nobody has seen, each for one exchange, all on `curve`.
+    ready: Vec<PrivateKey>,
+    /// How many there should be: as many as were asked for lately, when there were too few.
+    wanted: usize,
+    /// What was asked for last.
+    curve: Option<Curve>,
 }
 
 impl System {
@@ -34,6 +51,7 @@ impl System {
         let key = hkdf::extract(b"tcpcryptd random device", &[extra]);
         Self {
             extra: Some((key, 0)),
+            ..Self::default()
         }
     }
 }
@@ -54,7 +72,31 @@ impl Entropy for System {
     }
 
     fn private_key(&mut self, curve: Curve) -> Result<PrivateKey, ecdh::Error> {
+        if self.curve != Some(curve) {
+            self.ready.clear();
+            self.wanted = 0;
+            self.curve = Some(curve);
+        }
+        if let Some(key) = self.ready.pop() {
+            return Ok(key);
+        }
+        self.wanted = self.wanted.saturating_add(1).min(READY);
         PrivateKey::generate(curve)
+    }
+
+    fn wants_to_prepare(&self) -> bool {
+        self.ready.len() < self.wanted
+    }
+
+    fn prepare(&mut self) {
+        let Some(curve) = self.curve.filter(|_| self.wants_to_prepare()) else {
+            return;
+        };
+        match PrivateKey::generate(curve) {
+            Ok(key) => self.ready.push(key),
+            // Whoever asks for one will learn why.
+            Err(_) => self.wanted = self.ready.len(),
+        }
     }
 }
 
@@ -62,7 +104,7 @@ impl Entropy for System {
 mod tests {
     use kx_crypto::ecdh::Curve;
 
-    use super::{Entropy, System};
+    use super::{Entropy, READY, System};
 
     #[test]
     fn never_the_same() {
@@ -82,5 +124,31 @@ mod tests {
         assert_ne!(drawn[1], drawn[2]);
         let key = System::default().private_key(Curve::P256).unwrap();
         assert_eq!(key.public().len(), 65);
+    }
+
+    #[test]
+    fn keys_made_ahead() {
+        let mut source = System::default();
+        source.prepare();
+        assert!(!source.wants_to_prepare(), "nobody asked for any");
+        let mut seen = Vec::new();
+        for round in 0..3 {
+            for _ in 0..READY + 4 {
+                let key = source.private_key(Curve::P256).unwrap();
+                assert!(!seen.contains(&key.public().to_vec()), "twice the same");
+                seen.push(key.public().to_vec());
+            }
+            let mut made = 0;
+            while source.wants_to_prepare() {
+                source.prepare();
+                made += 1;
+            }
+            assert_eq!((made, source.ready.len()), (READY, READY), "{round}");
+        }
+        let key = source.private_key(Curve::P521).unwrap();
+        assert_eq!((key.curve(), source.ready.len()), (Curve::P521, 0));
+        source.prepare();
+        assert_eq!(source.ready[0].curve(), Curve::P521);
+        assert!(!source.wants_to_prepare());
     }
 }

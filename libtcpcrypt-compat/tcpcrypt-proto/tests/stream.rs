@@ -15,6 +15,7 @@ use tcpcrypt_proto::config::Config;
 use tcpcrypt_proto::endpoint::Endpoint;
 use tcpcrypt_proto::entropy::{Entropy, System};
 use tcpcrypt_proto::event::Line;
+use tcpcrypt_proto::legacy::keys::SessionId;
 use tcpcrypt_proto::packet::{OptionBuf, Seq};
 use tcpcrypt_proto::stream::{
     Broken, Client, READ_ROOM, Server, Settled, Shape, Stream, first_unit,
@@ -78,6 +79,10 @@ fn open(mut hosts: [Endpoint; 2], strip: bool) -> Pair {
     }
 }
 
+fn id_of(stream: &Stream) -> Option<SessionId> {
+    stream.session().map(|session| session.id)
+}
+
 fn hosts() -> [Endpoint; 2] {
     [endpoint(Config::default()), endpoint(Config::default())]
 }
@@ -128,9 +133,9 @@ fn both_ends_agree_and_resume() {
         assert_eq!(pair.settled == Settled::Resumed, resumed);
         assert_eq!(pair.streams[0].is_ready(), resumed);
         pair.settle();
-        let sessions = [0, 1].map(|end| pair.streams[end].session().expect("encrypted"));
+        let sessions = [0, 1].map(|end| pair.streams[end].session().expect("encrypted").id);
         assert_eq!(sessions[0], sessions[1]);
-        ids.push(sessions[0].0);
+        ids.push(sessions[0]);
         pair.send(0, b"question", 1000);
         pair.send(1, b"answer", 1000);
         pair.settle();
@@ -162,7 +167,7 @@ fn a_server_that_forgot_gets_a_full_exchange() {
     let mut pair = open([near, endpoint(Config::default())], false);
     assert_eq!(pair.settled, Settled::Exchange);
     pair.settle();
-    assert_eq!(pair.streams[0].session(), pair.streams[1].session());
+    assert_eq!(id_of(&pair.streams[0]), id_of(&pair.streams[1]));
 }
 
 #[test]
@@ -370,7 +375,7 @@ proptest! {
                 prop_assert!(pair.ways[end].unread.is_empty());
                 prop_assert_eq!(pair.streams[end].end(&[]), Ok(()));
             }
-            prop_assert_eq!(pair.streams[0].session(), pair.streams[1].session());
+            prop_assert_eq!(id_of(&pair.streams[0]), id_of(&pair.streams[1]));
             prop_assert_eq!(pair.streams[0].overhead().0, pair.streams[1].overhead().1);
             all = pair.hosts;
         }
@@ -489,7 +494,7 @@ fn replay(name: &str, as_client: bool, cut: usize) {
         }
         assert!(unread.is_empty() && got == in_plain, "{name}");
         assert_eq!(sent, init(own), "{name}");
-        let (id, _) = stream.session().unwrap();
+        let id = stream.session().unwrap().id;
         assert_eq!(
             id.as_bytes()[..],
             octets(connection, "session_id"),

@@ -15,6 +15,9 @@
 #                 leave the queue then; this needs connection tracking
 #   RULES         optional: nft, iptables, or auto (nft where the kernel has queues for it)
 #   IPTABLES      optional: the program, iptables by default
+#   IPV6          optional: yes, no, or auto (where the system has it); the rules for IPv4 are there
+#                 in any case
+#   IP6TABLES     optional: the program for IPv6, ip6tables by default
 #   ECHO          optional: echo shows the commands and runs none
 #
 # The rules of redirect mode ask the daemon for each new connection: it marks the SYN of those that
@@ -23,7 +26,8 @@
 # The rules let packets pass when no daemon listens (bypass): connections that were plain go on, and
 # new ones are plain. Those of divert mode stand in the mangle tables of INPUT and OUTPUT, where both directions
 # show the same addresses, and where a filter comes after the daemon and still has its say.
-# Loopback is left alone.
+# Loopback is left alone. What the daemon itself sends to the network is known by its mark and goes by
+# the queue; the mark is taken off.
 
 TABLE=tcpcryptd
 PROXY_PORT=65530
@@ -33,6 +37,7 @@ REDIRECT_MARK=0x80000
 ENDING_MARK=0x100000
 WATCHED_MARK=0x800000
 END_MARKS=0x900000
+OWN=0x74637001
 
 complain() {
     echo "$@" >&2
@@ -65,6 +70,20 @@ PLAIN_MARK=${PLAIN_MARK#0[xX]}
 [ -n "$MARK" ] || PLAIN_MARK=
 [ -z "$MARK" ] || BOTH=$(printf '0x%x' $((0x$MARK | 0x${PLAIN_MARK:-0})))
 IPTABLES=${IPTABLES:-iptables}
+IP6TABLES=${IP6TABLES:-ip6tables}
+IPV6=${IPV6:-auto}
+case "$IPV6" in
+    yes | no) six=$IPV6 ;;
+    auto) if [ -e /proc/net/if_inet6 ]; then six=yes; else six=no; fi ;;
+    *) complain "IPV6 is yes, no or auto" ;;
+esac
+# The proxy has IPv4 only; what goes over IPv6 stays as it is.
+if [ "$MODE" = redirect ]; then
+    [ "$IPV6" != yes ] || complain "MODE=redirect has no IPv6"
+    six=no
+fi
+# One table for both families.
+if [ "$six" = yes ]; then FAMILY=inet; else FAMILY=ip; fi
 
 # The same as redirect_rules, below.
 nft_redirect_rules() {
@@ -122,7 +141,7 @@ nft_rules() {
     queue="queue num $DIVERT_PORT bypass"
     [ -z "$MARK" ] || queue="meta mark & 0x$MARK == 0 $queue"
     if [ -n "$MARK" ]; then clear="meta mark set meta mark & ($BOTH ^ 0xffffffff)"; else clear=; fi
-    echo "table ip $TABLE {"
+    echo "table $FAMILY $TABLE {"
     for hook in input output; do
         case $hook in
             input) interface=iifname type=filter ;;
@@ -133,6 +152,7 @@ nft_rules() {
         echo "        type $type hook $hook priority mangle; policy accept;"
         echo "        $interface lo accept"
         echo "        meta l4proto != tcp accept"
+        [ $hook = input ] || echo "        meta mark $OWN meta mark set 0 accept"
         if [ -n "$PLAIN_MARK" ]; then
             echo "        ct mark & 0x$PLAIN_MARK == 0x$PLAIN_MARK accept"
             echo "        meta mark & 0x$PLAIN_MARK == 0x$PLAIN_MARK ct mark set ct mark | 0x$PLAIN_MARK"
@@ -161,24 +181,34 @@ nft_start() {
     fi
 }
 
+# An earlier version may have made the other one.
+nft_family() {
+    for family in inet ip; do
+        nft list table $family $TABLE >/dev/null 2>&1 && echo $family && return
+    done
+    return 1
+}
+
 nft_stop() {
-    $ECHO nft delete table ip $TABLE
+    [ -n "$ECHO" ] || FAMILY=$(nft_family) || FAMILY=ip
+    $ECHO nft delete table "$FAMILY" $TABLE
 }
 
 # One rule. $1: -A or -D. A rule that cannot be removed does not keep the others.
 rule() {
-    $ECHO "$IPTABLES" -t mangle "$@" && return
+    $ECHO "$program" -t mangle "$@" && return
     result=$?
     [ "$1" = -D ] || return $result
 }
 
-# $1: -A or -D. The result is that of the last rule that failed.
+# $1: -A or -D, $2: the program. The result is that of the last rule that failed.
 iptables_rules() {
+    result=0
+    program=$2
     if [ "$MODE" = redirect ]; then
         redirect_rules "$1"
         return
     fi
-    result=0
     if [ -n "$OMIT_PORTS" ]; then not='!'; else not=; fi
     for chain in INPUT OUTPUT; do
         case $chain in
@@ -196,9 +226,13 @@ iptables_rules() {
         fi
         unseen=
         [ -z "$MARK" ] || unseen="-m mark --mark 0x0/0x$MARK"
+        [ $chain = INPUT ] || unseen="$unseen -m mark ! --mark $OWN"
         # shellcheck disable=SC2086
         rule "$1" $chain $ours $unseen \
             -j NFQUEUE --queue-num "$DIVERT_PORT" --queue-bypass || return
+        # shellcheck disable=SC2086
+        [ $chain = INPUT ] || rule "$1" $chain $ours -m mark --mark $OWN \
+            -j MARK --set-xmark 0x0 || return
         # The marks have done their work; routing rules may know the same bits.
         # shellcheck disable=SC2086
         [ -z "$MARK" ] || rule "$1" $chain $ours -m mark --mark 0x$MARK/0x$MARK \
@@ -207,11 +241,16 @@ iptables_rules() {
     return $result
 }
 
+# Half of the rules would encrypt nothing and cost the way through the queue.
+iptables_undo() {
+    [ -n "$ECHO" ] || iptables_rules -D "$1" 2>/dev/null
+}
+
 # One rule of a table. $1: the table, $2: -A or -D.
 rule_in() {
     table=$1
     shift
-    $ECHO "$IPTABLES" -t "$table" "$@" && return
+    $ECHO "$program" -t "$table" "$@" && return
     result=$?
     [ "$1" = -D ] || return $result
 }
@@ -219,7 +258,6 @@ rule_in() {
 # The marks and the type of service are the daemon's (src/redirect/mod.rs).
 # $1: -A or -D. The result is that of the last rule that failed.
 redirect_rules() {
-    result=0
     if [ -n "$OMIT_PORTS" ]; then not='!'; else not=; fi
     queue="-j NFQUEUE --queue-num $DIVERT_PORT --queue-bypass"
     syn="--tcp-flags SYN,ACK,RST,FIN SYN"
@@ -256,15 +294,35 @@ redirect_rules() {
 }
 
 iptables_start() {
-    iptables_rules -A && return
-    result=$?
-    # Half of the rules would encrypt nothing and cost the way through the queue.
-    [ -n "$ECHO" ] || iptables_rules -D 2>/dev/null
-    return $result
+    iptables_rules -A "$IPTABLES" || {
+        result=$?
+        iptables_undo "$IPTABLES"
+        return $result
+    }
+    [ "$six" = yes ] || return 0
+    iptables_rules -A "$IP6TABLES" && return
+    failed=$?
+    iptables_undo "$IP6TABLES"
+    if [ "$IPV6" = auto ]; then
+        echo "No rules for IPv6: connections over it are not encrypted" >&2
+        return 0
+    fi
+    iptables_undo "$IPTABLES"
+    return $failed
 }
 
 iptables_stop() {
-    iptables_rules -D
+    iptables_rules -D "$IPTABLES"
+    four=$result
+    if [ "$six" = yes ]; then
+        # There may be none.
+        if [ "$IPV6" = auto ] && [ -z "$ECHO" ]; then
+            iptables_rules -D "$IP6TABLES" 2>/dev/null
+        else
+            iptables_rules -D "$IP6TABLES" || return
+        fi
+    fi
+    return $four
 }
 
 # The kernel may have nftables and no queues for them; the check does not change anything.
@@ -276,7 +334,7 @@ case "${RULES:-auto}" in
     nft) kind=nft ;;
     iptables) kind=iptables ;;
     auto)
-        if [ $ACTION = stop ] && [ -z "$ECHO" ] && nft list table ip $TABLE >/dev/null 2>&1; then
+        if [ $ACTION = stop ] && [ -z "$ECHO" ] && nft_family >/dev/null; then
             kind=nft
         elif [ $ACTION = start ] && nft_works; then
             kind=nft

@@ -8,7 +8,7 @@
 #   OMIT_PORTS   encrypt all but these; the default leaves out what is encrypted by itself
 #   MODE         redirect (default), where the daemon is a proxy and the kernel's TCP carries the
 #                octets; or divert, where all packets go through the daemon
-#   MARK, PLAIN_MARK, RULES
+#   MARK, PLAIN_MARK, RULES, IPV6
 #                see iptables.sh; the daemon gets the marks with -x
 #   TCPCRYPTD    the daemon; by default the one beside this script, or the one in the path
 

@@ -104,9 +104,12 @@ impl Divert {
             let before = packet.payload;
             let after = out.get(start..).unwrap_or_default();
             match verdict {
-                Verdict::Accept => table.judged(now, direction, before, Outcome::Accepted),
+                Verdict::Accept => {
+                    table.judged(now, direction, packet.interface, before, Outcome::Accepted)
+                }
                 Verdict::Replace => {
-                    table.judged(now, direction, before, Outcome::Replaced(after));
+                    let outcome = Outcome::Replaced(after);
+                    table.judged(now, direction, packet.interface, before, outcome);
                 }
                 Verdict::Drop => {}
             }
@@ -158,7 +161,8 @@ impl Divert {
                 log.say(NOISY, PacketLine(&view, direction));
             }
         }
-        let verdict = endpoint.handle_packet(now, direction, packet.payload, out);
+        let (interface, octets) = (packet.interface, packet.payload);
+        let verdict = endpoint.handle_packet_on(now, direction, interface, octets, out);
         if self.drops(Point::After, inward) {
             return Verdict::Drop;
         }
@@ -231,13 +235,24 @@ fn repeat(mark: u32, replace: bool) -> Decision {
     }
 }
 
-/// An IPv4 packet as long as it says, without what a link layer appended.
+/// An IP packet as long as it says, without what a link layer appended.
 fn without_padding(packet: &[u8]) -> &[u8] {
-    let stated = packet.get(2..4).and_then(|octets| octets.first_chunk());
-    let length = stated.map(|octets| usize::from(u16::from_be_bytes(*octets)));
+    let field = |at: usize| {
+        let stated = packet.get(at..)?.first_chunk()?;
+        Some(usize::from(u16::from_be_bytes(*stated)))
+    };
+    let (length, shortest) = match packet.first().map_or(0, |first| first >> 4) {
+        4 => (field(2), 20),
+        // 0 is the length of those that say it elsewhere.
+        6 => (
+            field(4).filter(|&n| n > 0).map(|n| n.saturating_add(40)),
+            40,
+        ),
+        _ => (None, 0),
+    };
     length
         .and_then(|length| packet.get(..length))
-        .filter(|packet| packet.len() >= 20)
+        .filter(|packet| packet.len() >= shortest)
         .unwrap_or(packet)
 }
 

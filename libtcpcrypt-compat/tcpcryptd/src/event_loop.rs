@@ -114,7 +114,11 @@ impl Daemon {
     fn work(&mut self, log: &mut Log) -> io::Result<Ended> {
         loop {
             let wait = self.parts.endpoint.poll_timeout();
-            let ready = self.wait(wait)?;
+            let leisure = self.parts.endpoint.has_work_for_leisure();
+            let ready = self.wait(wait, leisure)?;
+            if leisure && !ready.packets && !ready.request {
+                self.parts.endpoint.use_leisure();
+            }
             if ready.signal && self.is_asked_to_end(log)? {
                 return Ok(Ended::Signal);
             }
@@ -141,7 +145,8 @@ impl Daemon {
         }
     }
 
-    fn wait(&self, deadline: Option<Instant>) -> io::Result<Ready> {
+    /// Waits until something is there, or looks only whether it is.
+    fn wait(&self, deadline: Option<Instant>, only_look: bool) -> io::Result<Ready> {
         let mut descriptors = [
             PollFd::new(&self.parts.queue, PollFlags::IN),
             PollFd::new(&self.parts.control, PollFlags::IN),
@@ -152,13 +157,17 @@ impl Daemon {
                 None => PollFd::new(&self.parts.signals, PollFlags::empty()),
             },
         ];
-        let timeout = deadline.map(|deadline| {
-            let wait = deadline.saturating_duration_since(Instant::now());
-            Timespec::try_from(wait).unwrap_or(Timespec {
-                tv_sec: 3600,
-                tv_nsec: 0,
-            })
-        });
+        let timeout = match deadline {
+            _ if only_look => Some(Timespec::default()),
+            Some(deadline) => {
+                let wait = deadline.saturating_duration_since(Instant::now());
+                Some(Timespec::try_from(wait).unwrap_or(Timespec {
+                    tv_sec: 3600,
+                    tv_nsec: 0,
+                }))
+            }
+            None => None,
+        };
         match poll(&mut descriptors, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
@@ -266,7 +275,7 @@ impl Daemon {
         let mut waiting = self.inject(Instant::now());
         while waiting && Instant::now() < end {
             let step = Instant::now() + FAREWELL_STEP;
-            waiting = matches!(self.wait(Some(step)), Ok(ready) if ready.packets)
+            waiting = matches!(self.wait(Some(step), false), Ok(ready) if ready.packets)
                 && self.handle_packets(log).is_ok();
         }
         self.drain(log, Instant::now());

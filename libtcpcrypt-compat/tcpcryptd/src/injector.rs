@@ -10,16 +10,23 @@ use tcpcrypt_proto::verdict::Direction;
 use crate::divert::{MARK_INWARD, MARK_OUTWARD};
 use crate::guard::Table;
 
-/// A socket for each direction, since the mark is the socket's.
+/// A socket for each direction and family, since the mark is the socket's.
 #[derive(Debug)]
 pub struct Injector {
-    outward: RawSocket,
-    inward: RawSocket,
+    ipv4: Sockets,
+    /// Where the system has it.
+    ipv6: Option<Sockets>,
     buffer: Vec<u8>,
     /// Packets sent.
     pub sent: u64,
     /// Packets that the system did not take.
     pub failed: u64,
+}
+
+#[derive(Debug)]
+struct Sockets {
+    outward: RawSocket,
+    inward: RawSocket,
 }
 
 impl Injector {
@@ -28,9 +35,13 @@ impl Injector {
     /// # Errors
     /// The system's.
     pub fn open() -> io::Result<Injector> {
+        let ipv6 = RawSocket::open_ipv6(MARK_OUTWARD)?.zip(RawSocket::open_ipv6(MARK_INWARD)?);
         Ok(Injector {
-            outward: RawSocket::open(MARK_OUTWARD)?,
-            inward: RawSocket::open(MARK_INWARD)?,
+            ipv4: Sockets {
+                outward: RawSocket::open(MARK_OUTWARD)?,
+                inward: RawSocket::open(MARK_INWARD)?,
+            },
+            ipv6: ipv6.map(|(outward, inward)| Sockets { outward, inward }),
             buffer: Vec::new(),
             sent: 0,
             failed: 0,
@@ -49,25 +60,30 @@ impl Injector {
         let mut packet = std::mem::take(&mut self.buffer);
         loop {
             packet.clear();
-            let Some(direction) = endpoint.poll_transmit(&mut packet) else {
+            let Some((direction, interface)) = endpoint.poll_transmit_on(&mut packet) else {
                 break;
             };
             if let Some(table) = &mut table {
-                table.injected(now, direction, &packet);
+                table.injected(now, direction, interface, &packet);
             }
-            self.send(direction, &packet);
+            self.send(direction, interface, &packet);
         }
         self.buffer = packet;
         self.sent + self.failed > before
     }
 
-    /// Sends one packet.
-    pub fn send(&mut self, direction: Direction, packet: &[u8]) {
-        let socket = match direction {
-            Direction::Out => &self.outward,
-            Direction::In => &self.inward,
+    /// Sends one packet; `interface` is that of link-local addresses.
+    pub fn send(&mut self, direction: Direction, interface: u32, packet: &[u8]) {
+        let is_ipv6 = packet.first().is_some_and(|first| first >> 4 == 6);
+        let sockets = match &self.ipv6 {
+            Some(sockets) if is_ipv6 => sockets,
+            _ => &self.ipv4,
         };
-        match socket.send(packet) {
+        let socket = match direction {
+            Direction::Out => &sockets.outward,
+            Direction::In => &sockets.inward,
+        };
+        match socket.send_on(packet, interface) {
             Ok(()) => self.sent += 1,
             Err(_) => self.failed += 1,
         }

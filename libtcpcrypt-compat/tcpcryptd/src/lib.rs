@@ -27,6 +27,9 @@ use startup::StartError;
 /// What a shell says of the original, which aborts when a check of debug mode (`-D`) fails.
 const ABORTED: u8 = 128 + 6;
 
+/// Octets of freed memory that stay with the process.
+const KEPT_MEMORY: u32 = 4 << 20;
+
 /// Runs the program; returns its exit code. `posix`: the variable `POSIXLY_CORRECT` is there.
 #[must_use]
 pub fn run(mut arguments: impl Iterator<Item = OsString>, posix: bool) -> u8 {
@@ -36,6 +39,8 @@ pub fn run(mut arguments: impl Iterator<Item = OsString>, posix: bool) -> u8 {
         Err(stop) => return stopped(&argv0, &stop),
     };
     let mut log = Log::new(&argv0, options.verbosity);
+    // Buffers of a busy stream come and go; giving each back costs more than all else about it.
+    kx_sys::memory::set_trim_threshold(KEPT_MEMORY);
     match startup::run(&options, &mut log) {
         Ok(()) => 0,
         Err(error) => {

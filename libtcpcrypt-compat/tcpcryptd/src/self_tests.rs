@@ -161,14 +161,15 @@ impl Dropper {
         if !counted {
             return false;
         }
-        if self.until > 1 {
-            self.until -= 1;
+        if self.until != 1 {
+            self.until = self.until.saturating_sub(1);
             return false;
         }
-        if self.times <= 0 {
+        if self.times == 0 {
             return false;
         }
-        self.times -= 1;
+        // Once only, however large the second parameter: the original counts on below 1, too.
+        self.until = 0;
         true
     }
 }
@@ -189,9 +190,11 @@ mod tests {
     #[test]
     fn the_packets_asked_for_are_lost() {
         let none = [false; 5];
-        let second_and_third = [false, true, true, false, false];
-        assert_eq!(dropped(&["2", "2"], Point::Before, true), second_and_third);
-        assert_eq!(dropped(&["2", "2"], Point::After, false), second_and_third);
+        let second = [false, true, false, false, false];
+        assert_eq!(dropped(&["2"], Point::Before, true), second);
+        assert_eq!(dropped(&["2", "2"], Point::After, false), second);
+        assert_eq!(dropped(&["2", "-1"], Point::After, false), second);
+        assert_eq!(dropped(&["2", "0"], Point::After, false), none);
         assert_eq!(dropped(&["2", "2"], Point::Before, false), none);
         assert_eq!(dropped(&["2", "2"], Point::After, true), none);
         assert!(dropped(&["1", "1", "0"], Point::Before, false)[0]);

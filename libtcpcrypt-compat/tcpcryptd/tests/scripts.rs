@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 
 const RULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/iptables.sh");
 const BASE: &[(&str, &str)] = &[("DAEMON_USER", "u"), ("DIVERT_PORT", "666")];
-const VARIABLES: [&str; 10] = [
+const VARIABLES: [&str; 12] = [
     "MODE",
     "ONLY_PORTS",
     "OMIT_PORTS",
@@ -16,7 +16,10 @@ const VARIABLES: [&str; 10] = [
     "RULES",
     "ECHO",
     "IPTABLES",
+    "IPV6",
+    "IP6TABLES",
 ];
+const NO_IPV6: (&str, &str) = ("IPV6", "no");
 
 fn script(program: &mut Command, arguments: &[&str], variables: &[&[(&str, &str)]]) -> Output {
     for name in VARIABLES {
@@ -52,6 +55,7 @@ fn what_is_missing_or_too_much_is_said() {
         (&["restart"], &[BASE, &ports]),
         (&[], &[BASE, &[("ONLY_PORTS", "80; reboot")]]),
         (&[], &[BASE, &ports, &[("RULES", "pf")]]),
+        (&[], &[BASE, &ports, &[("IPV6", "maybe")]]),
     ] {
         let output = script(&mut Command::new(RULES), arguments, variables);
         assert_eq!(output.status.code(), Some(1), "{arguments:?} {variables:?}");
@@ -63,16 +67,24 @@ fn what_is_missing_or_too_much_is_said() {
 #[test]
 fn rules_go_as_they_came() {
     let ports = ("OMIT_PORTS", "22,992:995");
-    let (code, started) = dry(&[], &[ports, ("RULES", "iptables")]);
+    let (code, started) = dry(&[], &[ports, ("RULES", "iptables"), NO_IPV6]);
     let expected = "\
 iptables -t mangle -A INPUT ! -i lo -p tcp -m multiport ! --ports 22,992:995 -j NFQUEUE --queue-num 666 --queue-bypass
-iptables -t mangle -A OUTPUT ! -o lo -p tcp -m multiport ! --ports 22,992:995 -j NFQUEUE --queue-num 666 --queue-bypass
+iptables -t mangle -A OUTPUT ! -o lo -p tcp -m multiport ! --ports 22,992:995 -m mark ! --mark 0x74637001 -j NFQUEUE --queue-num 666 --queue-bypass
+iptables -t mangle -A OUTPUT ! -o lo -p tcp -m multiport ! --ports 22,992:995 -m mark --mark 0x74637001 -j MARK --set-xmark 0x0
 ";
     assert_eq!((code, started.as_str()), (Some(0), expected));
+    // Those for IPv6 are the same, behind them.
+    let both = [ports, ("RULES", "iptables"), ("IPV6", "yes")];
+    let (code, started) = dry(&[], &both);
+    let six = expected.replace("iptables", "ip6tables");
+    assert_eq!((code, started), (Some(0), format!("{expected}{six}")));
     for more in [
         &[][..],
         &[("MARK", "0x10")],
         &[("MARK", "10"), ("PLAIN_MARK", "0x20")],
+        &[("IPV6", "yes")],
+        &[NO_IPV6],
     ] {
         let variables = [&[ports, ("RULES", "iptables")], more].concat();
         let (_, started) = dry(&["start"], &variables);
@@ -86,13 +98,20 @@ iptables -t mangle -A OUTPUT ! -o lo -p tcp -m multiport ! --ports 22,992:995 -j
 #[test]
 fn nftables_gets_one_table() {
     let nft = ("RULES", "nft");
+    for (ipv6, family) in [("no", "ip"), ("yes", "inet")] {
+        let ipv6 = ("IPV6", ipv6);
+        let (_, text) = dry(&["start"], &[("ONLY_PORTS", "80"), nft, ipv6]);
+        let begin = format!("nft -f - <<END\ntable {family} tcpcryptd {{\n");
+        assert!(text.starts_with(&begin), "{text}");
+        let (_, text) = dry(&["stop"], &[("ONLY_PORTS", "80"), nft, ipv6]);
+        assert_eq!(text, format!("nft delete table {family} tcpcryptd\n"));
+    }
     let (_, text) = dry(&["start"], &[("ONLY_PORTS", "80,8000:8100"), nft]);
-    assert!(
-        text.starts_with("nft -f - <<END\ntable ip tcpcryptd {\n"),
-        "{text}"
-    );
     let rule = "tcp dport { 80, 8000-8100 } queue num 666 bypass\n";
     assert_eq!(text.matches(rule).count(), 2, "{text}");
+    // Our own packets, before anything is asked about them, and only on their way out.
+    let own = "meta l4proto != tcp accept\nmeta mark 0x74637001 meta mark set 0 accept\n";
+    assert_eq!(text.matches(own).count(), 1, "{text}");
     let (_, text) = dry(&["start"], &[("OMIT_PORTS", "22"), nft]);
     assert_eq!(
         text.matches("tcp sport { 22 } accept\nqueue num 666 bypass\n")
@@ -100,8 +119,6 @@ fn nftables_gets_one_table() {
         2,
         "{text}"
     );
-    let (_, text) = dry(&["stop"], &[("OMIT_PORTS", "22"), nft]);
-    assert_eq!(text, "nft delete table ip tcpcryptd\n");
 }
 
 #[test]
@@ -137,28 +154,68 @@ fn redirect_mode_has_rules_of_its_own() {
         &[BASE, &[("ONLY_PORTS", "80"), ("MODE", "proxy")]],
     );
     assert_eq!(output.status.code(), Some(1));
+    // It has no IPv6, and says so where that was asked for.
+    let (_, auto) = dry(&["start"], &[mode, iptables, ("ONLY_PORTS", "80")]);
+    assert!(!auto.contains("ip6tables"), "{auto}");
+    let six = [("ONLY_PORTS", "80"), mode, ("IPV6", "yes")];
+    let output = script(&mut Command::new(RULES), &["start"], &[BASE, &six]);
+    assert_eq!(output.status.code(), Some(1));
 }
 
 #[test]
 fn the_kernel_takes_the_rules_and_forgets_them() {
-    let list = "iptables-save -t mangle | grep -c NFQUEUE; nft list tables | grep -c tcpcryptd";
-    for (mode, count) in [("divert", 2), ("redirect", 8)] {
-        let commands = format!("{RULES} start && {{ {list}; {RULES} stop; echo $?; {list}; }}");
-        for marks in [&[][..], &[("MARK", "10"), ("PLAIN_MARK", "20")]] {
-            let ports = [("OMIT_PORTS", "22,992:995")];
-            let mut program = Command::new("unshare");
-            let arguments = ["--net", "--", "sh", "-c", &commands];
-            let mode = [("MODE", mode)];
-            let output = script(&mut program, &arguments, &[BASE, &ports, marks, &mode]);
-            let text = String::from_utf8_lossy(&output.stdout).into_owned();
-            if text.is_empty() {
+    let list = "for i in iptables ip6tables; do $i-save -t mangle 2>/dev/null | grep -c NFQUEUE; done; \
+                nft list tables 2>/dev/null | grep -c tcpcryptd";
+    let commands = format!("{RULES} start && {{ {list}; {RULES} stop; echo $?; {list}; }}");
+    let marks = [("MARK", "10"), ("PLAIN_MARK", "20")];
+    for (more, four, six) in [
+        (&[][..], "2", None),
+        (&marks[..], "2", None),
+        (&[("IPV6", "yes")], "2", Some("2")),
+        (&[NO_IPV6], "2", Some("0")),
+        (&[("MODE", "redirect")], "8", Some("0")),
+    ] {
+        let ports = [("OMIT_PORTS", "22,992:995")];
+        let mut program = Command::new("unshare");
+        let arguments = ["--net", "--", "sh", "-c", &commands];
+        let output = script(&mut program, &arguments, &[BASE, &ports, more]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let words: Vec<&str> = text.split_whitespace().collect();
+        match words[..] {
+            [ipv4, ipv6, "0", "0", "0", "0", "0"] if ipv4 != "0" => {
+                assert_eq!(ipv4, four);
+                assert!(six.is_none_or(|six| six == ipv6), "{text}");
+                assert!(ipv6 == "0" || ipv6 == "2", "{text}");
+            }
+            ["0", "0", "1", "0", "0", "0", "0"] => {}
+            [] => {
                 println!("skipped: {}", String::from_utf8_lossy(&output.stderr));
                 return;
             }
-            assert!(
-                text == format!("{count}\n0\n0\n0\n0\n") || text == "0\n1\n0\n0\n0\n",
-                "{text}"
-            );
+            _ => panic!("{text}"),
         }
+    }
+}
+
+/// Where there is nothing for IPv6, the rules for IPv4 do their work, unless both were asked for.
+#[test]
+fn ipv6_that_is_not_there() {
+    let start = format!("{RULES} start; echo $?; iptables-save -t mangle | grep -c NFQUEUE");
+    for (ipv6, expected) in [("auto", "0\n2\n"), ("yes", "1\n0\n")] {
+        let variables = [
+            ("OMIT_PORTS", "22"),
+            ("RULES", "iptables"),
+            ("IP6TABLES", "false"),
+            ("IPV6", ipv6),
+        ];
+        let mut program = Command::new("unshare");
+        let arguments = ["--net", "--", "sh", "-c", &start];
+        let output = script(&mut program, &arguments, &[BASE, &variables]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        if text.is_empty() || text.ends_with("1\n0\n") && ipv6 == "auto" {
+            println!("skipped: {}", String::from_utf8_lossy(&output.stderr));
+            return;
+        }
+        assert_eq!(text, expected);
     }
 }

@@ -9,7 +9,7 @@ mod startup;
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, Write};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use kx_sys::local_time::LocalTime;
 use rustix::io::Errno;
 use tcpcrypt::Client;
 
-use server::Server;
+use server::{Server, Sniffers};
 use startup::StartError;
 
 const PORTS: [u16; 2] = [80, 7777];
@@ -56,8 +56,8 @@ fn main() -> ExitCode {
 /// jail, so the connection to it is made here; a daemon that is started later is not found.
 fn prepare(address: Option<OsString>) -> Result<Server, StartError> {
     let ip = match address.as_ref().map(|a| a.to_string_lossy().parse()) {
-        None => Ipv4Addr::UNSPECIFIED,
-        Some(Ok(ip)) => ip,
+        None => None,
+        Some(Ok(ip)) => Some(ip),
         // The original would listen on 255.255.255.255, where nobody ever connects.
         Some(Err(_)) => {
             let source = io::Error::from(Errno::ADDRNOTAVAIL);
@@ -65,10 +65,21 @@ fn prepare(address: Option<OsString>) -> Result<Server, StartError> {
             return Err(StartError::Socket { call, source });
         }
     };
-    let sniffer = startup::sniffer()?;
+    let sniffers = Sniffers {
+        v4: Some(startup::sniffer()?),
+        v6: startup::sniffer_v6(),
+    };
     let mut listeners = Vec::new();
     for port in PORTS {
-        listeners.push((startup::listener(ip, port)?, port));
+        let first = ip.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+        listeners.push((startup::listener(first, port)?, port));
+    }
+    for port in PORTS.iter().filter(|_| ip.is_none()) {
+        match startup::listener(Ipv6Addr::UNSPECIFIED.into(), *port) {
+            Ok(listener) => listeners.push((listener, *port)),
+            Err(error) if startup::is_without_ipv6(&error) => {}
+            Err(error) => return Err(error),
+        }
     }
     let mut control = match Client::of_process() {
         Ok(client) => client.patience(PATIENCE),
@@ -82,7 +93,7 @@ fn prepare(address: Option<OsString>) -> Result<Server, StartError> {
     // Reads the time zone's file.
     let _ = LocalTime::now();
     startup::drop_privileges()?;
-    Ok(Server::new(Some(sniffer), listeners, control))
+    Ok(Server::new(sniffers, listeners, control))
 }
 
 fn say(line: &str) {

@@ -39,10 +39,19 @@ struct Waiting {
     said: Vec<u8>,
 }
 
+/// Sockets that see SYNs, as far as there are any.
+#[derive(Debug, Default)]
+pub(crate) struct Sniffers {
+    /// They come with their IP headers.
+    pub(crate) v4: Option<OwnedFd>,
+    /// They come without.
+    pub(crate) v6: Option<OwnedFd>,
+}
+
 /// The test server.
 #[derive(Debug)]
 pub(crate) struct Server {
-    sniffer: Option<OwnedFd>,
+    sniffers: Sniffers,
     listeners: Vec<(TcpListener, u16)>,
     control: Client,
     offers: Offers,
@@ -57,14 +66,14 @@ enum Turn {
 }
 
 impl Server {
-    /// Over sockets that do not block. Without a sniffer no SYN is seen.
+    /// Over sockets that do not block. Without sniffers no SYN is seen.
     pub(crate) fn new(
-        sniffer: Option<OwnedFd>,
+        sniffers: Sniffers,
         listeners: Vec<(TcpListener, u16)>,
         control: Client,
     ) -> Self {
         Self {
-            sniffer,
+            sniffers,
             listeners,
             control,
             offers: Offers::default(),
@@ -78,7 +87,8 @@ impl Server {
         let mut sockets = Vec::with_capacity(1 + listening + self.waiting.len());
         sockets.extend(self.listeners.iter().map(|(l, _)| l.as_fd()));
         sockets.extend(self.waiting.iter().map(|w| w.stream.as_fd()));
-        sockets.extend(self.sniffer.iter().map(AsFd::as_fd));
+        let sniffers = [&self.sniffers.v4, &self.sniffers.v6];
+        sockets.extend(sniffers.into_iter().flatten().map(AsFd::as_fd));
         let mut polled: Vec<_> = sockets
             .iter()
             .map(|socket| PollFd::new(socket, PollFlags::IN))
@@ -125,21 +135,28 @@ impl Server {
     }
 
     fn sniff(&mut self, now: Instant) {
-        let Some(sniffer) = &self.sniffer else {
-            return;
-        };
+        let of_packet: fn(&[u8]) -> Option<Ports> = sniffed::offer;
+        let kinds = [
+            (&self.sniffers.v4, of_packet),
+            (&self.sniffers.v6, sniffed::offer_of_segment),
+        ];
         // Headers of the largest size; what is behind them does not matter.
         let mut packet = [0; 120];
-        for _ in 0..TURN {
-            match rustix::net::recv(sniffer, &mut packet[..], RecvFlags::DONTWAIT) {
-                Ok((len, _)) => {
-                    let seen = packet.get(..len).unwrap_or_default();
-                    if let Some(ports) = sniffed::offer(seen) {
-                        self.offers.add(now, ports);
+        for (sniffer, offer) in kinds {
+            let Some(sniffer) = sniffer else {
+                continue;
+            };
+            for _ in 0..TURN {
+                match rustix::net::recv(sniffer, &mut packet[..], RecvFlags::DONTWAIT) {
+                    Ok((len, _)) => {
+                        let seen = packet.get(..len).unwrap_or_default();
+                        if let Some(ports) = offer(seen) {
+                            self.offers.add(now, ports);
+                        }
                     }
+                    Err(Errno::INTR) => {}
+                    Err(_) => break,
                 }
-                Err(Errno::INTR) => {}
-                Err(_) => return,
             }
         }
     }
@@ -244,10 +261,10 @@ mod tests {
     use crate::startup;
 
     fn server() -> (Server, SocketAddr) {
-        let listener = startup::listener(Ipv4Addr::LOCALHOST, 0).unwrap();
+        let listener = startup::listener(Ipv4Addr::LOCALHOST.into(), 0).unwrap();
         let address = listener.local_addr().unwrap();
         let control = Client::at(b"/does/not/exist").unwrap();
-        let server = Server::new(None, vec![(listener, 80)], control);
+        let server = Server::new(Sniffers::default(), vec![(listener, 80)], control);
         (server, address)
     }
 

@@ -34,7 +34,11 @@ pub(crate) fn offer(packet: &[u8]) -> Option<Ports> {
     if first >> 4 != 4 || *packet.get(9)? != TCP {
         return None;
     }
-    let segment = packet.get(usize::from(first & 0x0f) * 4..)?;
+    offer_of_segment(packet.get(usize::from(first & 0x0f) * 4..)?)
+}
+
+/// The same of what follows the IP headers: raw sockets of IPv6 show no more.
+pub(crate) fn offer_of_segment(segment: &[u8]) -> Option<Ports> {
     let header = segment.first_chunk::<HEADER_LEN>()?;
     if header[13] & OPENING != SYN {
         return None;
@@ -162,7 +166,10 @@ mod tests {
         let good = syn(SYN, &[69, 3, 0x21, 0]);
         for len in 0..good.len() {
             assert_eq!(offer(&good[..len]), None, "{len}");
+            let segment = good.get(20..len).unwrap_or_default();
+            assert_eq!(offer_of_segment(segment), None, "{len}");
         }
+        assert_eq!(offer_of_segment(&good[20..]), Some(PORTS));
         let mut udp = good.clone();
         udp[9] = 17;
         assert_eq!(offer(&udp), None);
@@ -191,7 +198,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_packet(mut packet in proptest::collection::vec(any::<u8>(), 0..120)) {
-            let _ = offer(&packet);
+            let _ = (offer(&packet), offer_of_segment(&packet));
             if let Some(first) = packet.first_mut() {
                 *first = 0x45;
             }

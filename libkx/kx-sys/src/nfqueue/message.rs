@@ -72,12 +72,14 @@ impl Hook {
 pub struct Packet<'a> {
     /// The kernel's number for it.
     pub id: u32,
-    /// `EtherType` of the payload: 0x0800 for IPv4.
+    /// `EtherType` of the payload: 0x0800 for IPv4, 0x86dd for IPv6.
     pub protocol: u16,
     /// Where it stands.
     pub hook: Hook,
     /// Its mark (`SO_MARK`, `-j MARK`); 0 if it has none.
     pub mark: u32,
+    /// Index of the network interface that it came by or leaves by; 0 if it has none.
+    pub interface: u32,
     /// The packet from the network header on.
     pub payload: &'a [u8],
     /// Length of the whole packet if the kernel copied only part of it.
@@ -165,6 +167,7 @@ fn packet(body: &[u8]) -> Result<Packet<'_>, Malformed> {
     let mut attributes = body.get(FAMILY_HEADER..).ok_or(Malformed)?;
     let mut header = None;
     let mut mark = 0;
+    let mut interface = 0;
     let mut payload: &[u8] = &[];
     let mut whole_length = None;
     let mut partial_checksum = false;
@@ -179,6 +182,10 @@ fn packet(body: &[u8]) -> Result<Packet<'_>, Malformed> {
                 header = Some((network_u32(value)?, network_u16(value, 4)?, hook));
             }
             libc::NFQA_MARK => mark = network_u32(value)?,
+            // A hook for local packets has one of the two.
+            libc::NFQA_IFINDEX_INDEV | libc::NFQA_IFINDEX_OUTDEV => {
+                interface = network_u32(value)?;
+            }
             libc::NFQA_PAYLOAD => payload = value,
             libc::NFQA_CAP_LEN => whole_length = Some(network_u32(value)?),
             libc::NFQA_SKB_INFO => {
@@ -193,6 +200,7 @@ fn packet(body: &[u8]) -> Result<Packet<'_>, Malformed> {
         protocol,
         hook: Hook::from_number(hook),
         mark,
+        interface,
         payload,
         whole_length,
         partial_checksum,
@@ -262,6 +270,11 @@ mod tests {
         if let Some(mark) = mark {
             attribute(&mut body, libc::NFQA_MARK, &mark.to_be_bytes());
         }
+        let device = match hook {
+            3 => libc::NFQA_IFINDEX_OUTDEV,
+            _ => libc::NFQA_IFINDEX_INDEV,
+        };
+        attribute(&mut body, device, &5u32.to_be_bytes());
         attribute(&mut body, libc::NFQA_SKB_INFO, &1u32.to_be_bytes());
         attribute(&mut body, libc::NFQA_PAYLOAD, payload);
         message(PACKET, 0, &body)
@@ -280,6 +293,7 @@ mod tests {
             protocol: 0x0800,
             hook: Hook::Output,
             mark: 0x1234,
+            interface: 5,
             payload: b"hello",
             whole_length: None,
             partial_checksum: true,

@@ -148,7 +148,11 @@ impl Active {
             Due::Nothing => Next::Stay,
             Due::Repeat => {
                 cx.events.line(Line::Retransmitting);
-                cx.outbox.push(Direction::Out, exchange.sent.clone());
+                cx.outbox.push(
+                    Direction::Out,
+                    self.tuple.interface(),
+                    exchange.sent.clone(),
+                );
                 Next::Stay
             }
             Due::GiveUp => Next::Failed(Line::RetransmitTimeout),
@@ -269,7 +273,8 @@ impl Active {
         };
         match establish(cx, session, &agreed) {
             Ok(established) => {
-                let rewrite = segment::syn_for_local(cx.config, view);
+                let mtu = self.syn.bounded_mtu(cx.config.mtu);
+                let rewrite = segment::syn_for_local(mtu, view);
                 let verdict = segment::replace(&rewrite, &[], out);
                 Move::new(verdict, Next::Encrypted(established))
             }
@@ -308,7 +313,7 @@ impl Active {
             window: 0,
             received: Prefix::default(),
         }));
-        syn_ack_for_local(cx, view, out)
+        syn_ack_for_local(self.syn.bounded_mtu(cx.config.mtu), view, out)
     }
 
     /// Everything that the local TCP sends before encryption is on becomes INIT1.
@@ -370,7 +375,7 @@ impl Active {
         }
         if flags.handshake() == Flags::SYN | Flags::ACK && view.seq() == exchange.syn.isn {
             // The local TCP answers it, and that brings INIT1 once more.
-            return syn_ack_for_local(cx, view, out);
+            return syn_ack_for_local(self.syn.bounded_mtu(cx.config.mtu), view, out);
         }
         if flags.has(Flags::SYN) || !flags.has(Flags::ACK) {
             return Move::stay(Verdict::Drop);
@@ -436,8 +441,8 @@ impl Active {
 }
 
 /// A SYN-ACK that keeps the local TCP from sending.
-fn syn_ack_for_local(cx: &Context<'_>, view: &View<'_>, out: &mut Vec<u8>) -> Move {
-    let mut rewrite = segment::syn_for_local(cx.config, view);
+fn syn_ack_for_local(mtu: u16, view: &View<'_>, out: &mut Vec<u8>) -> Move {
+    let mut rewrite = segment::syn_for_local(mtu, view);
     rewrite.window = 0;
     Move::stay(segment::replace(&rewrite, &[], out))
 }

@@ -33,10 +33,14 @@ fn init2_error(error: InitError) -> Line {
 }
 
 fn agree(key: &PrivateKey, peer: &[u8], error: fn(InitError) -> Line) -> Result<SecretBytes, Line> {
-    key.agree(peer).map_err(|cause| match cause {
+    key.agree(peer).map_err(|cause| bad_key(cause, error))
+}
+
+fn bad_key(cause: ecdh::Error, error: fn(InitError) -> Line) -> Line {
+    match cause {
         ecdh::Error::PublicKey | ecdh::Error::PrivateKey => error(InitError::PublicKey),
         ecdh::Error::Library => LIBRARY,
-    })
+    }
 }
 
 fn log_keys(cx: &mut Context<'_>, key: &PrivateKey, peer: &[u8], shared: &SecretBytes) {
@@ -116,37 +120,68 @@ impl Question {
     }
 }
 
-/// Answers INIT1, given from its first octet to its last, as a server: the session and INIT2.
-pub(crate) fn answer(
-    cx: &mut Context<'_>,
+/// What a server keeps from INIT1 to the moment it has the keys.
+///
+/// INIT2 can be sent before the secret is known: what it says does not depend on it, and the client needs as long
+/// for the same multiplication.
+pub(crate) struct Reply {
     tep: Tep,
-    syn: &EnoOption,
-    syn_ack: &EnoOption,
-    init1: &[u8],
-) -> Result<(Session, Vec<u8>), Line> {
-    const OURS: [Algorithm; 2] = [Algorithm::Aes128Gcm, Algorithm::Aes256Gcm];
-    let message = Init1::parse(init1, tep.curve()).map_err(init1_error)?;
-    let algorithm = message.choose(&OURS).map_err(init1_error)?;
-    let key = cx.entropy.private_key(tep.curve()).map_err(|_| LIBRARY)?;
-    let shared = agree(&key, message.public, init1_error)?;
-    log_keys(cx, &key, message.public, &shared);
-    let mut nonce = [0; NONCE_LEN];
-    cx.entropy.fill(&mut nonce).map_err(|_| LIBRARY)?;
-    let mut init2 = Vec::new();
-    Init2 {
-        cipher: cipher_id(algorithm),
-        nonce: &nonce,
-        public: key.public(),
+    algorithm: Algorithm,
+    key: PrivateKey,
+    syn: EnoOption,
+    syn_ack: EnoOption,
+    init1: Vec<u8>,
+    pub(crate) init2: Vec<u8>,
+}
+
+impl Reply {
+    /// To INIT1, given from its first octet to its last, with a key that can be agreed with.
+    pub(crate) fn new(
+        cx: &mut Context<'_>,
+        tep: Tep,
+        syn: &EnoOption,
+        syn_ack: &EnoOption,
+        init1: &[u8],
+    ) -> Result<Self, Line> {
+        const OURS: [Algorithm; 2] = [Algorithm::Aes128Gcm, Algorithm::Aes256Gcm];
+        let message = Init1::parse(init1, tep.curve()).map_err(init1_error)?;
+        let algorithm = message.choose(&OURS).map_err(init1_error)?;
+        ecdh::check_point(tep.curve(), message.public)
+            .map_err(|cause| bad_key(cause, init1_error))?;
+        let key = cx.entropy.private_key(tep.curve()).map_err(|_| LIBRARY)?;
+        let mut nonce = [0; NONCE_LEN];
+        cx.entropy.fill(&mut nonce).map_err(|_| LIBRARY)?;
+        let mut init2 = Vec::new();
+        Init2 {
+            cipher: cipher_id(algorithm),
+            nonce: &nonce,
+            public: key.public(),
+        }
+        .build(&mut init2);
+        Ok(Self {
+            tep,
+            algorithm,
+            key,
+            syn: *syn,
+            syn_ack: *syn_ack,
+            init1: init1.to_vec(),
+            init2,
+        })
     }
-    .build(&mut init2);
-    let exchange = Exchange {
-        syn,
-        syn_ack,
-        init1,
-        init2: &init2,
-        client_nonce: message.nonce,
-        shared_secret: &shared,
-    };
-    let session = exchange.session(Role::Server, tep, algorithm);
-    Ok((session, init2))
+
+    /// The multiplication, and all keys.
+    pub(crate) fn session(&self, cx: &mut Context<'_>) -> Result<Session, Line> {
+        let message = Init1::parse(&self.init1, self.tep.curve()).map_err(init1_error)?;
+        let shared = agree(&self.key, message.public, init1_error)?;
+        log_keys(cx, &self.key, message.public, &shared);
+        let exchange = Exchange {
+            syn: &self.syn,
+            syn_ack: &self.syn_ack,
+            init1: &self.init1,
+            init2: &self.init2,
+            client_nonce: message.nonce,
+            shared_secret: &shared,
+        };
+        Ok(exchange.session(Role::Server, self.tep, self.algorithm))
+    }
 }

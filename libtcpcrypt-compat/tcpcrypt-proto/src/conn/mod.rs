@@ -16,13 +16,16 @@ pub(crate) mod segment;
 
 use std::time::Instant;
 
+use kx_crypto::aead::Algorithm;
+use tcpcrypt_control::{Details, Dialect};
+
 use crate::cache::SessionCache;
 use crate::config::Config;
 use crate::eno::Tep;
 use crate::entropy::Entropy;
 use crate::event::{Events, Line};
 use crate::flow::{Flow, FlowOptions, Numbers};
-use crate::legacy::keys::{Enabled, Role, Session, SessionId};
+use crate::legacy::keys::{Enabled, Role, Session, SessionId, Suite};
 use crate::packet::{FourTuple, Seq};
 use crate::verdict::Verdict;
 
@@ -61,6 +64,8 @@ pub(crate) struct Move {
 pub(crate) enum Next {
     /// As it is.
     Stay,
+    /// As it is, and keys are to be agreed on while nothing else is to be done.
+    Agreeing,
     /// Unencrypted from here on: nothing was agreed. The machine is to give up.
     Plain,
     /// It is over before anything was agreed or by a reset. The machine is to give up.
@@ -97,6 +102,8 @@ pub(crate) struct Established {
     pub id: SessionId,
     /// Bit 0: our application knows of encryption, bit 1: the peer's does.
     pub application: u8,
+    /// What programs may know of how it is encrypted.
+    pub details: Details,
     /// Of the peer's SYN.
     pub peer_isn: Seq,
     /// The next generation, to be stored once the peer has shown that it has this one (spec 4.4).
@@ -105,7 +112,44 @@ pub(crate) struct Established {
     pub seen: Instant,
 }
 
+/// What programs are told of a connection that is encrypted, or was until just now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// The session id.
+    pub id: SessionId,
+    /// Bit 0: our application knows of encryption, bit 1: the peer's does.
+    pub application: u8,
+    /// How it is encrypted.
+    pub details: Details,
+}
+
+/// The legacy dialect has no roles of its own; who opened the connection has the one that RFC 8547 gives him.
+pub(crate) fn details(suite: Suite) -> Details {
+    Details {
+        dialect: Dialect::Legacy,
+        role: match suite.role {
+            Role::Client => tcpcrypt_control::Role::A,
+            Role::Server => tcpcrypt_control::Role::B,
+        },
+        tep: suite.tep.octet(),
+        cipher: match suite.algorithm {
+            Algorithm::Aes128Gcm => 0x0001,
+            Algorithm::Aes256Gcm => 0x0002,
+            Algorithm::ChaCha20Poly1305 => 0x0010,
+        },
+    }
+}
+
 impl Established {
+    /// What programs are told of it.
+    pub(crate) fn identity(&self) -> Identity {
+        Identity {
+            id: self.id,
+            application: self.application,
+            details: self.details,
+        }
+    }
+
     /// Whether the session was resumed.
     pub(crate) fn is_resumed(&self) -> bool {
         self.id
@@ -149,6 +193,7 @@ fn establish(
         flow: Flow::new(numbers, sealer, opener, agreed.options, cx.now),
         id,
         application: agreed.application,
+        details: details(suite),
         peer_isn: agreed.peer_isn,
         successor: None,
         seen: cx.now,

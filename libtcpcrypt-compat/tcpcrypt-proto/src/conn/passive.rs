@@ -15,7 +15,7 @@ use crate::packet::{Direction, Flags, FourTuple, Fresh, Rewrite, Seq, View};
 use crate::verdict::Verdict;
 
 use super::active::incoming_reset;
-use super::exchange;
+use super::exchange::{self, Reply};
 use super::init_timers::{Due, Pace, Repeats};
 use super::reset::Ends;
 use super::segment::{self, Prefix, Syn};
@@ -63,13 +63,41 @@ enum Stage {
 }
 
 struct Answered {
-    /// `None` once it was turned on.
-    session: Option<Session>,
+    keys: Keys,
     init1_len: u32,
     init2_len: u32,
     /// The packet with INIT2.
     packet: Vec<u8>,
     repeats: Option<Repeats>,
+}
+
+/// What encryption is turned on with.
+enum Keys {
+    /// To be agreed on, at leisure or when they are needed.
+    Due(Box<Reply>),
+    There(Box<Session>),
+    /// They were turned on, or could not be agreed on.
+    Gone,
+}
+
+impl Keys {
+    /// Agrees on them if that was not done.
+    fn agree(&mut self, cx: &mut Context<'_>) -> Result<(), Line> {
+        if let Keys::Due(reply) = self {
+            let session = reply.session(cx);
+            *self = Keys::Gone;
+            *self = Keys::There(Box::new(session?));
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, cx: &mut Context<'_>) -> Result<Option<Box<Session>>, Line> {
+        self.agree(cx)?;
+        Ok(match std::mem::replace(self, Keys::Gone) {
+            Keys::There(session) => Some(session),
+            Keys::Due(_) | Keys::Gone => None,
+        })
+    }
 }
 
 impl Passive {
@@ -174,10 +202,27 @@ impl Passive {
             Due::Nothing => Next::Stay,
             Due::Repeat => {
                 cx.events.line(Line::Retransmitting);
-                cx.outbox.push(Direction::Out, answered.packet.clone());
+                cx.outbox.push(
+                    Direction::Out,
+                    self.tuple.interface(),
+                    answered.packet.clone(),
+                );
                 Next::Stay
             }
             Due::GiveUp => Next::Failed(Line::RetransmitTimeout),
+        }
+    }
+
+    /// Agrees on keys that will be needed. False if there was nothing to do.
+    ///
+    /// # Errors
+    /// The connection cannot go on.
+    pub(crate) fn prepare(&mut self, cx: &mut Context<'_>) -> Result<bool, Line> {
+        match &mut self.stage {
+            Stage::Answered(answered) if matches!(answered.keys, Keys::Due(_)) => {
+                answered.keys.agree(cx).map(|()| true)
+            }
+            _ => Ok(false),
         }
     }
 
@@ -411,28 +456,31 @@ impl Passive {
             return Move::stay(Verdict::Drop);
         };
         let init1_len = u32::try_from(stream.len()).unwrap_or(0);
-        let answered = exchange::answer(cx, *tep, &self.offer, &answer.option, stream);
-        let (session, init2) = match answered {
-            Ok(answered) => answered,
+        let reply = match Reply::new(cx, *tep, &self.offer, &answer.option, stream) {
+            Ok(reply) => reply,
             Err(line) => return Move::failed(line),
         };
+        let init2 = &reply.init2;
+        let init2_len = u32::try_from(init2.len()).unwrap_or(0);
         let mut fresh = Fresh::new(self.tuple, Direction::Out);
         fresh.seq = ours;
         fresh.ack = first + init1_len;
         fresh.window = answer.syn.bounded_window(&self.syn, view.window());
         let mut packet = Vec::new();
-        fresh.write(&[&init2], &mut packet);
-        cx.outbox.push(Direction::Out, packet.clone());
+        fresh.write(&[init2], &mut packet);
+        cx.outbox
+            .push(Direction::Out, self.tuple.interface(), packet.clone());
         let round_trip = segment::round_trip(cx.now.saturating_duration_since(answer.sent));
         let repeats = || Repeats::start(cx.now, round_trip, Pace::Steady);
         self.stage = Stage::Answered(Box::new(Answered {
-            session: Some(session),
+            keys: Keys::Due(Box::new(reply)),
             init1_len,
-            init2_len: u32::try_from(init2.len()).unwrap_or(0),
+            init2_len,
             packet,
             repeats: cx.config.timers.then(repeats),
         }));
-        Move::stay(acknowledgement_for_local(view, first, ours, out))
+        let verdict = acknowledgement_for_local(view, first, ours, out);
+        Move::new(verdict, Next::Agreeing)
     }
 
     /// A segment while INIT2 is on its way: its acknowledgement turns encryption on, and the segment is the
@@ -455,14 +503,19 @@ impl Passive {
             in_wire: first + answered.init1_len,
         };
         if view.ack() == numbers.out_wire {
-            return match answered.session.take() {
-                Some(session) => self.establish(cx, session, numbers),
-                None => Move::stay(Verdict::Drop),
+            return match answered.keys.take(cx) {
+                Ok(Some(session)) => self.establish(cx, *session, numbers),
+                Ok(None) => Move::stay(Verdict::Drop),
+                Err(line) => Move::failed(line),
             };
         }
         if view.ack() == ours && view.seq() == first && !view.payload().is_empty() {
             // INIT1 again: the client has not got INIT2. The local TCP may not have got the third segment.
-            cx.outbox.push(Direction::Out, answered.packet.clone());
+            cx.outbox.push(
+                Direction::Out,
+                self.tuple.interface(),
+                answered.packet.clone(),
+            );
             return Move::stay(acknowledgement_for_local(view, first, ours, out));
         }
         Move::stay(Verdict::Drop)
@@ -471,7 +524,7 @@ impl Passive {
 
 /// A SYN that keeps the local TCP from sending.
 fn syn_for_local(cx: &Context<'_>, view: &View<'_>, out: &mut Vec<u8>) -> Verdict {
-    let mut rewrite = segment::syn_for_local(cx.config, view);
+    let mut rewrite = segment::syn_for_local(cx.config.mtu, view);
     rewrite.window = 0;
     segment::replace(&rewrite, &[], out)
 }

@@ -28,6 +28,8 @@ pub(super) struct Syn {
     timestamps: bool,
     window_scale: Option<u8>,
     window: u16,
+    /// Octets of the longest packets that it takes: what its link carries, usually.
+    packet: Option<u16>,
 }
 
 impl Syn {
@@ -41,7 +43,15 @@ impl Syn {
             timestamps: options::timestamps(each).is_some(),
             window_scale,
             window: view.window(),
+            packet: options::mss(each)
+                .map(|mss| mss.max(SMALLEST_MSS).saturating_add(headers_len(view))),
         }
+    }
+
+    /// The longest packets on a path that is said to carry `mtu` octets, and has this SYN's sender at one end. What
+    /// the local TCP makes fits its own link, which may be a tunnel; as a record it has to fit it still.
+    pub(super) fn bounded_mtu(&self, mtu: u16) -> u16 {
+        self.packet.map_or(mtu, |packet| packet.min(mtu))
     }
 
     /// What an INIT2 says of the window of this SYN's sender, bounded by what its SYN said. The original's has
@@ -66,7 +76,7 @@ pub(super) fn flow_options(
     FlowOptions {
         sack: local.sack && remote.sack,
         timestamps: local.timestamps && remote.timestamps,
-        mtu: config.mtu,
+        mtu: local.bounded_mtu(remote.bounded_mtu(config.mtu)),
         local_window_scale: local.window_scale.filter(|_| remote.window_scale.is_some()),
         remote_window_scale: remote.window_scale.filter(|_| local.window_scale.is_some()),
         ..FlowOptions::new(tuple)
@@ -114,15 +124,20 @@ pub(super) fn with_option<'v>(
     (fits && len <= usize::from(config.mtu)).then_some(rewrite)
 }
 
+/// Octets of the IP and the TCP header without options.
+fn headers_len(view: &View<'_>) -> u16 {
+    20 + if view.source().is_ipv4() { 20 } else { 40 }
+}
+
 /// A received SYN or SYN-ACK for the local TCP: it is to make shorter segments, and data that came with it are
 /// not for it.
-pub(super) fn syn_for_local<'v>(config: &Config, view: &View<'v>) -> Rewrite<'v> {
+pub(super) fn syn_for_local<'v>(mtu: u16, view: &View<'v>) -> Rewrite<'v> {
     let mut rewrite = Rewrite::of(view);
-    let headers = 20 + if view.source().is_ipv4() { 20 } else { 40 };
-    let default = config.mtu.saturating_sub(headers);
+    // Longer segments would be cut into records of the path's size, the most of which we had to send.
+    let most = mtu.saturating_sub(headers_len(view));
     rewrite
         .options
-        .lower_mss(MSS_REDUCTION, SMALLEST_MSS - MSS_REDUCTION, default);
+        .lower_mss(MSS_REDUCTION, SMALLEST_MSS - MSS_REDUCTION, most);
     rewrite.flags = rewrite.flags.without(Flags::PSH | Flags::FIN | Flags::URG);
     rewrite
 }

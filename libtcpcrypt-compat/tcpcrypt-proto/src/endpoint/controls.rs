@@ -1,15 +1,15 @@
 //! Requests of programs (tcpcrypt spec 3.3).
 
 use std::collections::{HashMap, VecDeque};
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use tcpcrypt_control::netstat::PageRequest;
-use tcpcrypt_control::{Datagram, Header, OptionName, int_bytes, int_value};
+use tcpcrypt_control::{OptionName, int_bytes, int_value};
 
-use crate::legacy::keys::SessionId;
+use crate::conn::Identity;
 use crate::packet::FourTuple;
 
+use super::request::{Answer, Request};
 use super::settings::Settings;
 use super::table::State;
 use super::{ClientId, Endpoint, Fate};
@@ -21,8 +21,6 @@ mod errno {
     pub(super) const ENOBUFS: i32 = 105;
     pub(super) const ENOTCONN: i32 = 107;
 }
-
-type Answer = Result<Vec<u8>, i32>;
 
 /// A request about a connection in the handshake.
 struct Waiting {
@@ -55,11 +53,16 @@ impl Controls {
         self.waiting.values().map(Vec::len).sum()
     }
 
-    fn answer(&mut self, client: ClientId, request: &Datagram<'_>, answer: &Answer) {
-        let mut reply = Vec::new();
-        let answer = answer.as_ref().map(Vec::as_slice).map_err(|errno| *errno);
-        request.write_reply(answer, &mut reply);
-        self.answers.push_back((client, reply));
+    /// Octets that wait.
+    pub(super) fn footprint(&self) -> usize {
+        let waiting = self.waiting.values().flatten();
+        let waiting: usize = waiting.map(|waiting| waiting.request.capacity()).sum();
+        let answers = self.answers.iter();
+        waiting + answers.map(|(_, answer)| answer.capacity()).sum::<usize>()
+    }
+
+    fn answer(&mut self, client: ClientId, request: &Request<'_>, answer: &Answer) {
+        self.answers.push_back((client, request.reply(answer)));
     }
 }
 
@@ -70,7 +73,7 @@ enum Subject {
     /// A connection in the handshake.
     Undecided(FourTuple),
     /// A connection that is encrypted, or was until just now.
-    Encrypted(SessionId, u8),
+    Encrypted(Identity),
     /// A connection that we did not, or could not, encrypt.
     Plain,
 }
@@ -78,64 +81,59 @@ enum Subject {
 impl Endpoint {
     /// A datagram of a program.
     pub(super) fn request(&mut self, client: ClientId, octets: &[u8]) {
-        let Ok(request) = Datagram::parse(octets) else {
+        let Some(request) = Request::parse(octets) else {
             return;
         };
-        let name = OptionName::from_number(request.header.optname);
-        let answer = match (name, request.header.is_set()) {
-            (Some(OptionName::Netstat), false) => Ok(self.list(request.data.len())),
-            (Some(OptionName::NetstatPage), false) => PageRequest::parse(request.data)
+        let name = request.name();
+        let answer = match (name, request.is_set(), request.is_wide) {
+            (Some(OptionName::Netstat), false, false) => Ok(self.list(request.room)),
+            (Some(OptionName::Netstat), false, true) => Ok(self.wide_rows(None, request.room)),
+            (Some(OptionName::NetstatPage), false, false) => PageRequest::parse(request.value)
                 .map(|page| self.page(&page))
                 .ok_or(errno::EINVAL),
-            (Some(OptionName::Reset), true) => {
-                let done = self.reset_requested(&request.header);
-                done.map(|()| request.data.to_vec())
+            (Some(OptionName::NetstatPage), false, true) => {
+                Ok(self.wide_rows(request.after(), request.room))
             }
-            _ => match self.subject(&request.header) {
+            (Some(OptionName::Reset), true, _) => {
+                let done = self.reset_requested(&request.ends);
+                done.map(|()| request.value.to_vec())
+            }
+            _ => match self.subject(&request.ends) {
                 Subject::Undecided(tuple) => return self.wait(client, tuple, octets),
-                subject => self.option(name, &request, &subject),
+                subject => self.option(&request, &subject),
             },
         };
         self.controls.answer(client, &request, &answer);
     }
 
-    fn subject(&self, header: &Header) -> Subject {
-        let tuple = tuple(header);
-        if header.remote.port() == 0 {
-            return Subject::Port(header.local.port());
+    fn subject(&self, tuple: &FourTuple) -> Subject {
+        if tuple.remote.port() == 0 {
+            return Subject::Port(tuple.local.port());
         }
-        match self.redirected.fate(&tuple) {
-            Some(Fate::Undecided) => return Subject::Undecided(self.redirected.resolve(tuple)),
+        match self.redirected.fate(tuple) {
+            Some(Fate::Undecided) => return Subject::Undecided(self.redirected.resolve(*tuple)),
             Some(Fate::Plain) => return Subject::Plain,
-            Some(Fate::Encrypted(id, application)) => return Subject::Encrypted(id, application),
+            Some(Fate::Encrypted(identity)) => return Subject::Encrypted(identity),
             None => {}
         }
-        match self.table.get(&tuple).map(|connection| &connection.state) {
-            None => Subject::Port(header.local.port()),
-            Some(State::Active(_) | State::Passive(_)) => Subject::Undecided(tuple),
+        match self.table.get(tuple).map(|connection| &connection.state) {
+            None => Subject::Port(tuple.local.port()),
+            Some(State::Active(_) | State::Passive(_)) => Subject::Undecided(*tuple),
             Some(State::Unwanted(..)) => Subject::Plain,
-            Some(State::Encrypted(it)) => Subject::Encrypted(it.id, it.application),
-            Some(State::Ended(ended)) => match ended.id {
-                Some((id, application)) => Subject::Encrypted(id, application),
-                None => Subject::Plain,
-            },
+            Some(State::Encrypted(it)) => Subject::Encrypted(it.identity()),
+            Some(State::Ended(ended)) => ended.id.map_or(Subject::Plain, Subject::Encrypted),
         }
     }
 
-    fn option(
-        &mut self,
-        name: Option<OptionName>,
-        request: &Datagram<'_>,
-        subject: &Subject,
-    ) -> Answer {
-        let Some(name) = name else {
+    fn option(&mut self, request: &Request<'_>, subject: &Subject) -> Answer {
+        let Some(name) = request.name() else {
             return self.touch(subject).and(Err(errno::EINVAL));
         };
-        if request.header.is_set() {
-            self.set(name, request.data, subject)?;
-            return Ok(request.data.to_vec());
+        if request.is_set() {
+            self.set(name, request.value, subject)?;
+            return Ok(request.value.to_vec());
         }
-        self.get(name, request.data.len(), subject)
+        self.get(name, request.room, subject)
     }
 
     /// Any request makes the slot of its port, which RESET can then forget.
@@ -192,16 +190,32 @@ impl Endpoint {
             (OptionName::Enable, _, Some(settings)) => int(u32::from(settings.enabled)),
             (OptionName::Enable, Subject::Plain, _) => int(0),
             (OptionName::Enable, _, _) => int(1),
-            (OptionName::SessionId, Subject::Encrypted(id, _), _) => {
-                Ok(id.as_bytes().iter().copied().take(room).collect())
+            (OptionName::SessionId, Subject::Encrypted(it), _) => {
+                Ok(it.id.as_bytes().iter().copied().take(room).collect())
             }
-            (OptionName::AppSupport, Subject::Encrypted(id, application), _) => {
-                if room < 1 + SessionId::LEN {
-                    return Err(errno::ENOBUFS);
-                }
-                Ok([&[*application][..], id.as_bytes()].concat())
+            (OptionName::AppSupport, Subject::Encrypted(it), _) => {
+                whole(room, [&[it.application][..], it.id.as_bytes()].concat())
             }
-            (OptionName::SessionId | OptionName::AppSupport, _, _) => Err(errno::ENOTCONN),
+            (OptionName::Role, Subject::Encrypted(it), _) => whole(room, it.details.role.name()),
+            (OptionName::Dialect, Subject::Encrypted(it), _) => {
+                whole(room, it.details.dialect.name())
+            }
+            (OptionName::KeyExchange, Subject::Encrypted(it), _) => {
+                whole(room, it.details.tep_name())
+            }
+            (OptionName::Cipher, Subject::Encrypted(it), _) => {
+                whole(room, it.details.cipher_name())
+            }
+            (
+                OptionName::SessionId
+                | OptionName::AppSupport
+                | OptionName::Role
+                | OptionName::Dialect
+                | OptionName::KeyExchange
+                | OptionName::Cipher,
+                _,
+                _,
+            ) => Err(errno::ENOTCONN),
             (OptionName::Cmode, _, Some(settings)) if settings.enabled => {
                 int(u32::from(settings.always))
             }
@@ -212,19 +226,18 @@ impl Endpoint {
 
     /// RESET: a port's settings are forgotten; a connection is aborted at both ends, where the original
     /// crashes.
-    fn reset_requested(&mut self, header: &Header) -> Result<(), i32> {
-        if header.remote.port() == 0 {
-            let forgotten = self.ports.forget(header.local.port());
+    fn reset_requested(&mut self, tuple: &FourTuple) -> Result<(), i32> {
+        if tuple.remote.port() == 0 {
+            let forgotten = self.ports.forget(tuple.local.port());
             return forgotten.then_some(()).ok_or(errno::EINVAL);
         }
-        let tuple = tuple(header);
-        if self.redirected.reset(tuple) {
+        if self.redirected.reset(*tuple) {
             return Ok(());
         }
-        match self.table.get(&tuple).map(|connection| &connection.state) {
+        match self.table.get(tuple).map(|connection| &connection.state) {
             None | Some(State::Ended(_)) => Err(errno::EINVAL),
             Some(_) => {
-                self.abort(&tuple);
+                self.abort(tuple);
                 Ok(())
             }
         }
@@ -234,7 +247,7 @@ impl Endpoint {
     fn wait(&mut self, client: ClientId, tuple: FourTuple, octets: &[u8]) {
         let limits = &self.services.config.limits;
         if self.controls.order.len() >= limits.waiting_requests {
-            if let Ok(request) = Datagram::parse(octets) {
+            if let Some(request) = Request::parse(octets) {
                 self.controls.answer(client, &request, &Err(errno::EBUSY));
             }
             return;
@@ -260,16 +273,15 @@ impl Endpoint {
         };
         self.controls.order.retain(|(_, of)| of != tuple);
         for waiting in all {
-            let Ok(request) = Datagram::parse(&waiting.request) else {
+            let Some(request) = Request::parse(&waiting.request) else {
                 continue;
             };
-            let name = OptionName::from_number(request.header.optname);
-            let subject = match self.subject(&request.header) {
+            let subject = match self.subject(&request.ends) {
                 // It was about this connection, not about the next one from this port.
                 Subject::Port(_) | Subject::Undecided(_) => Subject::Plain,
                 decided => decided,
             };
-            let answer = self.option(name, &request, &subject);
+            let answer = self.option(&request, &subject);
             self.controls.answer(waiting.client, &request, &answer);
         }
     }
@@ -292,7 +304,7 @@ impl Endpoint {
                 *all = others;
             }
             for waiting in late {
-                if let Ok(request) = Datagram::parse(&waiting.request) {
+                if let Some(request) = Request::parse(&waiting.request) {
                     self.controls
                         .answer(waiting.client, &request, &Err(errno::EBUSY));
                 }
@@ -301,9 +313,11 @@ impl Endpoint {
     }
 }
 
-fn tuple(header: &Header) -> FourTuple {
-    FourTuple {
-        local: SocketAddr::V4(header.local),
-        remote: SocketAddr::V4(header.remote),
+/// A value that means nothing when it is cut.
+fn whole(room: usize, value: impl Into<Vec<u8>>) -> Answer {
+    let value = value.into();
+    if value.len() > room {
+        return Err(errno::ENOBUFS);
     }
+    Ok(value)
 }

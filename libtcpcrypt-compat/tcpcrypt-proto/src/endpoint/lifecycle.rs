@@ -2,9 +2,8 @@
 
 use std::time::Instant;
 
-use crate::conn::{Established, Next};
+use crate::conn::{Established, Identity, Next};
 use crate::event::Line;
-use crate::legacy::keys::SessionId;
 use crate::packet::FourTuple;
 
 use super::Endpoint;
@@ -54,14 +53,16 @@ impl Endpoint {
         let mut packet = Vec::new();
         while let Some(direction) = established.flow.poll_transmit(&mut packet) {
             let packet = std::mem::take(&mut packet);
-            self.services.outbox.push(direction, packet);
+            self.services
+                .outbox
+                .push(direction, tuple.interface(), packet);
         }
         let how = How::Closed(established.flow.tombstone());
-        let id = Some((established.id, established.application));
+        let id = Some(established.identity());
         self.end(tuple, how, id);
     }
 
-    fn end(&mut self, tuple: &FourTuple, how: How, id: Option<(SessionId, u8)>) {
+    fn end(&mut self, tuple: &FourTuple, how: How, id: Option<Identity>) {
         let limits = self.services.config.limits;
         let until = self.now.checked_add(limits.tombstone_time);
         let place = self.table.order.add(*tuple, until.unwrap_or(self.now));
@@ -127,9 +128,10 @@ impl Endpoint {
                 established.flow.reset();
                 let mut packet = Vec::new();
                 while let Some(direction) = established.flow.poll_transmit(&mut packet) {
-                    outbox.push_last(direction, std::mem::take(&mut packet));
+                    let packet = std::mem::take(&mut packet);
+                    outbox.push_last(direction, tuple.interface(), packet);
                 }
-                Some((established.id, established.application))
+                Some(established.identity())
             }
             State::Unwanted(..) => return self.forget(tuple),
             State::Ended(_) => return,
@@ -159,6 +161,13 @@ impl Endpoint {
         };
         let is_over = |since: Instant, limit| now.saturating_duration_since(since) >= limit;
         let mut cx = self.services.context(now);
+        // Anybody can send a SYN, and what it made is not to stay as long as a connection.
+        let began = connection.successor_began();
+        if began.is_some_and(|began| is_over(began, limits.handshake)) {
+            if let Some(mut machine) = connection.successor.take().and_then(|it| it.machine) {
+                machine.give_up(&mut cx);
+            }
+        }
         let next = match &mut connection.state {
             State::Unwanted(it) if is_over(it.since, limits.handshake) => Next::Over,
             State::Unwanted(..) => Next::Stay,
@@ -182,7 +191,8 @@ impl Endpoint {
                     connection.ready = true;
                     self.ready.push_back(*tuple);
                 }
-                match is_over(established.seen, limits.idle) {
+                let given_up = established.flow.is_given_up(now);
+                match given_up || is_over(established.seen, limits.idle) {
                     // Forgotten it would go on in the clear.
                     true => return self.abort(tuple),
                     false => Next::Stay,
@@ -197,7 +207,7 @@ impl Endpoint {
             }
             Next::Over | Next::Plain => self.forget(tuple),
             // No machine gets there without a packet.
-            Next::Stay | Next::Encrypted(_) | Next::EncryptedFromHere(_) => {}
+            Next::Stay | Next::Agreeing | Next::Encrypted(_) | Next::EncryptedFromHere(_) => {}
         }
     }
 }

@@ -4,10 +4,12 @@
 //! takes from it what to send, to answer, to write into the log, and when to come back.
 
 mod controls;
+mod leisure;
 mod lifecycle;
 mod netstat;
 mod packets;
 mod redirected;
+mod request;
 mod settings;
 mod table;
 mod timers;
@@ -22,10 +24,11 @@ use crate::conn::{Context, Outbox};
 use crate::eno::Tep;
 use crate::entropy::Entropy;
 use crate::event::{Event, Events, Line};
-use crate::packet::{FourTuple, ParseError, View};
+use crate::packet::{FourTuple, ParseError, View, ends_of_refused};
 use crate::stream::PlainPeers;
 use crate::verdict::{Direction, Verdict};
 
+pub use crate::conn::Identity;
 use controls::Controls;
 pub use redirected::Fate;
 use redirected::Redirected;
@@ -97,6 +100,8 @@ pub struct Endpoint {
     table: Table,
     /// Connections that may have packets to send.
     ready: VecDeque<FourTuple>,
+    /// Connections that keys are to be agreed on for.
+    agreeing: VecDeque<FourTuple>,
     ports: Ports,
     controls: Controls,
     redirected: Redirected,
@@ -127,6 +132,7 @@ impl Endpoint {
             },
             table: Table::default(),
             ready: VecDeque::new(),
+            agreeing: VecDeque::new(),
             ports: Ports::default(),
             controls: Controls::default(),
             redirected: Redirected::default(),
@@ -145,6 +151,19 @@ impl Endpoint {
         packet: &[u8],
         out: &mut Vec<u8>,
     ) -> Verdict {
+        self.handle_packet_on(now, direction, 0, packet, out)
+    }
+
+    /// The same, for a packet seen on the network interface with this index, which tells connections between
+    /// link-local addresses apart. 0 is unknown.
+    pub fn handle_packet_on(
+        &mut self,
+        now: Instant,
+        direction: Direction,
+        interface: u32,
+        packet: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Verdict {
         self.now = self.now.max(now);
         let view = match View::parse(packet) {
             Ok(view) => view,
@@ -152,12 +171,11 @@ impl Endpoint {
                 if is_bad(error) {
                     self.services.events.line(Line::BadPacket);
                 }
-                // The kernel will deal with it.
-                return Verdict::Accept;
+                return self.refused(direction, interface, packet);
             }
         };
         let before = out.len();
-        let tuple = view.tuple(direction);
+        let tuple = view.tuple(direction).on_interface(interface);
         let verdict = self.decide(tuple, direction, &view, out);
         if verdict != Verdict::Replace {
             out.truncate(before);
@@ -165,17 +183,35 @@ impl Endpoint {
         verdict
     }
 
+    /// A packet that cannot be worked on. The kernel may well put it together and give it to its TCP, past us: a
+    /// fragment over IPv6, which is one still when it comes here. To a connection that is encrypted, or may
+    /// become so, that is a stranger's plaintext, so the first fragment goes nowhere, and with it the others.
+    fn refused(&self, direction: Direction, interface: u32, packet: &[u8]) -> Verdict {
+        let ends = ends_of_refused(packet, direction).map(|ends| ends.on_interface(interface));
+        let state = ends.and_then(|ends| self.table.get(&ends));
+        match state.map(|connection| &connection.state) {
+            None | Some(State::Unwanted(_)) => Verdict::Accept,
+            Some(_) => Verdict::Drop,
+        }
+    }
+
     /// Appends the next packet to be sent by ourselves. [`Direction::Out`] is for the wire, [`Direction::In`]
     /// for this host's own TCP. To be called until there is none, after each of the other calls.
     pub fn poll_transmit(&mut self, out: &mut Vec<u8>) -> Option<Direction> {
-        if let Some(direction) = self.services.outbox.pop(out) {
-            return Some(direction);
+        self.poll_transmit_on(out).map(|(direction, _)| direction)
+    }
+
+    /// The same, with the index of the network interface that the packet's link-local addresses belong to; 0
+    /// for other packets.
+    pub fn poll_transmit_on(&mut self, out: &mut Vec<u8>) -> Option<(Direction, u32)> {
+        if let Some(packet) = self.services.outbox.pop(out) {
+            return Some(packet);
         }
         while let Some(tuple) = self.ready.front() {
             if let Some(connection) = self.table.get_mut(tuple) {
                 if let State::Encrypted(established) = &mut connection.state {
                     if let Some(direction) = established.flow.poll_transmit(out) {
-                        return Some(direction);
+                        return Some((direction, tuple.interface()));
                     }
                 }
                 connection.ready = false;
@@ -244,6 +280,14 @@ impl Endpoint {
         }
     }
 
+    /// Octets in the buffers of all connections, and of packets, requests and answers that wait. It looks at
+    /// every connection.
+    #[must_use]
+    pub fn footprint(&self) -> usize {
+        let flows = self.table.footprint();
+        flows + self.services.outbox.footprint() + self.controls.footprint()
+    }
+
     /// Numbers for a dump of the state.
     #[must_use]
     pub fn stats(&self) -> Stats {
@@ -264,6 +308,9 @@ impl Endpoint {
 fn is_bad(error: ParseError) -> bool {
     !matches!(
         error,
-        ParseError::Fragment | ParseError::Protocol(_) | ParseError::Version(_)
+        ParseError::Fragment
+            | ParseError::Jumbogram
+            | ParseError::Protocol(_)
+            | ParseError::Version(_)
     )
 }

@@ -4,7 +4,9 @@ use std::net::{SocketAddr, SocketAddrV4};
 use std::ops::Bound;
 
 use tcpcrypt_control::netstat::{self, PageRequest, Row};
+use tcpcrypt_control::wide;
 
+use crate::conn::Identity;
 use crate::packet::FourTuple;
 
 use super::table::State;
@@ -27,42 +29,34 @@ impl Endpoint {
         self.rows(Bound::Excluded(after), usize::try_from(room).unwrap_or(0))
     }
 
+    /// Rows of either family: all, or those behind one that the program has.
+    pub(super) fn wide_rows(&self, after: Option<FourTuple>, room: usize) -> Vec<u8> {
+        let mut list = Vec::new();
+        for (tuple, identity) in self.encrypted_from(bound(after)) {
+            let row = wide::Row {
+                local: tuple.local,
+                remote: tuple.remote,
+                details: identity.details,
+                session_id: identity.id.as_bytes(),
+            };
+            if !wide::push(&mut list, room, &row) {
+                break;
+            }
+        }
+        list
+    }
+
     fn rows(&self, from: Bound<FourTuple>, room: usize) -> Vec<u8> {
         let mut list = Vec::new();
-        let own = self.table.encrypted.range((from, Bound::Unbounded));
-        let own = own.filter_map(|tuple| {
-            match self.table.get(tuple).map(|connection| &connection.state) {
-                Some(State::Encrypted(established)) => Some((tuple, &established.id)),
-                _ => None,
-            }
-        });
-        let redirected = self.redirected.fates.range((from, Bound::Unbounded));
-        let redirected = redirected.filter_map(|(tuple, fate)| match fate {
-            Fate::Encrypted(id, _) => Some((tuple, id)),
-            _ => None,
-        });
-        let (mut own, mut redirected) = (own.peekable(), redirected.peekable());
-        loop {
-            // A daemon has connections of one kind or of the other; should it have both, in their order.
-            let is_own = match (own.peek(), redirected.peek()) {
-                (None, None) => break,
-                (Some(_), None) => true,
-                (None, Some(_)) => false,
-                (Some((one, _)), Some((other, _))) => one <= other,
-            };
-            let next = if is_own {
-                own.next()
-            } else {
-                redirected.next()
-            };
-            let Some((tuple, id)) = next else { break };
+        for (tuple, identity) in self.encrypted_from(from) {
+            // Those of IPv6 come behind all others.
             let Some((local, remote)) = v4(tuple) else {
-                continue;
+                break;
             };
             let row = Row {
                 local,
                 remote,
-                session_id: id.as_bytes(),
+                session_id: identity.id.as_bytes(),
             };
             if !netstat::push(&mut list, 0, room, &row) {
                 break;
@@ -70,9 +64,36 @@ impl Endpoint {
         }
         list
     }
+
+    /// A daemon has connections of one kind or of the other; should it have both, in their order.
+    fn encrypted_from(
+        &self,
+        from: Bound<FourTuple>,
+    ) -> impl Iterator<Item = (&FourTuple, Identity)> {
+        let own = self.table.encrypted.range((from, Bound::Unbounded));
+        let own = own.filter_map(|tuple| match &self.table.get(tuple)?.state {
+            State::Encrypted(established) => Some((tuple, established.identity())),
+            _ => None,
+        });
+        let redirected = self.redirected.fates.range((from, Bound::Unbounded));
+        let redirected = redirected.filter_map(|(tuple, fate)| match fate {
+            Fate::Encrypted(identity) => Some((tuple, *identity)),
+            _ => None,
+        });
+        let (mut own, mut redirected) = (own.peekable(), redirected.peekable());
+        std::iter::from_fn(move || match (own.peek(), redirected.peek()) {
+            (Some((one, _)), Some((other, _))) if other < one => redirected.next(),
+            (Some(_), _) => own.next(),
+            (None, _) => redirected.next(),
+        })
+    }
 }
 
-/// The protocol has no place for longer addresses.
+fn bound(after: Option<FourTuple>) -> Bound<FourTuple> {
+    after.map_or(Bound::Unbounded, Bound::Excluded)
+}
+
+/// The original's protocol has no place for longer addresses.
 fn v4(tuple: &FourTuple) -> Option<(SocketAddrV4, SocketAddrV4)> {
     match (tuple.local, tuple.remote) {
         (SocketAddr::V4(local), SocketAddr::V4(remote)) => Some((local, remote)),

@@ -156,6 +156,7 @@ impl Endpoint {
             isn: view.seq(),
             machine,
         }));
+        self.table.schedule(&tuple, &self.services.config.limits);
         verdict
     }
 
@@ -240,6 +241,10 @@ impl Endpoint {
     ) -> Verdict {
         match moved.next {
             Next::Stay => self.table.schedule(&tuple, &self.services.config.limits),
+            Next::Agreeing => {
+                self.agreeing(tuple);
+                self.table.schedule(&tuple, &self.services.config.limits);
+            }
             Next::Plain => {
                 self.stats.plain = self.stats.plain.saturating_add(1);
                 self.forget(&tuple);

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-use crate::conn::{Context, Wish};
+use crate::conn::{Context, Identity, Wish};
 use crate::eno::Tep;
 use crate::event::Line;
-use crate::legacy::keys::{Session, SessionId};
+use crate::legacy::keys::Session;
 use crate::packet::FourTuple;
 
 use super::Endpoint;
@@ -20,9 +20,8 @@ pub enum Fate {
     Undecided,
     /// It is in the clear.
     Plain,
-    /// It is encrypted: the session id, and the applications as in
-    /// [`Stream::session`](crate::stream::Stream::session).
-    Encrypted(SessionId, u8),
+    /// It is encrypted.
+    Encrypted(Identity),
 }
 
 /// All of them.

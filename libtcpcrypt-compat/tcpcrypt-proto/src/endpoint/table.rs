@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use crate::config::Limits;
 use crate::conn::{Active, Established, Passive};
+use crate::network;
 use crate::packet::{FourTuple, Seq};
 
 use super::timers::Timers;
@@ -76,7 +77,15 @@ impl Connection {
             }
             State::Ended(_) => (None, None),
         };
-        own.into_iter().chain(bound).min()
+        let successor = self.successor_began();
+        let successor = successor.and_then(|began| began.checked_add(limits.handshake));
+        own.into_iter().chain(bound).chain(successor).min()
+    }
+
+    /// When the handshake began that may take the place of this connection.
+    pub(super) fn successor_began(&self) -> Option<Instant> {
+        let machine = self.successor.as_ref()?.machine.as_ref()?;
+        Some(machine.started())
     }
 }
 
@@ -92,23 +101,25 @@ impl HalfOpen {
     fn add(&mut self, tuple: FourTuple) -> u64 {
         self.count = self.count.wrapping_add(1);
         self.all.insert(self.count, tuple);
-        let of_peer = self.by_peer.entry(tuple.remote.ip()).or_default();
+        let peer = network::of_host(tuple.remote.ip());
+        let of_peer = self.by_peer.entry(peer).or_default();
         of_peer.insert(self.count);
         self.count
     }
 
     fn remove(&mut self, tuple: &FourTuple, place: u64) {
         self.all.remove(&place);
-        if let Some(of_peer) = self.by_peer.get_mut(&tuple.remote.ip()) {
+        let peer = network::of_host(tuple.remote.ip());
+        if let Some(of_peer) = self.by_peer.get_mut(&peer) {
             of_peer.remove(&place);
             if of_peer.is_empty() {
-                self.by_peer.remove(&tuple.remote.ip());
+                self.by_peer.remove(&peer);
             }
         }
     }
 
     fn one_too_many(&self, peer: IpAddr, limits: &Limits) -> Option<FourTuple> {
-        let of_peer = self.by_peer.get(&peer);
+        let of_peer = self.by_peer.get(&network::of_host(peer));
         let of_peer = of_peer.filter(|of_peer| of_peer.len() >= limits.half_open_per_peer);
         if let Some(oldest) = of_peer.and_then(BTreeSet::first) {
             return self.all.get(oldest).copied();
@@ -151,6 +162,15 @@ impl Table {
     /// Handshakes.
     pub(super) fn half_open(&self) -> usize {
         self.alive().saturating_sub(self.encrypted.len())
+    }
+
+    /// Octets in the buffers of encrypted connections.
+    pub(super) fn footprint(&self) -> usize {
+        let each = |connection: &Connection| match &connection.state {
+            State::Encrypted(established) => established.flow.footprint(),
+            _ => 0,
+        };
+        self.connections.values().map(each).sum()
     }
 
     pub(super) fn tuples(&self) -> Vec<FourTuple> {

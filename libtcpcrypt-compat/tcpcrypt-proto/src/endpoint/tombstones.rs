@@ -4,15 +4,15 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use crate::conn::Identity;
 use crate::flow::Tombstone;
-use crate::legacy::keys::SessionId;
 use crate::packet::FourTuple;
 
 /// A connection that has ended.
 pub(super) struct Ended {
     pub how: How,
     /// Programs may ask for it a little longer. With the bits of the applications.
-    pub id: Option<(SessionId, u8)>,
+    pub id: Option<Identity>,
     /// In the [`Order`].
     pub place: u64,
 }

@@ -1,5 +1,5 @@
 //! Octets of a stream from when they come until they are acknowledged, in pieces, so that a connection that
-//! has nothing under way holds nothing.
+//! has nothing under way holds little, and one at rest nothing.
 
 use std::collections::VecDeque;
 
@@ -8,6 +8,9 @@ const FIRST_PIECE: usize = 2048;
 
 /// What the others hold at least.
 const PIECE: usize = 16 * 1024;
+
+/// A drained store gives back more room for pieces than this.
+const KEPT_PIECES: usize = 16;
 
 /// Slices that one packet is put together from. The pieces behind the first hold [`PIECE`] octets, so this is
 /// enough for a packet of 64 kB.
@@ -29,7 +32,8 @@ impl Piece {
 pub(super) struct ByteStore {
     pieces: VecDeque<Piece>,
     end: i64,
-    /// A used piece for the next turn, while others are in use.
+    /// A used piece for the next turn, of [`PIECE`] octets at most: who asks and answers would else pay for a
+    /// piece with each word.
     spare: Option<Vec<u8>>,
 }
 
@@ -53,7 +57,12 @@ impl ByteStore {
             .back()
             .is_some_and(|last| last.octets.capacity() - last.octets.len() >= need);
         if !fits {
-            let octets = match self.spare.take().filter(|spare| spare.capacity() >= need) {
+            let least = if self.pieces.is_empty() {
+                need
+            } else {
+                need.max(PIECE)
+            };
+            let octets = match self.spare.take().filter(|spare| spare.capacity() >= least) {
                 Some(spare) => spare,
                 None if self.pieces.is_empty() => Vec::with_capacity(need.max(FIRST_PIECE)),
                 None => Vec::with_capacity(need.max(PIECE)),
@@ -116,15 +125,23 @@ impl ByteStore {
             .is_some_and(|piece| piece.end() <= place)
         {
             let gone = self.pieces.pop_front();
-            if let Some(mut gone) = gone.filter(|piece| piece.octets.capacity() == PIECE) {
+            let best = self.spare.as_ref().map_or(0, Vec::capacity);
+            if let Some(mut gone) =
+                gone.filter(|piece| (best..=PIECE).contains(&piece.octets.capacity()))
+            {
                 gone.octets.clear();
                 self.spare = Some(gone.octets);
             }
         }
-        if self.pieces.is_empty() {
+        if self.pieces.is_empty() && self.pieces.capacity() > KEPT_PIECES {
             self.pieces = VecDeque::new();
-            self.spare = None;
         }
+    }
+
+    /// Gives back what is kept for the next turn.
+    pub(super) fn rest(&mut self) {
+        self.spare = None;
+        self.pieces.shrink_to_fit();
     }
 
     /// Octets of memory held.
@@ -171,6 +188,8 @@ mod tests {
         assert!(read(&store, 1000, 1010).is_empty());
         assert!(store.footprint() < 170_000);
         store.release(200_000);
+        assert!(store.footprint() < 17_000);
+        store.rest();
         assert_eq!(store.footprint(), 0);
         append(&mut store, b"more");
         assert_eq!(read(&store, 200_000, 200_004), b"more");

@@ -281,6 +281,8 @@ impl Inbound {
 
     pub(super) fn rest(&mut self) {
         self.opener.rest();
+        self.text.rest();
+        self.map.rest();
     }
 
     /// Octets of memory held for the stream.

@@ -120,7 +120,7 @@ impl From<RecordError> for Failure {
     fn from(error: RecordError) -> Self {
         match error {
             RecordError::Mac => Failure::Mac,
-            RecordError::Malformed => Failure::Malformed,
+            RecordError::Malformed | RecordError::Finished => Failure::Malformed,
             RecordError::UsedUp | RecordError::Reused => Failure::UsedUp,
             RecordError::TooLong | RecordError::Library => Failure::Library,
         }
@@ -150,7 +150,7 @@ struct Latest {
 
 /// The data phase of one connection.
 ///
-/// A flow that has nothing under way holds no buffers. What it holds at most is bounded by constants,
+/// A flow that has nothing under way holds 34 kB of buffers at most, and none once it was silent for some seconds. What it holds at most is bounded by constants,
 /// whatever the peer sends: about 16 MiB of records on their way out (only what the local TCP sent), and about
 /// 6 MiB of octets received, with as much again for the borders of the shortest possible records.
 pub struct Flow {
@@ -219,7 +219,7 @@ impl Flow {
     /// Translates a packet of the local TCP. With [`Step::Replace`] the whole IP packet for the wire was
     /// appended to `out`; else `out` is as it was.
     pub fn outgoing(&mut self, now: Instant, packet: &View<'_>, out: &mut Vec<u8>) -> Step {
-        self.timers.active(now);
+        self.timers.outgoing(now);
         let flags = packet.flags();
         // An answer to a SYN that was repeated. Ours to that one is a nudge (see `incoming`).
         if flags.has(Flags::SYN) {
@@ -265,7 +265,17 @@ impl Flow {
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.timers.next()
+        // While there is another timer it is sooner.
+        let given_up = || self.timers.given_up_at().filter(|_| self.out.is_awaited());
+        self.timers.next().or_else(given_up)
+    }
+
+    /// Whether the local TCP must have given up the connection: it has not repeated what the peer still has to
+    /// acknowledge. The caller calls [`Flow::reset`], which is for the peer's sake; and should the local TCP
+    /// be there all the same, it must not go on in the clear.
+    #[must_use]
+    pub fn is_given_up(&self, now: Instant) -> bool {
+        self.out.is_awaited() && self.timers.given_up_at().is_some_and(|at| at <= now)
     }
 
     /// Does what is due at `now`. Early and late calls do no harm.

@@ -123,8 +123,15 @@ impl Outbound {
         self.sealer.set_form(form);
     }
 
+    /// Whether the peer has not acknowledged everything.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.map.base() != self.map.end() || (self.fin.is_some() && !self.fin_acked)
+    }
+
     pub(super) fn rest(&mut self) {
         self.sealer.rest();
+        self.records.rest();
+        self.map.rest();
     }
 
     /// Octets of memory held for the stream.

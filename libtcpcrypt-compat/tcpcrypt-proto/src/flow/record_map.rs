@@ -19,7 +19,7 @@ pub(super) struct RecordMap {
 }
 
 /// A drained map gives back more room than this.
-const KEPT_ROOM: usize = 8;
+const KEPT_ROOM: usize = 64;
 
 impl RecordMap {
     pub(super) fn new() -> Self {
@@ -94,6 +94,11 @@ impl RecordMap {
         if self.ends.is_empty() && self.ends.capacity() > KEPT_ROOM {
             self.ends = VecDeque::new();
         }
+    }
+
+    /// Gives back what is kept for the next records.
+    pub(super) fn rest(&mut self) {
+        self.ends.shrink_to_fit();
     }
 
     /// Octets of memory held.

@@ -8,6 +8,10 @@ const MAX_RUNS: usize = 256;
 /// What the pieces of a run behind the first hold at least.
 const PIECE: usize = 8 * 1024;
 
+/// What a piece costs beside its octets: its place in the queue, which may be half empty, and the allocator's
+/// part. Without it, a stream that comes backwards octet by octet would hold many times the limit.
+const PIECE_COST: usize = 2 * size_of::<Vec<u8>>() + 32;
+
 /// Octets without a gap.
 pub(super) struct Run {
     start: i64,
@@ -29,7 +33,8 @@ impl Run {
     }
 
     fn room(&self) -> usize {
-        self.pieces.iter().map(Vec::capacity).sum()
+        let octets: usize = self.pieces.iter().map(Vec::capacity).sum();
+        octets.saturating_add(self.pieces.len().saturating_mul(PIECE_COST))
     }
 
     fn push(&mut self, octets: &[u8], stamp: u64) -> usize {
@@ -47,7 +52,7 @@ impl Run {
                 };
                 let mut piece = Vec::with_capacity(need);
                 piece.extend_from_slice(octets);
-                let room = piece.capacity();
+                let room = piece.capacity().saturating_add(PIECE_COST);
                 self.pieces.push_back(piece);
                 room
             }
@@ -241,6 +246,19 @@ mod tests {
         let run = runs.take(0).expect("all");
         assert_eq!(run.range(), (0, 2000));
         assert!(octets(&run).iter().enumerate().all(|(i, o)| *o == i as u8));
+    }
+
+    /// A queue of single octets costs far more than the octets.
+    #[test]
+    fn backwards_is_bounded_too() {
+        let mut runs = Runs::new();
+        for place in (0..10_000).rev() {
+            runs.insert(place, b"x", 100_000);
+        }
+        let pieces = runs.runs.iter().map(|run| run.pieces.capacity());
+        let cost = pieces.sum::<usize>() * size_of::<Vec<u8>>();
+        assert!(cost < 100_000, "{cost}");
+        assert!(runs.footprint() < 101_000);
     }
 
     #[test]

@@ -10,10 +10,18 @@ const INCOMPLETE: Duration = Duration::from_millis(40);
 /// How long without a packet until cipher contexts are freed.
 const REST: Duration = Duration::from_secs(5);
 
+/// How long the local TCP may be silent while the peer has not acknowledged all of what it sent: Linux's 15
+/// attempts (`tcp_retries2`), 120 s apart at most (`TCP_RTO_MAX`). It repeats what is not acknowledged, or asks
+/// after a closed window, until it gives up, which it does without a word. Less time would be enough if each
+/// attempt came by here, but those of a host that has lost its route do not.
+pub(super) const GIVEN_UP: Duration = Duration::from_secs(15 * 120);
+
 /// Deadlines move with each packet, so a timer that runs out looks whether it still holds. It is set again
 /// then, instead of with each packet.
 pub(super) struct Timers {
     last_packet: Instant,
+    /// Of the local TCP.
+    last_outgoing: Instant,
     rest_at: Option<Instant>,
     incomplete_at: Option<Instant>,
     /// How much had come when the timer was set.
@@ -26,6 +34,7 @@ impl Timers {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             last_packet: now,
+            last_outgoing: now,
             rest_at: now.checked_add(REST),
             incomplete_at: None,
             received: -1,
@@ -39,6 +48,17 @@ impl Timers {
         if self.rest_at.is_none() {
             self.rest_at = now.checked_add(REST);
         }
+    }
+
+    /// There was a packet of the local TCP.
+    pub(super) fn outgoing(&mut self, now: Instant) {
+        self.last_outgoing = now;
+        self.active(now);
+    }
+
+    /// When a local TCP that awaits an acknowledgement has given up, if it stays silent.
+    pub(super) fn given_up_at(&self) -> Option<Instant> {
+        self.last_outgoing.checked_add(GIVEN_UP)
     }
 
     /// A record is incomplete, with all before `received` there.

@@ -30,7 +30,7 @@ pub enum InitError {
     /// The server chose a cipher that was not offered.
     #[error("cipher that was not offered")]
     UnofferedCipher,
-    /// The public key is not an uncompressed point. Whether it is on the curve shows in the agreement.
+    /// The public key has not the form of the dialect. Whether it is on the curve shows in the agreement.
     #[error("public key that is no point")]
     PublicKey,
 }
@@ -58,6 +58,15 @@ impl Message {
     /// # Errors
     /// [`InitError::Magic`]; [`InitError::Length`] when it would be longer than [`MAX_LEN`].
     pub fn len(self, stream: &[u8]) -> Result<Option<usize>, InitError> {
+        self.len_within(stream, MAX_LEN)
+    }
+
+    /// The same with another bound, for messages of the other dialect.
+    pub(crate) fn len_within(
+        self,
+        stream: &[u8],
+        longest: usize,
+    ) -> Result<Option<usize>, InitError> {
         if stream.iter().zip(self.magic()).any(|(is, due)| *is != due) {
             return Err(InitError::Magic);
         }
@@ -68,21 +77,26 @@ impl Message {
             return Ok(None);
         };
         match usize::try_from(u32::from_be_bytes(*len)) {
-            Ok(len) if (HEADER_LEN..=MAX_LEN).contains(&len) => Ok(Some(len)),
+            Ok(len) if (HEADER_LEN..=longest).contains(&len) => Ok(Some(len)),
             _ => Err(InitError::Length),
         }
     }
 
     /// What stands behind the header of a message that must be `message` from its first octet to its last.
     fn content(self, message: &[u8]) -> Result<&[u8], InitError> {
-        match self.len(message)? {
+        self.content_within(message, MAX_LEN)
+    }
+
+    /// The same with another bound.
+    pub(crate) fn content_within(self, message: &[u8], longest: usize) -> Result<&[u8], InitError> {
+        match self.len_within(message, longest)? {
             Some(len) if len == message.len() => message.get(HEADER_LEN..).ok_or(InitError::Length),
             _ => Err(InitError::Length),
         }
     }
 
     /// Appends header and content.
-    fn build(self, content: &[&[u8]], out: &mut Vec<u8>) {
+    pub(crate) fn build(self, content: &[&[u8]], out: &mut Vec<u8>) {
         let content_len: usize = content.iter().map(|part| part.len()).sum();
         let len = u32::try_from(HEADER_LEN + content_len).unwrap_or(u32::MAX);
         out.extend_from_slice(&self.magic());
@@ -93,12 +107,13 @@ impl Message {
     }
 }
 
-/// The octet that stands for an algorithm.
+/// The octet that stands for an algorithm: 0, which stands for none, for one that this dialect has not got.
 #[must_use]
 pub fn cipher_id(algorithm: Algorithm) -> u8 {
     match algorithm {
         Algorithm::Aes128Gcm => 1,
         Algorithm::Aes256Gcm => 2,
+        Algorithm::ChaCha20Poly1305 => 0,
     }
 }
 
@@ -208,7 +223,7 @@ impl<'a> Init2<'a> {
 }
 
 /// The length in front of a public key, which counts itself.
-fn key_field_len(public: &[u8]) -> [u8; 2] {
+pub(crate) fn key_field_len(public: &[u8]) -> [u8; 2] {
     u16::try_from(2 + public.len())
         .unwrap_or(u16::MAX)
         .to_be_bytes()

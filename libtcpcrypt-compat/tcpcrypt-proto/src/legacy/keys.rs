@@ -46,8 +46,12 @@ impl SessionId {
     /// The session id under this pseudorandom key. `tep_octet` has the topmost bit in a resumed session.
     #[must_use]
     pub fn derive(tep_octet: u8, prk: &Key) -> Self {
+        Self::of(tep_octet, &expand_key(prk, &[&[CONST_SESSID]]))
+    }
+
+    /// The octet and behind it the 32 others, in either dialect.
+    pub(crate) fn of(tep_octet: u8, hash: &Key) -> Self {
         let mut id = [0; SessionId::LEN];
-        let hash = expand_key(prk, &[&[CONST_SESSID]]);
         let octets = std::iter::once(&tep_octet).chain(hash.as_bytes());
         for (to, from) in id.iter_mut().zip(octets) {
             *to = *from;

@@ -4,61 +4,18 @@
 //! The nonce is the place of the record in the stream of its direction, so a record is bound to its place and
 //! none has a number of its own.
 
-use kx_crypto::aead::{self, Algorithm, NonceLen, Open, Seal, TAG_LEN};
+use kx_crypto::aead::{Algorithm, NonceLen, Open, Seal};
 use kx_crypto::hkdf::Key;
 
-/// Octets in front of the ciphertext: control, and the length of what follows.
-pub const HEADER_LEN: usize = 3;
+use crate::framing;
 
-/// Octets that a record has more than its data, without an urgent pointer.
-pub const OVERHEAD: usize = HEADER_LEN + 1 + TAG_LEN;
-
-/// Octets that a record has more than its data, with an urgent pointer.
-pub const URGENT_OVERHEAD: usize = OVERHEAD + 2;
-
-/// Octets of data in the longest record, whether with an urgent pointer or not.
-pub const MAX_DATA_LEN: usize = u16::MAX as usize - TAG_LEN - 3;
+pub use crate::framing::{Flags, HEADER_LEN, MAX_DATA_LEN, OVERHEAD, RecordError, URGENT_OVERHEAD};
 
 /// Records under one key. There is no rekeying in this dialect, and SP 800-38D (section 8.3) wants no more.
 const MAX_RECORDS: u64 = 1 << 32;
 
 /// Sequence numbers in a round.
 const ROUND: u64 = 1 << 32;
-
-const FLAG_FIN: u8 = 1;
-const FLAG_URGENT: u8 = 2;
-
-/// Why a record was not made or not taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum RecordError {
-    /// The control octet is not 0, or the length cannot be that of a record.
-    #[error("malformed record")]
-    Malformed,
-    /// The record is not genuine, or not for this place. The text is the original's.
-    #[error("MAC check failed")]
-    Mac,
-    /// More data than a record holds.
-    #[error("too much data for a record")]
-    TooLong,
-    /// A record for this place, or behind it, was made before. It has to be sent again as it was.
-    #[error("record for a place that has one")]
-    Reused,
-    /// The key has done as much as it may.
-    #[error("key used up")]
-    UsedUp,
-    /// The cryptographic library failed.
-    #[error("cryptographic library failed")]
-    Library,
-}
-
-impl From<aead::Error> for RecordError {
-    fn from(error: aead::Error) -> Self {
-        match error {
-            aead::Error::Tag => RecordError::Mac,
-            _ => RecordError::Library,
-        }
-    }
-}
 
 /// How many octets the record has that `stream` begins with, header included, or `None` as long as the header
 /// is not whole.
@@ -69,34 +26,7 @@ pub fn len(stream: &[u8]) -> Result<Option<usize>, RecordError> {
     if stream.first().is_some_and(|control| *control != 0) {
         return Err(RecordError::Malformed);
     }
-    let Some((&[_, high, low], _)) = stream.split_first_chunk::<HEADER_LEN>() else {
-        return Ok(None);
-    };
-    let body = usize::from(u16::from_be_bytes([high, low]));
-    if body < 1 + TAG_LEN {
-        return Err(RecordError::Malformed);
-    }
-    Ok(Some(HEADER_LEN + body))
-}
-
-/// What a record says beside its data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Flags {
-    /// The sender closes behind these data.
-    pub fin: bool,
-    /// The urgent pointer of the TCP header.
-    pub urgent: Option<u16>,
-}
-
-impl Flags {
-    /// Octets that the record has more than its data.
-    #[must_use]
-    pub fn overhead(self) -> usize {
-        match self.urgent {
-            None => OVERHEAD,
-            Some(_) => URGENT_OVERHEAD,
-        }
-    }
+    framing::len(stream)
 }
 
 /// How a host makes a nonce of a place in the stream once its sequence numbers have passed 2^32 (spec 4.5).
@@ -178,46 +108,14 @@ impl Sealer {
         if offset < self.next {
             return Err(RecordError::Reused);
         }
-        let record_len = flags.overhead() + data.len();
-        let end = u64::try_from(record_len)
-            .ok()
-            .and_then(|len| offset.checked_add(len));
-        let Some(end) = end.filter(|_| self.records < MAX_RECORDS) else {
+        let end = framing::end(offset, flags, data)?;
+        if self.records >= MAX_RECORDS {
             return Err(RecordError::UsedUp);
-        };
+        }
         let nonce = self.form.nonce(offset, self.start)?;
-        let body = u16::try_from(record_len - HEADER_LEN).map_err(|_| RecordError::TooLong)?;
-        let [high, low] = body.to_be_bytes();
-        let header = [0, high, low];
         self.next = end;
         self.records += 1;
-
-        let before = out.len();
-        out.reserve(record_len);
-        out.extend_from_slice(&header);
-        let text = out.len();
-        out.push(if flags.fin { FLAG_FIN } else { 0 });
-        if let Some(urgent) = flags.urgent {
-            if let Some(octet) = out.last_mut() {
-                *octet |= FLAG_URGENT;
-            }
-            out.extend_from_slice(&urgent.to_be_bytes());
-        }
-        out.extend_from_slice(data);
-        let sealed = match out.get_mut(text..) {
-            Some(text) => self.key.seal(&nonce, &header, text),
-            None => Err(aead::Error::Library),
-        };
-        match sealed {
-            Ok(tag) => {
-                out.extend_from_slice(&tag);
-                Ok(())
-            }
-            Err(error) => {
-                out.truncate(before);
-                Err(error.into())
-            }
-        }
+        framing::seal(&mut self.key, &nonce, 0, flags, data, out)
     }
 
     /// Frees what can be computed again from the key. For connections that have nothing to say.
@@ -275,7 +173,7 @@ impl Opener {
         let mut failure = RecordError::Mac;
         for form in forms {
             let opened = match form.nonce(offset, self.start) {
-                Ok(nonce) => self.open_with(&nonce, record, out),
+                Ok(nonce) => framing::open(&mut self.key, &nonce, record, out),
                 Err(_) => continue,
             };
             match opened {
@@ -290,64 +188,6 @@ impl Opener {
             }
         }
         Err(failure)
-    }
-
-    fn open_with(
-        &mut self,
-        nonce: &[u8; 8],
-        record: &[u8],
-        out: &mut Vec<u8>,
-    ) -> Result<Flags, RecordError> {
-        let before = out.len();
-        let opened = self.decrypt(nonce, record, out);
-        if opened.is_err() {
-            // What came out under a wrong tag must not be seen by anybody.
-            if let Some(text) = out.get_mut(before..) {
-                text.fill(0);
-            }
-            out.truncate(before);
-        }
-        opened
-    }
-
-    /// Decrypts flags and urgent pointer apart, so that the data come to lie where they shall.
-    fn decrypt(
-        &mut self,
-        nonce: &[u8; 8],
-        record: &[u8],
-        out: &mut Vec<u8>,
-    ) -> Result<Flags, RecordError> {
-        let malformed = RecordError::Malformed;
-        let (header, rest) = record.split_first_chunk::<HEADER_LEN>().ok_or(malformed)?;
-        let (text, tag) = rest.split_last_chunk::<TAG_LEN>().ok_or(malformed)?;
-        let (first, mut text) = text.split_first_chunk::<1>().ok_or(malformed)?;
-        let mut opening = self.key.begin(nonce, header)?;
-        let mut flags = *first;
-        opening.decrypt(&mut flags)?;
-        let [flags] = flags;
-        // Until the tag is compared the flags may be anything, so a pointer that is not there is no error yet.
-        let mut urgent = None;
-        if flags & FLAG_URGENT != 0 {
-            if let Some((pointer, data)) = text.split_first_chunk::<2>() {
-                let mut pointer = *pointer;
-                opening.decrypt(&mut pointer)?;
-                urgent = Some(u16::from_be_bytes(pointer));
-                text = data;
-            }
-        }
-        let data = out.len();
-        out.extend_from_slice(text);
-        if let Some(data) = out.get_mut(data..) {
-            opening.decrypt(data)?;
-        }
-        opening.finish(tag)?;
-        if flags & FLAG_URGENT != 0 && urgent.is_none() {
-            return Err(malformed);
-        }
-        Ok(Flags {
-            fin: flags & FLAG_FIN != 0,
-            urgent,
-        })
     }
 
     /// Frees what can be computed again from the key. For connections that have nothing to say.

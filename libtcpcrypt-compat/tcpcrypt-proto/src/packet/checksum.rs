@@ -19,15 +19,16 @@ impl Sum {
                 octets = rest;
             }
         }
-        // The sum of 16 bit words is the folded sum of 32 bit words: half as many additions.
+        // The sum of 16 bit words is the folded sum of 32 bit words: half as many additions. In the
+        // machine's order, since the octets of the sum can be swapped at the end (RFC 1071 section 2 (B)).
         let mut words = octets.chunks_exact(4);
         let mut sum = 0_u64;
         for word in &mut words {
             if let Ok(word) = <[u8; 4]>::try_from(word) {
-                sum = sum.wrapping_add(u64::from(u32::from_be_bytes(word)));
+                sum = sum.wrapping_add(u64::from(u32::from_ne_bytes(word)));
             }
         }
-        self.word(sum);
+        self.word(u64::from(u16::from_be(folded(sum))));
         for pair in words.remainder().chunks(2) {
             match *pair {
                 [high, low] => self.word(u64::from(u16::from_be_bytes([high, low]))),
@@ -46,12 +47,16 @@ impl Sum {
 
     /// The checksum: the complement of the folded sum.
     pub fn finish(self) -> u16 {
-        let mut sum = self.total;
-        while sum > 0xffff {
-            sum = (sum & 0xffff).wrapping_add(sum >> 16);
-        }
-        !u16::try_from(sum).unwrap_or(0)
+        !folded(self.total)
     }
+}
+
+/// The sum of the 16 bit words of a sum, until it is one itself.
+fn folded(mut sum: u64) -> u16 {
+    while sum > 0xffff {
+        sum = (sum & 0xffff).wrapping_add(sum >> 16);
+    }
+    u16::try_from(sum).unwrap_or(0)
 }
 
 /// The sum over the pseudo header of a TCP segment of `length` octets (RFC 9293 section 3.1,

@@ -209,11 +209,11 @@ impl OptionBuf {
         find(self.as_slice(), kind).map(|o| (o.at, o.raw.len()))
     }
 
-    /// Lowers the maximum segment size by `reduction`, which must leave at least `floor`. Adds
-    /// the option with `default` less the reduction if there is none and room for it; it is put
-    /// in front of padding.
-    pub fn lower_mss(&mut self, reduction: u16, floor: u16, default: u16) {
-        let lowered = |mss: u16| mss.saturating_sub(reduction).max(floor.min(mss));
+    /// Lowers the maximum segment size by `reduction`, which must leave at least `floor`; one of more
+    /// than `most` counts as that. Adds the option with `most` less the reduction if there is none and
+    /// room for it; it is put in front of padding.
+    pub fn lower_mss(&mut self, reduction: u16, floor: u16, most: u16) {
+        let lowered = |mss: u16| mss.min(most).saturating_sub(reduction).max(floor.min(mss));
         match (mss(self.as_slice()), self.place(MSS)) {
             (Some(mss), Some((at, _))) => {
                 let value = lowered(mss).to_be_bytes();
@@ -223,7 +223,7 @@ impl OptionBuf {
                 }
             }
             _ => {
-                let [high, low] = lowered(default).to_be_bytes();
+                let [high, low] = lowered(most).to_be_bytes();
                 self.trim();
                 let _added: bool = self.push(&[MSS, 4, high, low]);
             }
@@ -292,8 +292,11 @@ mod tests {
     #[test]
     fn mss_is_lowered_or_added() {
         let mut options = OptionBuf::from_header(&LINUX_SYN);
-        options.lower_mss(40, 64, 536);
+        options.lower_mss(40, 64, 1460);
         assert_eq!(mss(options.as_slice()), Some(1420));
+        let mut jumbo = OptionBuf::from_header(&[2, 4, 0x23, 0]);
+        jumbo.lower_mss(40, 64, 1460);
+        assert_eq!(mss(jumbo.as_slice()), Some(1420));
         let mut none = OptionBuf::new();
         none.lower_mss(40, 64, 536);
         assert_eq!(none.as_slice(), [2, 4, 1, 0xf0]);

@@ -2,12 +2,13 @@
 
 use super::checksum::{Sum, pseudo_header};
 use super::flags::Flags;
+use super::ipv6;
 use super::options::{OptionBuf, SPACE};
 use super::view::View;
 use crate::seq::Seq;
 
 /// How a packet from the queue goes on. Starts as a copy; what is not a field here (addresses,
-/// ports, TTL, IP options, reserved bits) stays.
+/// ports, TTL or hop limit, flow label, IP options, extension headers, reserved bits) stays.
 #[derive(Debug, Clone, Copy)]
 pub struct Rewrite<'v> {
     from: View<'v>,
@@ -125,7 +126,7 @@ impl Segment<'_> {
         let begin = out.len();
         out.extend_from_slice(ip);
         let set = match out.get_mut(begin..) {
-            Some(ip) => set_length(ip, total, segment_len),
+            Some(ip) => set_length(ip, total),
             None => false,
         };
         if !set {
@@ -163,10 +164,12 @@ impl Segment<'_> {
     }
 }
 
-/// Sets the length of an IP header and, for IPv4, its checksum.
-fn set_length(ip: &mut [u8], total: usize, segment: usize) -> bool {
+/// Sets the length of an IP header and, for IPv4, its checksum. That of IPv6 counts what is behind the fixed
+/// header, extension headers too.
+fn set_length(ip: &mut [u8], total: usize) -> bool {
     if ip.first().is_some_and(|b| b >> 4 == 6) {
-        let (Ok(length), Some(place)) = (u16::try_from(segment), ip.get_mut(4..6)) else {
+        let length = total.checked_sub(ipv6::FIXED).map(u16::try_from);
+        let (Some(Ok(length)), Some(place)) = (length, ip.get_mut(4..6)) else {
             return false;
         };
         place.copy_from_slice(&length.to_be_bytes());

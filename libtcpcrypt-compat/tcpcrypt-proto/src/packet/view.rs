@@ -6,6 +6,7 @@ use thiserror::Error;
 
 use super::checksum::pseudo_header;
 use super::flags::Flags;
+use super::ipv6::{self, Pieces};
 use super::options::{self, Options};
 use super::{Direction, FourTuple};
 use crate::seq::Seq;
@@ -31,7 +32,10 @@ pub enum ParseError {
     /// A piece of a packet.
     #[error("fragment")]
     Fragment,
-    /// Not TCP, or TCP behind extension headers.
+    /// An IPv6 packet whose length is in an option (RFC 2675).
+    #[error("jumbogram")]
+    Jumbogram,
+    /// Not TCP, or TCP behind extension headers that are not passed over.
     #[error("protocol {0}")]
     Protocol(u8),
     /// A TCP header length below the minimum.
@@ -102,16 +106,7 @@ impl<'a> View<'a> {
     pub fn tuple(&self, direction: Direction) -> FourTuple {
         let source = SocketAddr::new(self.source, be16(self.header, 0));
         let destination = SocketAddr::new(self.destination, be16(self.header, 2));
-        match direction {
-            Direction::Out => FourTuple {
-                local: source,
-                remote: destination,
-            },
-            Direction::In => FourTuple {
-                local: destination,
-                remote: source,
-            },
-        }
+        FourTuple::of(source, destination, direction)
     }
 
     /// Sequence number.
@@ -154,7 +149,7 @@ impl<'a> View<'a> {
         self.payload
     }
 
-    /// The IP header with its options.
+    /// The IP header with its options, or with the extension headers behind it.
     pub fn ip_header(&self) -> &'a [u8] {
         self.ip
     }
@@ -227,12 +222,49 @@ fn ipv4(packet: &[u8]) -> Result<Parts<'_>, ParseError> {
 }
 
 fn ipv6(packet: &[u8]) -> Result<Parts<'_>, ParseError> {
-    let (ip, rest) = cut(packet, 40)?;
-    protocol(ip.get(6).copied())?;
-    let (segment, _) = cut(rest, usize::from(be16(ip, 4)))?;
+    let (fixed, rest) = cut(packet, ipv6::FIXED)?;
+    let length = usize::from(be16(fixed, 4));
+    // Hop-by-hop options come first; one of them says the length.
+    if length == 0 && fixed.get(6) == Some(&0) {
+        return Err(ParseError::Jumbogram);
+    }
+    cut(rest, length)?;
+    let (packet, _) = cut(packet, ipv6::FIXED.saturating_add(length))?;
+    let (ip, segment) = cut(packet, ipv6::headers(packet, Pieces::Refused)?)?;
+    let (source, destination) = ipv6_addresses(ip);
+    Ok((ip, segment, source, destination))
+}
+
+fn ipv6_addresses(ip: &[u8]) -> (IpAddr, IpAddr) {
     let source = Ipv6Addr::from(array::<16>(ip, 8));
     let destination = Ipv6Addr::from(array::<16>(ip, 24));
-    Ok((ip, segment, source.into(), destination.into()))
+    (source.into(), destination.into())
+}
+
+/// The ends of a TCP packet that [`View::parse`] refuses, as far as its addresses and ports are there: of the
+/// first fragment, of a jumbogram, of a packet that was cut off.
+pub fn ends_of_refused(packet: &[u8], direction: Direction) -> Option<FourTuple> {
+    let ((source, destination), segment) = match packet.first()? >> 4 {
+        4 => {
+            let length = usize::from(packet.first()? & 15).checked_mul(4)?;
+            let first = be16(packet, 6) & 0x1fff == 0;
+            if !first || packet.get(9) != Some(&6) || length < 20 {
+                return None;
+            }
+            let source = Ipv4Addr::from(array::<4>(packet, 12));
+            let destination = Ipv4Addr::from(array::<4>(packet, 16));
+            ((source.into(), destination.into()), packet.get(length..)?)
+        }
+        6 => {
+            let at = ipv6::headers(packet, Pieces::FirstWillDo).ok()?;
+            (ipv6_addresses(packet), packet.get(at..)?)
+        }
+        _ => return None,
+    };
+    let ports = segment.first_chunk::<4>()?;
+    let source = SocketAddr::new(source, be16(ports, 0));
+    let destination = SocketAddr::new(destination, be16(ports, 2));
+    Some(FourTuple::of(source, destination, direction))
 }
 
 fn protocol(number: Option<u8>) -> Result<(), ParseError> {

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
-use crate::conn::Wish;
-use crate::conn::exchange::{self, Question};
+use crate::conn::exchange::{self, Question, Reply};
+use crate::conn::{Identity, Wish, details};
 use crate::endpoint::Endpoint;
 use crate::eno::{EnoOption, Tep};
 use crate::event::Line;
@@ -75,11 +75,11 @@ impl Handshake {
                 (session, opening.ours + sent)
             }
             Part::Server(tep) => {
-                let (session, init2) =
-                    exchange::answer(&mut cx, *tep, &opening.syn, &opening.syn_ack, message)
-                        .map_err(Broken)?;
-                let sent = u32::try_from(init2.len()).unwrap_or(0);
-                reply.extend_from_slice(&init2);
+                let answer = Reply::new(&mut cx, *tep, &opening.syn, &opening.syn_ack, message)
+                    .map_err(Broken)?;
+                let session = answer.session(&mut cx).map_err(Broken)?;
+                let sent = u32::try_from(answer.init2.len()).unwrap_or(0);
+                reply.extend_from_slice(&answer.init2);
                 (session, opening.ours + sent)
             }
         };
@@ -126,6 +126,10 @@ pub(super) fn enable(
             host.store_session(now, (opening.peer, Box::new(next)));
         }
     }
-    let application = opening.application;
-    Ok(Records::new(sealer, opener, id, application, successor))
+    let identity = Identity {
+        id,
+        application: opening.application,
+        details: details(suite),
+    };
+    Ok(Records::new(sealer, opener, identity, successor))
 }

@@ -17,10 +17,9 @@ mod server;
 
 use std::time::Instant;
 
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, Identity};
 use crate::event::Line;
 use crate::flow::Failure;
-use crate::legacy::keys::SessionId;
 
 pub use client::Client;
 pub(crate) use plain_peers::PlainPeers;
@@ -240,10 +239,9 @@ impl Stream {
         }
     }
 
-    /// The session id, and what is known of the applications (bit 0: ours is aware, bit 1: the peer's is), of
-    /// an encrypted connection.
+    /// What programs are told of an encrypted connection.
     #[must_use]
-    pub fn session(&self) -> Option<(SessionId, u8)> {
+    pub fn session(&self) -> Option<Identity> {
         match &self.0 {
             State::Records(records) => Some(records.session()),
             _ => None,

@@ -2,8 +2,9 @@
 
 use std::net::IpAddr;
 
+use crate::conn::Identity;
 use crate::flow::Failure;
-use crate::legacy::keys::{Session, SessionId};
+use crate::legacy::keys::Session;
 use crate::legacy::record::{self, Flags, MAX_DATA_LEN, OffsetForm, Opener, Sealer};
 
 /// With this much room for octets of the wire, a whole record always fits.
@@ -15,8 +16,7 @@ pub struct Records {
     opener: Opener,
     sent: Count,
     received: Count,
-    id: SessionId,
-    application: u8,
+    identity: Identity,
     /// The next generation, to be stored once the peer has shown that it has this one (spec 4.4).
     successor: Option<(IpAddr, Box<Session>)>,
     authenticated: bool,
@@ -33,8 +33,7 @@ impl Records {
     pub(super) fn new(
         sealer: Sealer,
         opener: Opener,
-        id: SessionId,
-        application: u8,
+        identity: Identity,
         successor: Option<(IpAddr, Box<Session>)>,
     ) -> Self {
         Self {
@@ -42,8 +41,7 @@ impl Records {
             opener,
             sent: Count::default(),
             received: Count::default(),
-            id,
-            application,
+            identity,
             successor,
             authenticated: false,
         }
@@ -103,8 +101,8 @@ impl Records {
         self.successor.take_if(|_| self.authenticated)
     }
 
-    pub(super) fn session(&self) -> (SessionId, u8) {
-        (self.id, self.application)
+    pub(super) fn session(&self) -> Identity {
+        self.identity
     }
 
     pub(super) fn overhead(&self) -> (u64, u64) {

@@ -7,7 +7,7 @@ use tcpcrypt_proto::config::Config;
 use tcpcrypt_proto::eno::Tep;
 
 use crate::model::rng::Rng;
-use crate::model::{Host, Lab, Network, Probe, SIDES, Side, Which};
+use crate::model::{End, Host, Lab, Network, Probe, SIDES, Side, Which};
 use crate::promises::{
     assert_encrypted, assert_forgotten, assert_nothing_shown, assert_prefix, complete, exchange,
     ours, pair, seconds, text,
@@ -241,8 +241,101 @@ fn any_two(seed: u64, hosts: (Host, Host), network: Network, up: usize, down: us
     assert_nothing_shown(&lab);
 }
 
+/// What an application writes at once, and how long it waits then.
+fn writes() -> impl Strategy<Value = Vec<(usize, u64)>> {
+    let size = prop_oneof![4 => 1..20_usize, 4 => 20..3000_usize, 1 => 3000..40_000_usize];
+    prop::collection::vec((size, 0..400_u64), 0..12)
+}
+
+/// What a middlebox does that takes part in the connection: it cuts and joins what it likes, and changes bits with
+/// the checksum made to fit.
+#[derive(Debug, Clone)]
+struct Attack {
+    flip: f64,
+    split: f64,
+    merge: f64,
+}
+
+prop_compose! {
+    fn attack()(flip in prop_oneof![1 => Just(0.0), 2 => 0.0..0.05], split in 0.0..0.3, merge in 0.0..0.5) -> Attack {
+        Attack { flip, split, merge }
+    }
+}
+
+/// What arrives is a beginning of what was sent, at any time. In the end it is all of it, in order, or the
+/// connection has failed; the latter only if there was an attack. The session ids are equal.
+fn a_beginning_or_a_reset(
+    seed: u64,
+    hosts: (Host, Host),
+    network: Network,
+    attack: &Attack,
+    plans: &[Vec<(usize, u64)>; 2],
+) {
+    let mut lab = Lab::new(seed).client(hosts.0).server(hosts.1);
+    if Rng::new(seed).chance(0.5) {
+        lab.set_cheap_cards();
+    }
+    let conn = lab.connect();
+    lab.run(seconds(1));
+    assert_encrypted(&mut lab, conn);
+    lab.set_network(Network {
+        flip: network.flip + attack.flip,
+        flip_unnoticed: attack.flip > 0.0,
+        split: attack.split,
+        merge: attack.merge,
+        ..network
+    });
+    let total = |plan: &[(usize, u64)]| plan.iter().map(|(size, _)| size).sum();
+    let texts = [text(seed, total(&plans[0])), text(!seed, total(&plans[1]))];
+    let mut sent = [0, 0];
+    for round in 0..plans[0].len().max(plans[1].len()) {
+        for (index, side) in SIDES.into_iter().enumerate() {
+            let Some((size, pause)) = plans[index].get(round).copied() else {
+                continue;
+            };
+            lab.send(conn, side, &texts[index][sent[index]..][..size]);
+            sent[index] += size;
+            lab.run(Duration::from_millis(pause));
+        }
+        assert_prefix(&lab, conn, Side::Server, &texts[0][..sent[0]]);
+        assert_prefix(&lab, conn, Side::Client, &texts[1][..sent[1]]);
+    }
+    for side in SIDES {
+        lab.finish(conn, side);
+    }
+    let over = |lab: &Lab| SIDES.iter().all(|side| lab.end(conn, *side).is_some());
+    lab.run_until(seconds(1800), over);
+    assert_prefix(&lab, conn, Side::Server, &texts[0]);
+    assert_prefix(&lab, conn, Side::Client, &texts[1]);
+    assert_nothing_shown(&lab);
+    for (index, side) in SIDES.into_iter().enumerate() {
+        let whole = lab.received(conn, side.other()).len() == texts[index].len();
+        let failed = SIDES.map(|side| lab.end(conn, side) != Some(End::Closed));
+        assert!(whole || failed.contains(&true), "silently cut short");
+        assert!(whole || attack.flip > 0.0, "{:?}", lab.log(side));
+    }
+}
+
+/// `KX_SLOW=1` asks for more cases.
+fn cases(few: u32) -> ProptestConfig {
+    let more = std::env::var_os("KX_SLOW").is_some_and(|value| value == "1");
+    ProptestConfig {
+        cases: if more { 4 * few } else { few },
+        ..ProptestConfig::default()
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+    #![proptest_config(cases(150))]
+    #[test]
+    fn what_arrives_is_a_beginning_or_the_connection_is_reset(seed: u64, client in host(), server in host(),
+        network in network(), attack in attack(), up in writes(), down in writes()) {
+        a_beginning_or_a_reset(seed, (client, server), network, &attack, &[up, down]);
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(60))]
     #[test]
     fn everything_arrives(seed: u64, client in host(), server in host(), network in network(),
         up in 0..50_000_usize, down in 0..50_000_usize) {

@@ -16,8 +16,9 @@ pub(crate) const FIN: Flags = Flags(0x11);
 pub(crate) const RST: Flags = Flags(0x14);
 pub(crate) const URG: Flags = Flags(0x30);
 
-/// What a flow may hold when all is acknowledged: room for the borders of eight records each way.
-pub(crate) const DRAINED: usize = 256;
+/// What a flow may hold when all is acknowledged, until it rests: a piece of store and room for borders each
+/// way.
+pub(crate) const DRAINED: usize = 36 << 10;
 
 /// A segment taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -272,6 +272,9 @@ fn an_idle_flow_holds_nothing() {
     a.receive(&ack);
     assert!(a.flow.footprint() <= DRAINED && b.flow.footprint() <= DRAINED);
     assert!(a.flow.poll_timeout().is_some());
-    a.wait(std::time::Duration::from_secs(30));
-    assert!(a.flow.poll_timeout().is_none(), "nothing to do");
+    for end in [&mut a, &mut b] {
+        end.wait(std::time::Duration::from_secs(30));
+        assert!(end.flow.poll_timeout().is_none(), "nothing to do");
+        assert_eq!(end.flow.footprint(), 0);
+    }
 }

@@ -7,7 +7,7 @@ use tcpcrypt_proto::eno::Tep;
 use tcpcrypt_proto::packet::{Direction, options};
 
 use crate::host::{
-    ACK, BARE, CLIENT_ISN, FIN, Pair, RST, SERVER_ISN, STAMPS, SYN, Segment, resets,
+    ACK, BARE, CLIENT_ISN, FIN, Pair, RST, SERVER_ISN, STAMPS, SYN, Segment, lowered_mss, resets,
 };
 
 const OURS: u32 = CLIENT_ISN.wrapping_add(1);
@@ -25,14 +25,14 @@ fn a_full_exchange() {
     assert_eq!(syn.options[26..], [0, 0]);
     let seen = pair.server.get(&syn).unwrap();
     assert_eq!(seen.window, 0);
-    assert_eq!(options::mss(&seen.options), Some(1420));
+    assert_eq!(options::mss(&seen.options), Some(lowered_mss()));
     assert!(options::sack_permitted(&seen.options));
     let syn_ack = pair.server.syn_ack();
     let syn_ack = pair.server.out(&syn_ack).unwrap();
     assert_eq!(syn_ack.eno_bytes().unwrap(), [0xfd, 5, 0x45, 0x4e, 0x21]);
     let seen = pair.client.get(&syn_ack).unwrap();
     assert_eq!(seen.window, 0);
-    assert_eq!(options::mss(&seen.options), Some(1420));
+    assert_eq!(options::mss(&seen.options), Some(lowered_mss()));
     let third = pair.third();
     let init1 = pair.client.out(&third).unwrap();
     assert_eq!(init1.options, [&STAMPS[..], &BARE].concat());
@@ -139,7 +139,10 @@ fn everything_the_local_tcp_sends_is_init1_until_encryption_is_on() {
     let syn_ack = pair.server.syn_ack();
     let syn_ack = pair.server.out(&syn_ack).unwrap();
     let seen = pair.client.get(&syn_ack).unwrap();
-    assert_eq!((seen.window, options::mss(&seen.options)), (0, Some(1420)));
+    assert_eq!(
+        (seen.window, options::mss(&seen.options)),
+        (0, Some(lowered_mss()))
+    );
     same(pair.client.out(&third));
     // A TCP in front of the server's daemon may acknowledge INIT1; ours must not hear of it.
     let ack = pair.server.says(ACK, THEIRS, OURS.wrapping_add(INIT1));

@@ -1,6 +1,6 @@
 //! Bounds: in number, in time, in memory.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use tcpcrypt_control::OptionName;
@@ -40,6 +40,30 @@ fn handshakes_of_one_peer_give_way() {
     flood(&mut pair, 5, [10, 77, 0, 1]);
     assert_eq!(pair.server.sent(), []);
     assert_eq!(pair.server.endpoint.stats().half_open, 4);
+}
+
+/// Over IPv6 a host has as many addresses as it likes.
+#[test]
+fn handshakes_of_one_network_give_way() {
+    let config = limited(|limits| limits.half_open_per_peer = 3);
+    let mut pair = Pair::new(Config::default(), config);
+    let ends = ["[2001:db8::1]:40000", "[2001:db8:1::1]:80"].map(|end| end.parse().unwrap());
+    (pair.client.own, pair.client.peer) = (ends[0], ends[1]);
+    (pair.server.own, pair.server.peer) = (ends[1], ends[0]);
+    let syn = pair.client.out(&pair.client.syn()).unwrap();
+    let flood = |pair: &mut Pair, network: u16, host: u16| {
+        let address = Ipv6Addr::new(0x2001, 0xdb8, 0, network, 0, 0, 0, host);
+        let syn = syn.clone().with(|syn| syn.from = (address, 9).into());
+        pair.server.get(&syn).unwrap();
+    };
+    for host in 1..=9 {
+        flood(&mut pair, 0, host);
+    }
+    assert_eq!(pair.server.endpoint.stats().half_open, 3);
+    for network in 1..=9 {
+        flood(&mut pair, network, 1);
+    }
+    assert_eq!(pair.server.endpoint.stats().half_open, 12);
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! Hosts for the tests: an endpoint each, and packets made by hand in place of the local TCP's.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
-use tcpcrypt_control::{Datagram, Header, OptionName, netstat};
+use tcpcrypt_control::{Datagram, Header, OptionName, netstat, wide};
 use tcpcrypt_proto::config::Config;
 use tcpcrypt_proto::endpoint::{ClientId, Endpoint};
 use tcpcrypt_proto::eno::EnoOption;
@@ -28,6 +28,16 @@ pub(crate) const LINUX: [u8; 20] = [
 pub(crate) const STAMPS: [u8; 12] = [1, 1, 8, 10, 0, 0, 0, 2, 0, 0, 0, 1];
 /// The option of the third segment.
 pub(crate) const BARE: [u8; 4] = [0xfd, 4, 0x45, 0x4e];
+
+/// The program whose name ends so is the other one, over IPv6.
+fn is_ipv6() -> bool {
+    env!("CARGO_CRATE_NAME").ends_with("_ipv6")
+}
+
+/// What the local TCP sees of an MSS option that is too large or missing, over Ethernet.
+pub(crate) fn lowered_mss() -> u16 {
+    if is_ipv6() { 1400 } else { 1420 }
+}
 
 /// A segment, as one end sends it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -217,13 +227,27 @@ impl Host {
     }
 
     pub(crate) fn ask(&mut self, client: u64, set: bool, name: OptionName, value: &[u8]) {
-        let (SocketAddr::V4(own), SocketAddr::V4(peer)) = (self.own, self.peer) else {
-            panic!("IPv4");
-        };
-        let mut request = Header::request(7, own, peer, name.number());
-        request.flags = if set { tcpcrypt_control::SET } else { 0 };
         let mut datagram = Vec::new();
-        Datagram::write(&request, value, &mut datagram);
+        let flags = if set { tcpcrypt_control::SET } else { 0 };
+        if let (SocketAddr::V4(own), SocketAddr::V4(peer)) = (self.own, self.peer) {
+            let mut request = Header::request(7, own, peer, name.number());
+            request.flags = flags;
+            Datagram::write(&request, value, &mut datagram);
+        } else {
+            let inner = wide::Request {
+                local: self.own,
+                remote: self.peer,
+                optname: name.number(),
+                room: u32::try_from(value.len()).unwrap(),
+                value: if set { value } else { &[] },
+            };
+            let mut octets = Vec::new();
+            inner.write(&mut octets);
+            let nobody = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
+            let mut request = Header::request(7, nobody, nobody, OptionName::Wide.number());
+            request.flags = flags;
+            Datagram::write(&request, &octets, &mut datagram);
+        }
         let client = ClientId(client);
         self.endpoint.handle_control(self.now, client, &datagram);
         self.collect();
@@ -233,8 +257,16 @@ impl Host {
         let mut reply = Vec::new();
         let client = self.endpoint.poll_control(&mut reply)?;
         let reply = Datagram::parse(&reply).expect("a reply");
-        let result = match reply.header.error {
-            0 => Ok(reply.data.to_vec()),
+        let (error, value) = match reply.header.optname == OptionName::Wide.number() {
+            false => (reply.header.error, reply.data),
+            true => {
+                assert_eq!(reply.header.error, 0);
+                let inner = wide::Reply::parse(reply.data).expect("a reply within");
+                (inner.error, inner.value)
+            }
+        };
+        let result = match error {
+            0 => Ok(value.to_vec()),
             error => Err(error),
         };
         Some((client.0, result))
@@ -257,7 +289,10 @@ impl Host {
 
     pub(crate) fn netstat(&mut self) -> usize {
         let list = self.control(false, OptionName::Netstat, &[0; 1200]);
-        netstat::rows(&list.unwrap()).count()
+        match self.own.is_ipv6() {
+            false => netstat::rows(&list.unwrap()).count(),
+            true => wide::rows(&list.unwrap()).count(),
+        }
     }
 }
 
@@ -275,7 +310,10 @@ impl Default for Pair {
 
 impl Pair {
     pub(crate) fn new(client: Config, server: Config) -> Self {
-        let (one, other) = ("10.77.0.1:40000", "10.77.0.2:80");
+        let (one, other) = match is_ipv6() {
+            false => ("10.77.0.1:40000", "10.77.0.2:80"),
+            true => ("[fd00::1]:40000", "[fd00::2]:80"),
+        };
         Self {
             client: Host::new(client, one, other),
             server: Host::new(server, other, one),

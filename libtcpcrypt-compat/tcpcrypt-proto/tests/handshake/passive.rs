@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use tcpcrypt_proto::packet::{Direction, Flags, options};
 
-use crate::host::{ACK, BARE, CLIENT_ISN, FIN, Pair, RST, SERVER_ISN, SYN, Segment, resets};
+use crate::host::{
+    ACK, BARE, CLIENT_ISN, FIN, Pair, RST, SERVER_ISN, SYN, Segment, lowered_mss, resets,
+};
 
 const OURS: u32 = SERVER_ISN + 1;
 const THEIRS: u32 = CLIENT_ISN.wrapping_add(1);
@@ -61,6 +63,35 @@ fn a_record_may_acknowledge_init2() {
     pair.client.sent();
     pair.talk();
     pair.assert_same_id();
+}
+
+/// The keys may be agreed on before they are needed, and are the same.
+#[test]
+fn leisure_behind_init2() {
+    for pieces in [0, 1, 2] {
+        let mut pair = Pair::default();
+        let init2 = pair.init2();
+        let server = &mut pair.server.endpoint;
+        for _ in 0..pieces {
+            server.use_leisure();
+        }
+        // The source that knows what is asked for wants a key, too; that is for last.
+        assert_eq!(server.has_work_for_leisure(), pieces < 2, "{pieces}");
+        assert_eq!(pair.server.sent(), []);
+        pair.client.get(&init2).unwrap();
+        pair.client.sent();
+        pair.talk();
+        pair.assert_same_id();
+    }
+    // What was given up meanwhile costs nothing.
+    let mut pair = Pair::default();
+    pair.init2();
+    pair.server.pass(Duration::from_secs(2));
+    pair.server.sent();
+    pair.server.endpoint.use_leisure();
+    pair.server.endpoint.use_leisure();
+    assert!(!pair.server.endpoint.has_work_for_leisure());
+    assert_eq!(pair.server.sent(), []);
 }
 
 #[test]
@@ -157,10 +188,10 @@ fn resets_on_the_way() {
 #[test]
 fn mss_is_lowered_or_added() {
     for (options, seen) in [
-        (vec![2, 4, 5, 0xb4], Some(1420)),
+        (vec![2, 4, 5, 0xb4], Some(lowered_mss())),
         (vec![2, 4, 0x02, 0x18], Some(496)),
-        (vec![], Some(1420)),
-        (vec![3, 3, 7, 1], Some(1420)),
+        (vec![], Some(lowered_mss())),
+        (vec![3, 3, 7, 1], Some(lowered_mss())),
     ] {
         let mut pair = Pair::default();
         let syn = pair.client.syn().with(|syn| syn.options = options.clone());

@@ -30,6 +30,25 @@ fn a_forged_syn() {
     pair.talk();
 }
 
+/// Such a SYN makes something that waits for the answer, but not for days.
+#[test]
+fn a_forged_syn_is_forgotten() {
+    for wait in [100, 132] {
+        let mut pair = Pair::default();
+        pair.connect();
+        let options = [&LINUX[..], &[0xfd, 5, 0x45, 0x4e, 0x21]].concat();
+        let forged = pair.client.syn().with(|syn| {
+            syn.seq = 77;
+            syn.options = options;
+        });
+        pair.server.get(&forged).unwrap();
+        pair.server.pass(Duration::from_secs(wait));
+        let syn_ack = pair.server.syn_ack().with(|syn| syn.ack = 78);
+        assert_eq!(pair.server.out(&syn_ack).is_some(), wait < 130);
+        assert_eq!(pair.server.netstat(), usize::from(wait > 130));
+    }
+}
+
 /// The client's host was started anew and uses the same port.
 #[test]
 fn the_local_tcp_takes_a_new_connection() {

@@ -6,7 +6,7 @@ use tcpcrypt_control::OptionName;
 use tcpcrypt_proto::config::Config;
 use tcpcrypt_proto::packet::options;
 
-use crate::host::{ACK, CLIENT_ISN, Host, Pair, RST, SERVER_ISN, resets};
+use crate::host::{ACK, CLIENT_ISN, Host, Pair, RST, SERVER_ISN, lowered_mss, resets};
 
 fn no_cache() -> Config {
     Config {
@@ -36,7 +36,7 @@ fn a_chain() {
         // The client's TCP may send at once.
         let seen = pair.client.get(&syn_ack).unwrap();
         assert_eq!(seen.window, 65160);
-        assert_eq!(options::mss(&seen.options), Some(1420));
+        assert_eq!(options::mss(&seen.options), Some(lowered_mss()));
         let third = pair.third();
         let wire = pair.client.out(&third).unwrap();
         assert_eq!((wire.eno(), wire.payload.len()), (None, 0));

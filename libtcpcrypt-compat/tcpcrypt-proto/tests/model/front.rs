@@ -9,6 +9,7 @@ use tcpcrypt_proto::endpoint::Endpoint;
 use tcpcrypt_proto::entropy::Entropy;
 use tcpcrypt_proto::verdict::{Direction, Verdict};
 
+use super::family::{INTERFACE, interface};
 use super::rng::Rng;
 
 /// The face of an [`Endpoint`], so that a test can put something else there.
@@ -55,11 +56,13 @@ impl Front for Endpoint {
         packet: &[u8],
         out: &mut Vec<u8>,
     ) -> Verdict {
-        self.handle_packet(now, direction, packet, out)
+        self.handle_packet_on(now, direction, INTERFACE, packet, out)
     }
 
     fn transmit(&mut self, out: &mut Vec<u8>) -> Option<Direction> {
-        self.poll_transmit(out)
+        let (direction, on) = self.poll_transmit_on(out)?;
+        assert_eq!(on, interface());
+        Some(direction)
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -85,10 +88,7 @@ impl Entropy for Seeded {
     }
 
     fn private_key(&mut self, curve: Curve) -> Result<PrivateKey, ecdh::Error> {
-        let mut scalar = match curve {
-            Curve::P256 => self.0.octets(32),
-            Curve::P521 => self.0.octets(66),
-        };
+        let mut scalar = self.0.octets(curve.secret_len());
         // Below the order of the group.
         scalar[0] = 0;
         PrivateKey::from_scalar(curve, &scalar)

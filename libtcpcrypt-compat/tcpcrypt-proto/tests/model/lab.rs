@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
-use tcpcrypt_control::{Datagram, Header, OptionName};
+use tcpcrypt_control::{Datagram, Header, OptionName, wide};
 use tcpcrypt_proto::config::Config;
 use tcpcrypt_proto::endpoint::{ClientId, Endpoint};
-use tcpcrypt_proto::packet::View;
+use tcpcrypt_proto::packet::{FourTuple, View};
 use tcpcrypt_proto::verdict::{Direction, Verdict};
 
+use super::family::{address, scoped};
 use super::front::{Front, Nothing, endpoint};
 use super::kernel::{End, Kernel, Settings, Socket, State, checksums_are_right};
 use super::network::{Network, merged};
@@ -112,11 +113,7 @@ impl Lab {
         let mut rng = Rng::new(seed);
         let begin = Instant::now();
         let mut machine = |last| Machine {
-            kernel: Kernel::new(
-                Settings::default(),
-                Ipv4Addr::new(10, 77, 0, last),
-                rng.split(),
-            ),
+            kernel: Kernel::new(Settings::default(), address(last), rng.split()),
             front: Box::new(Nothing),
             network: Network::clean(),
             last_arrival: Duration::ZERO,
@@ -217,7 +214,7 @@ impl Lab {
     pub(crate) fn open_from(&mut self, opener: Side, port: u16) -> Conn {
         let remote = self.machines[opener.other().index()].kernel.address;
         self.machines[opener.other().index()].kernel.listen(PORT);
-        let remote = SocketAddr::new(remote.into(), PORT);
+        let remote = SocketAddr::new(remote, PORT);
         let now = self.now;
         let socket = self.kernel(opener).connect(now, port, remote);
         Conn {
@@ -235,7 +232,7 @@ impl Lab {
 
     /// Both ends open the same connection at the same time.
     pub(crate) fn open_simultaneously(&mut self) -> Conn {
-        let address = |lab: &mut Lab, side| SocketAddr::new(lab.kernel(side).address.into(), 4000);
+        let address = |lab: &mut Lab, side| SocketAddr::new(lab.kernel(side).address, 4000);
         let ends = SIDES.map(|side| address(self, side));
         let now = self.now;
         let socket = self.kernel(Side::Client).connect(now, 4000, ends[1]);
@@ -342,16 +339,46 @@ impl Lab {
         option: OptionName,
     ) -> Result<Vec<u8>, i32> {
         let tuple = self.socket(conn, side).expect("a socket").tuple;
-        let v4 = |address| match address {
-            SocketAddr::V4(address) => address,
-            SocketAddr::V6(_) => SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0),
+        let (SocketAddr::V4(local), SocketAddr::V4(remote)) = (tuple.local, tuple.remote) else {
+            return self.get_wide(tuple, side, option);
         };
-        let header = Header::request(1, v4(tuple.local), v4(tuple.remote), option.number());
+        let header = Header::request(1, local, remote, option.number());
         let mut request = Vec::new();
         Datagram::write(&header, &[0; 64], &mut request);
+        self.ask(side, &request)
+    }
+
+    fn get_wide(
+        &mut self,
+        tuple: FourTuple,
+        side: Side,
+        option: OptionName,
+    ) -> Result<Vec<u8>, i32> {
+        let inner = wide::Request {
+            local: scoped(tuple.local),
+            remote: scoped(tuple.remote),
+            optname: option.number(),
+            room: 64,
+            value: &[],
+        };
+        let mut value = Vec::new();
+        inner.write(&mut value);
+        let nobody = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
+        let header = Header::request(1, nobody, nobody, OptionName::Wide.number());
+        let mut request = Vec::new();
+        Datagram::write(&header, &value, &mut request);
+        let answer = self.ask(side, &request)?;
+        let answer = wide::Reply::parse(&answer).expect("an answer within");
+        match answer.error {
+            0 => Ok(answer.value.to_vec()),
+            error => Err(error),
+        }
+    }
+
+    fn ask(&mut self, side: Side, request: &[u8]) -> Result<Vec<u8>, i32> {
         let now = self.instant();
         let endpoint = self.endpoint(side);
-        endpoint.handle_control(now, ClientId(1), &request);
+        endpoint.handle_control(now, ClientId(1), request);
         let mut answer = Vec::new();
         let Some(ClientId(1)) = endpoint.poll_control(&mut answer) else {
             return Err(0);

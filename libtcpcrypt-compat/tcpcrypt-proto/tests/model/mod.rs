@@ -15,6 +15,7 @@
 // Each test program uses another part of it.
 #![allow(dead_code, unused_imports)]
 
+pub(crate) mod family;
 pub(crate) mod front;
 pub(crate) mod kernel;
 mod lab;

@@ -103,7 +103,8 @@ impl Guard {
         };
         self.packet.clear();
         if reset.write(&[], &mut self.packet) {
-            self.injector.send(direction, &self.packet);
+            self.injector
+                .send(direction, ends.interface(), &self.packet);
         }
     }
 
@@ -157,7 +158,7 @@ fn outlived(
     } else {
         (Direction::Out, Direction::In)
     };
-    let ends = view.tuple(from);
+    let ends = view.tuple(from).on_interface(packet.interface);
     // A SYN begins another connection between the same ends.
     if view.flags().has(Flags::RST) || view.flags().has(Flags::SYN) || !entries.contains_key(&ends)
     {

@@ -1,11 +1,11 @@
 //! What the guard has to know of every connection that is encrypted: the next numbers at both ends.
 //!
 //! The numbers are read off the packets as they leave the daemon, so that the protocol need not know
-//! of the guard, and are kept in memory that both processes share: four words for a connection.
+//! of the guard, and are kept in memory that both processes share: eight words for a connection.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -14,12 +14,15 @@ use tcpcrypt_proto::packet::{Direction, Flags, FourTuple, Seq, View};
 
 /// Connections in the table; others are not guarded. Memory is used as they come.
 const CONNECTIONS: usize = 1 << 16;
-const WORDS: usize = 4;
+/// Four of addresses, IPv4 in the mapped form; ports, and whether the place is taken; the interface of link-local
+/// addresses; numbers of this host's TCP, and of the other's.
+const WORDS: usize = 8;
+const PORTS: usize = 4;
 
 /// How long closed connections stay, for their last segments.
 const AFTERLIFE: Duration = Duration::from_secs(60);
 
-/// The word that says whether a place is taken, in the low half of the second.
+/// What says that a place is taken, in the low half of the word with the ports.
 const TAKEN: u32 = 1;
 
 /// What is known of one connection: the next numbers. "Plain" is the numbering of this host's TCP,
@@ -84,6 +87,7 @@ impl Table {
         &mut self,
         now: Instant,
         direction: Direction,
+        interface: u32,
         before: &[u8],
         outcome: Outcome<'_>,
     ) {
@@ -97,14 +101,14 @@ impl Table {
             return;
         };
         let replaced = matches!(outcome, Outcome::Replaced(_));
-        let ends = after.tuple(direction);
+        let ends = after.tuple(direction).on_interface(interface);
         self.expire(now);
         if after.flags().has(Flags::RST) || !replaced && !after.payload().is_empty() {
             // It ended; or it shows data as they are and became plain after all.
             self.remove(ends);
         } else if let Some(entry) = self.entry(ends, replaced && !after.flags().has(Flags::SYN)) {
             // Who acknowledges says in its own numbering what it expects.
-            let [_, _, plain, wire] = entry;
+            let [.., plain, wire] = entry;
             let (before_side, after_side) = match direction {
                 Direction::In => (wire, plain),
                 Direction::Out => (plain, wire),
@@ -119,15 +123,15 @@ impl Table {
     }
 
     /// The daemon made a packet.
-    pub fn injected(&mut self, now: Instant, direction: Direction, packet: &[u8]) {
+    pub fn injected(&mut self, now: Instant, direction: Direction, interface: u32, packet: &[u8]) {
         let Ok(packet) = View::parse(packet) else {
             return;
         };
-        let ends = packet.tuple(direction);
+        let ends = packet.tuple(direction).on_interface(interface);
         if packet.flags().has(Flags::RST) {
             self.remove(ends);
         } else if let Some(entry) = self.entry(ends, !packet.flags().has(Flags::SYN)) {
-            let [_, _, plain, wire] = entry;
+            let [.., plain, wire] = entry;
             let side = match direction {
                 Direction::In => plain,
                 Direction::Out => wire,
@@ -145,14 +149,11 @@ impl Table {
             .filter_map(|words| read(words.try_into().ok()?))
     }
 
-    /// The words of a connection; made if there are none and `make` says so. Only IPv4 has room.
+    /// The words of a connection; made if there are none and `make` says so.
     fn entry(&mut self, ends: FourTuple, make: bool) -> Option<&[AtomicU64; WORDS]> {
         if let Some(place) = self.places.get(&ends) {
             return words(&self.shared, place.index);
         }
-        let (SocketAddr::V4(local), SocketAddr::V4(remote)) = (ends.local, ends.remote) else {
-            return None;
-        };
         if !make {
             return None;
         }
@@ -167,15 +168,13 @@ impl Table {
         let closed = [false; 2];
         self.places.insert(ends, Place { index, closed });
         let words = words(&self.shared, index)?;
-        let both = |high: u32, low: u32| u64::from(high) << 32 | u64::from(low);
-        let ports = u32::from(local.port()) << 16 | u32::from(remote.port());
-        words[0].store(
-            both(local.ip().to_bits(), remote.ip().to_bits()),
-            Ordering::Relaxed,
-        );
-        words[2].store(0, Ordering::Relaxed);
-        words[3].store(0, Ordering::Relaxed);
-        words[1].store(both(ports, TAKEN), Ordering::Release);
+        let ports = u64::from(ends.local.port()) << 16 | u64::from(ends.remote.port());
+        let ([a, b], [c, d]) = (halves(ends.local), halves(ends.remote));
+        let interface = u64::from(ends.interface());
+        for (word, value) in words.iter().zip([a, b, c, d, 0, interface, 0, 0]) {
+            word.store(value, Ordering::Relaxed);
+        }
+        words[PORTS].store(ports << 32 | u64::from(TAKEN), Ordering::Release);
         Some(words)
     }
 
@@ -212,7 +211,7 @@ impl Table {
     fn remove(&mut self, ends: FourTuple) {
         if let Some(place) = self.places.remove(&ends) {
             if let Some(words) = words(&self.shared, place.index) {
-                words[1].store(0, Ordering::Release);
+                words[PORTS].store(0, Ordering::Release);
             }
             self.free.push(place.index);
         }
@@ -224,7 +223,7 @@ fn words(shared: &SharedWords, index: usize) -> Option<&[AtomicU64; WORDS]> {
     shared.words().get(start..)?.first_chunk()
 }
 
-/// The third word is about the TCP of this host, the fourth about that of the other end. What it has
+/// The last word but one is about the TCP of this host, the last about that of the other end. What it has
 /// sent stands in the high half, what it expects in the low one.
 const SENT: u32 = 32;
 const EXPECTED: u32 = 0;
@@ -240,31 +239,48 @@ fn advance(word: &AtomicU64, half: u32, number: Seq) {
     }
 }
 
+fn halves(end: SocketAddr) -> [u64; 2] {
+    let address = match end.ip() {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+        IpAddr::V6(ip) => ip,
+    };
+    let [high, low] = [address.to_bits() >> 64, address.to_bits()];
+    [high, low].map(|half| u64::try_from(half & u128::from(u64::MAX)).unwrap_or(0))
+}
+
 fn read(words: &[AtomicU64; WORDS]) -> Option<Entry> {
-    let [addresses, ports, plain, wire] = words.each_ref().map(|word| {
-        let octets = word.load(Ordering::Acquire).to_be_bytes();
-        let [a, b, c, d, e, f, g, h] = octets;
-        (
-            u32::from_be_bytes([a, b, c, d]),
-            u32::from_be_bytes([e, f, g, h]),
-        )
-    });
-    if ports.1 == 0 {
+    // The one that is written last.
+    let ports = words[PORTS].load(Ordering::Acquire);
+    if ports & u64::from(u32::MAX) == 0 {
         return None;
     }
-    let [a, b, c, d] = ports.0.to_be_bytes();
-    let local = SocketAddrV4::new(Ipv4Addr::from(addresses.0), u16::from_be_bytes([a, b]));
-    let remote = SocketAddrV4::new(Ipv4Addr::from(addresses.1), u16::from_be_bytes([c, d]));
+    let [a, b, c, d, _, interface, plain, wire] =
+        words.each_ref().map(|word| word.load(Ordering::Acquire));
+    let [p, q, r, s, ..] = ports.to_be_bytes();
+    let ends = FourTuple {
+        local: end([a, b], u16::from_be_bytes([p, q])),
+        remote: end([c, d], u16::from_be_bytes([r, s])),
+    };
+    let (plain, wire) = (numbers(plain), numbers(wire));
     Some(Entry {
-        ends: FourTuple {
-            local: local.into(),
-            remote: remote.into(),
-        },
-        plain_out: Seq(plain.0),
-        plain_in: Seq(plain.1),
-        wire_in: Seq(wire.0),
-        wire_out: Seq(wire.1),
+        ends: ends.on_interface(numbers(interface).1.0),
+        plain_out: plain.0,
+        plain_in: plain.1,
+        wire_in: wire.0,
+        wire_out: wire.1,
     })
+}
+
+fn end([high, low]: [u64; 2], port: u16) -> SocketAddr {
+    let address = Ipv6Addr::from_bits(u128::from(high) << 64 | u128::from(low));
+    SocketAddr::new(address.to_canonical(), port)
+}
+
+/// The halves of a word.
+fn numbers(word: u64) -> (Seq, Seq) {
+    let [a, b, c, d, e, f, g, h] = word.to_be_bytes();
+    let (high, low) = ([a, b, c, d], [e, f, g, h]);
+    (Seq(u32::from_be_bytes(high)), Seq(u32::from_be_bytes(low)))
 }
 
 #[cfg(test)]
@@ -320,7 +336,7 @@ mod tests {
             packet(OUT, 100, 500, ACK, 10),
             packet(OUT, 210, 650, ACK, 30),
         );
-        table.judged(now, OUT, &plain, Outcome::Replaced(&wire));
+        table.judged(now, OUT, 0, &plain, Outcome::Replaced(&wire));
         let expected = Entry {
             ends: ends(4000),
             plain_out: Seq(110),
@@ -330,7 +346,7 @@ mod tests {
         };
         assert_eq!(only(&table), expected);
         let (wire, plain) = (packet(IN, 650, 240, ACK, 25), packet(IN, 500, 110, ACK, 5));
-        table.judged(now, IN, &wire, Outcome::Replaced(&plain));
+        table.judged(now, IN, 0, &wire, Outcome::Replaced(&plain));
         let expected = Entry {
             plain_in: Seq(505),
             wire_in: Seq(675),
@@ -338,10 +354,10 @@ mod tests {
         };
         assert_eq!(only(&table), expected);
         // What is sent again moves nothing.
-        table.judged(now, IN, &wire, Outcome::Replaced(&plain));
+        table.judged(now, IN, 0, &wire, Outcome::Replaced(&plain));
         assert_eq!(only(&table), expected);
-        table.injected(now, IN, &packet(IN, 505, 110, ACK, 7));
-        table.injected(now, OUT, &packet(OUT, 240, 675, ACK, 0));
+        table.injected(now, IN, 0, &packet(IN, 505, 110, ACK, 7));
+        table.injected(now, OUT, 0, &packet(OUT, 240, 675, ACK, 0));
         let expected = Entry {
             plain_in: Seq(512),
             ..expected
@@ -355,15 +371,15 @@ mod tests {
         let now = Instant::now();
         // A SYN that got an option, and one with a lowered MSS.
         let syn = packet(OUT, 100, 0, Flags::SYN, 0);
-        table.judged(now, OUT, &syn, Outcome::Replaced(&syn));
+        table.judged(now, OUT, 0, &syn, Outcome::Replaced(&syn));
         let data = packet(OUT, 101, 500, ACK, 10);
-        table.judged(now, OUT, &data, Outcome::Accepted);
+        table.judged(now, OUT, 0, &data, Outcome::Accepted);
         assert_eq!(table.entries().count(), 0);
         // Half of a handshake, then data as they are.
         let ack = packet(OUT, 101, 500, ACK, 0);
-        table.judged(now, OUT, &ack, Outcome::Replaced(&ack));
+        table.judged(now, OUT, 0, &ack, Outcome::Replaced(&ack));
         assert_eq!(table.entries().count(), 1);
-        table.judged(now, OUT, &data, Outcome::Accepted);
+        table.judged(now, OUT, 0, &data, Outcome::Accepted);
         assert_eq!(table.entries().count(), 0);
     }
 
@@ -373,18 +389,18 @@ mod tests {
         let now = Instant::now();
         let ack = packet(OUT, 101, 500, ACK, 0);
         let reset = packet(IN, 500, 101, Flags::RST, 0);
-        table.judged(now, OUT, &ack, Outcome::Replaced(&ack));
-        table.judged(now, IN, &reset, Outcome::Accepted);
+        table.judged(now, OUT, 0, &ack, Outcome::Replaced(&ack));
+        table.judged(now, IN, 0, &reset, Outcome::Accepted);
         assert_eq!(table.entries().count(), 0);
 
-        table.judged(now, OUT, &ack, Outcome::Replaced(&ack));
+        table.judged(now, OUT, 0, &ack, Outcome::Replaced(&ack));
         let fin = packet(OUT, 101, 500, ACK | Flags::FIN, 0);
         let other_fin = packet(IN, 500, 102, ACK | Flags::FIN, 0);
-        table.judged(now, OUT, &fin, Outcome::Replaced(&fin));
-        table.judged(now, IN, &other_fin, Outcome::Replaced(&other_fin));
+        table.judged(now, OUT, 0, &fin, Outcome::Replaced(&fin));
+        table.judged(now, IN, 0, &other_fin, Outcome::Replaced(&other_fin));
         assert_eq!(only(&table).wire_out, Seq(102));
         let later = now + AFTERLIFE;
-        table.judged(later, OUT, &fin, Outcome::Accepted);
+        table.judged(later, OUT, 0, &fin, Outcome::Accepted);
         assert_eq!(table.entries().count(), 0);
         assert_eq!(table.free.len(), 1);
     }
@@ -395,11 +411,39 @@ mod tests {
         let now = Instant::now();
         for port in 0..=u16::MAX {
             let ack = from_port(port, OUT, 101, 500, ACK, 0);
-            table.judged(now, OUT, &ack, Outcome::Replaced(&ack));
+            table.judged(now, OUT, 0, &ack, Outcome::Replaced(&ack));
         }
         let mut ack = from_port(1, OUT, 101, 500, ACK, 0);
         ack[15] = 99;
-        table.judged(now, OUT, &ack, Outcome::Replaced(&ack));
+        table.judged(now, OUT, 0, &ack, Outcome::Replaced(&ack));
         assert_eq!(table.entries().count(), CONNECTIONS);
+    }
+
+    #[test]
+    fn connections_over_ipv6_have_their_interface() {
+        let mut table = Table::new().expect("memory");
+        let now = Instant::now();
+        for (local, remote, interface) in [
+            ("[fe80::1%3]:4000", "[fe80::2%3]:80", 3),
+            ("[fe80::1%4]:4000", "[fe80::2%4]:80", 4),
+            ("[2001:db8::1]:4000", "[2001:db8:ffff::2]:80", 0),
+        ] {
+            let ends = FourTuple {
+                local: local.parse().expect("an address"),
+                remote: remote.parse().expect("an address"),
+            };
+            let ack = Fresh {
+                seq: Seq(101),
+                ack: Seq(500),
+                ..Fresh::new(ends, OUT)
+            };
+            let mut packet = Vec::new();
+            assert!(ack.write(&[], &mut packet));
+            table.judged(now, OUT, interface, &packet, Outcome::Replaced(&packet));
+            let entry = table.entries().find(|entry| entry.ends == ends);
+            let entry = entry.expect("the connection");
+            assert_eq!((entry.wire_out, entry.plain_in), (Seq(101), Seq(500)));
+        }
+        assert_eq!(table.entries().count(), 3);
     }
 }

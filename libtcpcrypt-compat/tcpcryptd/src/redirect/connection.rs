@@ -82,7 +82,7 @@ impl Connection {
     /// The handshake is over, in one way or the other.
     pub(super) fn settled(&mut self, host: &mut Endpoint, now: Instant) {
         let fate = match self.stream.as_ref().and_then(Stream::session) {
-            Some((id, application)) => Fate::Encrypted(id, application),
+            Some(identity) => Fate::Encrypted(identity),
             None => Fate::Plain,
         };
         if self.fate == fate {

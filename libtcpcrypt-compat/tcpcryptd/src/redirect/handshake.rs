@@ -244,7 +244,7 @@ impl Proxy {
         }
         let mut packet = Vec::new();
         if rewrite.write(&[], &mut packet) {
-            self.injector.send(Direction::Out, &packet);
+            self.injector.send(Direction::Out, 0, &packet);
         }
     }
 

@@ -270,7 +270,7 @@ impl Proxy {
             (fresh.seq, fresh.ack) = (seq, ack);
             packet.clear();
             if fresh.write(&[], &mut packet) {
-                self.injector.send(direction, &packet);
+                self.injector.send(direction, 0, &packet);
             }
         }
     }
@@ -332,7 +332,7 @@ impl Proxy {
         let mut aside = Vec::new();
         let changed = quirk.judge(direction, view, out, &mut aside);
         if !aside.is_empty() {
-            self.injector.send(Direction::Out, &aside);
+            self.injector.send(Direction::Out, 0, &aside);
         }
         match changed {
             true => Judged::Replace,

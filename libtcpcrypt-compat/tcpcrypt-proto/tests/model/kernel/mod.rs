@@ -8,7 +8,7 @@ mod settings;
 mod socket;
 
 use std::collections::{HashMap, HashSet};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use tcpcrypt_proto::packet::{Direction, Flags, FourTuple, View};
@@ -22,7 +22,7 @@ use super::rng::Rng;
 
 pub(crate) struct Kernel {
     pub(crate) settings: Settings,
-    pub(crate) address: Ipv4Addr,
+    pub(crate) address: IpAddr,
     rng: Rng,
     pub(crate) sockets: Vec<Socket>,
     by_tuple: HashMap<FourTuple, usize>,
@@ -35,7 +35,7 @@ pub(crate) struct Kernel {
 }
 
 impl Kernel {
-    pub(crate) fn new(settings: Settings, address: Ipv4Addr, rng: Rng) -> Kernel {
+    pub(crate) fn new(settings: Settings, address: IpAddr, rng: Rng) -> Kernel {
         Kernel {
             settings,
             address,
@@ -55,7 +55,7 @@ impl Kernel {
 
     pub(crate) fn connect(&mut self, now: Duration, port: u16, remote: SocketAddr) -> usize {
         let tuple = FourTuple {
-            local: SocketAddr::new(self.address.into(), port),
+            local: SocketAddr::new(self.address, port),
             remote,
         };
         let old = self.by_tuple.get(&tuple).map(|id| self.sockets[*id].state);

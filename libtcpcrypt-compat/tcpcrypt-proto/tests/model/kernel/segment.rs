@@ -117,13 +117,19 @@ impl Segment {
 
 /// Whether the IP and the TCP checksum of a packet are right, summed as RFC 1071 words it.
 pub(crate) fn checksums_are_right(packet: &[u8]) -> bool {
-    let head = usize::from(packet[0] & 15) * 4;
-    let total = usize::from(u16::from_be_bytes([packet[2], packet[3]]));
+    let is_v4 = packet[0] >> 4 == 4;
+    let length = |at: usize| usize::from(u16::from_be_bytes([packet[at], packet[at + 1]]));
+    let (head, total, addresses) = if is_v4 {
+        (usize::from(packet[0] & 15) * 4, length(2), 12..20)
+    } else {
+        (40, 40 + length(4), 8..40)
+    };
     let segment = &packet[head..total];
-    let mut pseudo = packet[12..20].to_vec();
+    let mut pseudo = packet[addresses].to_vec();
     pseudo.extend([0, 6]);
     pseudo.extend(u16::try_from(segment.len()).unwrap().to_be_bytes());
-    fold(&packet[..head]) == 0xffff && fold(&[&pseudo, segment].concat()) == 0xffff
+    let header_is_right = !is_v4 || fold(&packet[..head]) == 0xffff;
+    header_is_right && fold(&[&pseudo, segment].concat()) == 0xffff
 }
 
 fn fold(octets: &[u8]) -> u32 {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::model::family::longer_header;
+
 /// What stands in a probe of a closed window and in a keep-alive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Probe {
@@ -38,7 +40,7 @@ pub(crate) struct Settings {
 impl Default for Settings {
     fn default() -> Settings {
         Settings {
-            mss: 1460,
+            mss: 1460 - longer_header(),
             timestamps: true,
             sack: true,
             window_scale: Some(7),

@@ -1,0 +1,207 @@
+//! The applications: one stream of octets, many short connections, many silent ones.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use interop_tests::lab::applications::exchange;
+use interop_tests::lab::{Lab, PORT};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+
+/// Longest wait of an application for anything.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// After this a stream stands still: longer than TCP waits before it repeats something for the first time.
+const STANDSTILL: Duration = Duration::from_millis(400);
+/// After this the transfer under loss has failed.
+const LOSSY_PATIENCE: Duration = Duration::from_secs(20);
+/// What the lossy transfer carries.
+pub(crate) const LOSSY: u64 = 20_000_000;
+
+/// Short connections.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Short {
+    pub(crate) count: usize,
+    pub(crate) per_second: f64,
+    /// From connect to the answer's last octet, in microseconds.
+    pub(crate) p50_us: f64,
+    pub(crate) p99_us: f64,
+}
+
+fn patient(stream: &TcpStream) -> io::Result<()> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_nodelay(true)
+}
+
+/// A stream.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bulk {
+    /// Octets delivered.
+    pub(crate) octets: u64,
+    /// How long that took from the first to the last.
+    pub(crate) took: Duration,
+    /// It stood still for [`STANDSTILL`] before its end.
+    pub(crate) stalled: bool,
+}
+
+/// One connection from client to server that sends for `time`.
+pub(crate) fn bulk(lab: &Lab, time: Duration) -> io::Result<Bulk> {
+    let (mut near, mut far) = lab.connection(PORT)?;
+    // The key exchange is not meant.
+    near.write_all(b"go")?;
+    far.read_exact(&mut [0; 2])?;
+    near.set_write_timeout(Some(STANDSTILL))?;
+    far.set_read_timeout(Some(STANDSTILL))?;
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let block = vec![0x5a; 1 << 18];
+            let end = Instant::now() + time;
+            while Instant::now() < end && near.write_all(&block).is_ok() {}
+            let _ = near.shutdown(Shutdown::Write);
+        });
+        let mut block = vec![0; 1 << 18];
+        let (mut total, mut began, mut last) = (0, None, None);
+        let mut stalled = false;
+        // What still trickles then is no stream either.
+        let limit = Instant::now() + time + Duration::from_secs(2);
+        loop {
+            let count = match far.read(&mut block) {
+                Ok(0) => break,
+                Ok(count) => count,
+                Err(_) => {
+                    stalled = true;
+                    break;
+                }
+            };
+            let now = Instant::now();
+            if now > limit {
+                stalled = true;
+                break;
+            }
+            began.get_or_insert(now);
+            last = Some(now);
+            total += count as u64;
+        }
+        let took = last.zip(began).map(|(last, began)| last - began);
+        Ok(Bulk {
+            octets: total,
+            took: took.unwrap_or_default(),
+            stalled,
+        })
+    })
+}
+
+/// `clients` at once open connections one after the other, for `time` or until `most` were opened: four
+/// octets each way, and closed.
+pub(crate) fn short(lab: &Lab, clients: usize, time: Duration, most: usize) -> io::Result<Short> {
+    let listener = lab.server.listen(PORT);
+    set_socket_timeout(&listener, Timeout::Recv, Some(Duration::from_millis(50)))?;
+    let address = lab.server_address(PORT);
+    let stop = AtomicBool::new(false);
+    let opened = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..clients {
+            scope.spawn(|| serve(&listener, &stop));
+        }
+        let began = Instant::now();
+        let result = lab.client.within(|| {
+            std::thread::scope(|scope| {
+                let client = || -> io::Result<Vec<Duration>> {
+                    let mut times = Vec::new();
+                    while began.elapsed() < time && opened.fetch_add(1, Ordering::Relaxed) < most {
+                        let begin = Instant::now();
+                        let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+                        patient(&stream)?;
+                        stream.write_all(b"ping")?;
+                        stream.read_exact(&mut [0; 4])?;
+                        times.push(begin.elapsed());
+                    }
+                    Ok(times)
+                };
+                let threads: Vec<_> = (0..clients).map(|_| scope.spawn(client)).collect();
+                let mut all = Vec::new();
+                for thread in threads {
+                    let times = thread.join().map_err(|_| io::ErrorKind::Other)?;
+                    all.extend(times?);
+                }
+                io::Result::Ok(all)
+            })
+        });
+        let took = began.elapsed();
+        stop.store(true, Ordering::Relaxed);
+        let mut times = result?;
+        times.sort();
+        let at = |part: usize| {
+            let time = times.get(times.len() * part / 100).copied();
+            time.unwrap_or_default().as_secs_f64() * 1e6
+        };
+        Ok(Short {
+            count: times.len(),
+            per_second: times.len() as f64 / took.as_secs_f64(),
+            p50_us: at(50),
+            p99_us: at(99),
+        })
+    })
+}
+
+fn serve(listener: &TcpListener, stop: &AtomicBool) {
+    let mut word = [0; 4];
+    while !stop.load(Ordering::Relaxed) {
+        let Ok((mut stream, _)) = listener.accept() else {
+            continue;
+        };
+        let mut talk = |stream: &mut TcpStream| -> io::Result<usize> {
+            patient(stream)?;
+            stream.read_exact(&mut word)?;
+            stream.write_all(&word)?;
+            stream.read(&mut word)
+        };
+        // The client tells of it.
+        let _ = talk(&mut stream);
+    }
+}
+
+/// Opens `count` connections over which a word was said each way.
+pub(crate) fn hold_idle(lab: &Lab, count: usize) -> io::Result<Vec<(TcpStream, TcpStream)>> {
+    let listener = lab.server.listen(PORT);
+    let address = lab.server_address(PORT);
+    lab.client.within(|| {
+        (0..count)
+            .map(|_| {
+                let mut near = TcpStream::connect_timeout(&address, PATIENCE)?;
+                let (mut far, _) = listener.accept()?;
+                patient(&near)?;
+                patient(&far)?;
+                near.write_all(b"ping")?;
+                far.read_exact(&mut [0; 4])?;
+                far.write_all(b"pong")?;
+                near.read_exact(&mut [0; 4])?;
+                Ok((near, far))
+            })
+            .collect()
+    })
+}
+
+/// 20 MB from client to server; how long until all was there and compared.
+pub(crate) fn lossy(lab: &Lab) -> io::Result<Duration> {
+    let began = Instant::now();
+    let (near, far) = lab.connection(PORT)?;
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                if began.elapsed() > LOSSY_PATIENCE {
+                    let _ = near.shutdown(Shutdown::Both);
+                    let _ = far.shutdown(Shutdown::Both);
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
+        let result = exchange(&near, &far, LOSSY, 0);
+        let took = began.elapsed();
+        done.store(true, Ordering::Relaxed);
+        result.map(|()| took)
+    })
+}

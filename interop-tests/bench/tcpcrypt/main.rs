@@ -1,0 +1,76 @@
+//! `make bench` for tcpcrypt: two hosts in network namespaces, joined by a cable, whole daemons at both ends.
+//!
+//! Four ways over the same cable with the same settings take turns in each round: bare TCP; a queue whose
+//! packets are all accepted unchanged, at both ends; the original, if `KX_REF_TCPCRYPTD` names one; ours.
+//! Printed are medians over the rounds, with the ratio to bare TCP in brackets, and ours to the original.
+//! CPU time is the scheduler's own (nanoseconds, all threads).
+//!
+//! usage: kx-bench-tcpcrypt [-rounds N] [-quick] [-only PART] DIRECTORY-OF-OURS
+
+mod accept_all;
+mod load;
+mod report;
+mod way;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use interop_tests::lab::implementation::{Implementation, original};
+use interop_tests::lab::missing;
+
+use way::{Amounts, Way};
+
+fn main() -> ExitCode {
+    let mut rounds = 3;
+    let mut amounts = Amounts {
+        bulk: Duration::from_millis(1500),
+        short: Duration::from_millis(1000),
+        idle: 3000,
+    };
+    let mut only = None;
+    let mut ours = None;
+    let mut args = std::env::args().skip(1);
+    while let Some(word) = args.next() {
+        match word.as_str() {
+            // What the program calls itself with, inside a host.
+            "-accept-all" => return accept_all::run(),
+            "-rounds" => rounds = args.next().and_then(|n| n.parse().ok()).unwrap_or(rounds),
+            "-only" => only = args.next(),
+            "-quick" => {
+                amounts = Amounts {
+                    bulk: Duration::from_millis(400),
+                    short: Duration::from_millis(300),
+                    idle: 300,
+                }
+            }
+            dir if !dir.starts_with('-') => ours = Implementation::in_directory(Path::new(dir)),
+            _ => ours = None,
+        }
+    }
+    let Some(ours) = ours else {
+        eprintln!("usage: kx-bench-tcpcrypt [-rounds N] [-quick] [-only PART] DIRECTORY");
+        return ExitCode::from(2);
+    };
+    if let Some(reason) = missing() {
+        println!("tcpcrypt was not measured: {reason}");
+        return ExitCode::SUCCESS;
+    }
+    let ours: &'static Implementation = Box::leak(Box::new(ours));
+    let mut ways = vec![Way::Bare, Way::Queue];
+    match original() {
+        Some(original) => ways.push(Way::Daemon("original", original)),
+        None => println!("KX_REF_TCPCRYPTD names no original; it is left out.\n"),
+    }
+    ways.push(Way::Daemon("kx", ours));
+    let mut all = vec![Vec::new(); ways.len()];
+    for round in 1..=rounds {
+        for (way, figures) in ways.iter().zip(&mut all) {
+            report::progress(&format!("round {round}/{rounds}: {}", way.name()));
+            figures.push(way::measure(way, amounts, only.as_deref(), round == 1));
+        }
+    }
+    report::progress("");
+    print!("{}", report::table(&ways, &all, amounts));
+    ExitCode::SUCCESS
+}

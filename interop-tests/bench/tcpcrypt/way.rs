@@ -1,0 +1,290 @@
+//! One way over the cable, measured once.
+
+use std::fs;
+use std::io;
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use interop_tests::lab::daemon::Daemon;
+use interop_tests::lab::host::Host;
+use interop_tests::lab::implementation::Implementation;
+use interop_tests::lab::{Lab, PORT, Settings};
+use interop_tests::program::Guarded;
+use interop_tests::wait;
+
+use crate::load::{self, Short};
+
+/// Connections after which the original's timers run out ("tcpcrypt spec 5.1"), less a few.
+const ORIGINAL_LASTS: usize = 800;
+/// Short connections at the same time.
+pub(crate) const CLIENTS: usize = 8;
+/// Part of the packets lost on arrival, at each host.
+pub(crate) const LOSS: f64 = 0.005;
+
+/// How much is done.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Amounts {
+    pub(crate) bulk: Duration,
+    pub(crate) short: Duration,
+    pub(crate) idle: usize,
+}
+
+/// What the packets pass.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Way {
+    /// Nothing.
+    Bare,
+    /// A queue at each end.
+    Queue,
+    /// A daemon at each end, with its name.
+    Daemon(&'static str, &'static Implementation),
+}
+
+impl Way {
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Way::Bare => "bare TCP",
+            Way::Queue => "NFQUEUE alone",
+            Way::Daemon(name, _) => name,
+        }
+    }
+
+    fn is_original(&self) -> bool {
+        matches!(self, Way::Daemon(_, implementation) if implementation.original)
+    }
+}
+
+/// What a way showed in one round; NaN is what it did not finish or what was not tried.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Figures {
+    pub(crate) bulk_gbit: f64,
+    /// Whether that stood still before its end; the rate is then that until there.
+    pub(crate) stalls: f64,
+    /// Seconds of all processes per GB of payload, the applications' kernel work included.
+    pub(crate) bulk_cpu: f64,
+    /// Seconds of both daemons per GB.
+    pub(crate) bulk_daemon_cpu: f64,
+    pub(crate) full: Phase,
+    pub(crate) resumed: Phase,
+    pub(crate) lossy_s: f64,
+    /// Octets of a daemon per silent connection.
+    pub(crate) idle: f64,
+}
+
+/// Short connections with one sort of key exchange.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Phase {
+    pub(crate) per_second: f64,
+    pub(crate) p50_us: f64,
+    pub(crate) p99_us: f64,
+    /// Both daemons, microseconds per connection, while they come one after the other.
+    pub(crate) daemon_cpu_us: f64,
+    pub(crate) at_once_per_second: f64,
+}
+
+const NOTHING: Phase = Phase {
+    per_second: f64::NAN,
+    p50_us: f64::NAN,
+    p99_us: f64::NAN,
+    daemon_cpu_us: f64::NAN,
+    at_once_per_second: f64::NAN,
+};
+
+/// What stands between the two hosts and the cable.
+enum Between<'l> {
+    Nothing,
+    Queues(Vec<Guarded>),
+    Daemons([Daemon<'l>; 2]),
+}
+
+impl<'l> Between<'l> {
+    fn start(way: &Way, lab: &'l Lab, options: &[&str]) -> Between<'l> {
+        match way {
+            Way::Bare => Between::Nothing,
+            Way::Queue => {
+                let children = lab.hosts().map(|host| Guarded(accept_all(host)));
+                divert(lab);
+                Between::Queues(children.into())
+            }
+            Way::Daemon(_, implementation) => {
+                let daemons = lab
+                    .hosts()
+                    .map(|host| Daemon::start(host, implementation, options));
+                divert(lab);
+                Between::Daemons(daemons)
+            }
+        }
+    }
+
+    fn pids(&self) -> Vec<u32> {
+        match self {
+            Between::Nothing => Vec::new(),
+            Between::Queues(children) => children.iter().map(|child| child.0.id()).collect(),
+            Between::Daemons(daemons) => daemons.iter().map(Daemon::pid).collect(),
+        }
+    }
+
+    fn cpu(&self) -> Duration {
+        self.pids().into_iter().map(cpu).sum()
+    }
+}
+
+/// What comes and goes to the queue, but for what our daemon makes itself, as in our own rules. The other ways
+/// make no packets with that mark.
+fn divert(lab: &Lab) {
+    lab.divert(&PORT.to_string());
+    for host in lab.hosts() {
+        host.rule("-I OUTPUT -p tcp -m mark --mark 0x74637001 -j ACCEPT");
+    }
+}
+
+fn accept_all(host: &Host) -> Child {
+    let me = std::env::current_exe().expect("this program");
+    let mut command = host.command(me);
+    command.arg("-accept-all").stdin(Stdio::null());
+    command.stdout(Stdio::null());
+    let child = command.spawn().expect("the queue");
+    let queues = wait::until(wait::SOON, || {
+        let table = host.output("cat /proc/self/net/netfilter/nfnetlink_queue");
+        table.contains("666").then_some(())
+    });
+    assert!(queues.is_some(), "no queue");
+    child
+}
+
+/// CPU time of all threads of a process, as the scheduler counts it.
+fn cpu(pid: u32) -> Duration {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task"));
+    let total = tasks.into_iter().flatten().flatten().filter_map(|task| {
+        let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
+        text.split_whitespace().next()?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(total.sum())
+}
+
+/// CPU time of this process, also of threads that have ended.
+fn own_cpu() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::try_from(time).unwrap_or_default()
+}
+
+fn note<T>(way: &Way, what: &str, result: io::Result<T>) -> Option<T> {
+    if let Err(error) = &result {
+        eprintln!("{}: {what}: {error}", way.name());
+    }
+    result.ok()
+}
+
+/// Measures a way once; a laboratory for each part, so that nothing is left over from the last.
+pub(crate) fn measure(way: &Way, amounts: Amounts, only: Option<&str>, first: bool) -> Figures {
+    let wanted = |part: &str| only.is_none_or(|only| only == part);
+    let mut figures = Figures {
+        bulk_gbit: f64::NAN,
+        stalls: 0.0,
+        bulk_cpu: f64::NAN,
+        bulk_daemon_cpu: f64::NAN,
+        full: NOTHING,
+        resumed: NOTHING,
+        lossy_s: f64::NAN,
+        idle: f64::NAN,
+    };
+    if wanted("bulk") {
+        bulk(way, amounts, &mut figures);
+    }
+    if wanted("full") {
+        figures.full = phase(way, amounts, &["-c"]);
+    }
+    // Without a daemon there is no difference.
+    figures.resumed = figures.full;
+    if matches!(way, Way::Daemon(..)) && wanted("resumed") {
+        figures.resumed = phase(way, amounts, &[]);
+    }
+    // What does not end takes long: the original has one chance.
+    if wanted("lossy") && (first || !way.is_original()) {
+        let lab = Lab::new(Settings::default());
+        let _between = Between::start(way, &lab, &[]);
+        lab.lose(LOSS);
+        if let Some(took) = note(way, "under loss", load::lossy(&lab)) {
+            figures.lossy_s = took.as_secs_f64();
+        }
+    }
+    if matches!(way, Way::Daemon(..)) && first && wanted("idle") {
+        figures.idle = idle(way, amounts).unwrap_or(f64::NAN);
+    }
+    figures
+}
+
+fn bulk(way: &Way, amounts: Amounts, figures: &mut Figures) {
+    let lab = Lab::new(Settings::default());
+    let between = Between::start(way, &lab, &[]);
+    let (before, daemons_before) = (own_cpu(), between.cpu());
+    let Some(bulk) = note(way, "bulk", load::bulk(&lab, amounts.bulk)) else {
+        return;
+    };
+    if bulk.stalled {
+        let megabytes = bulk.octets / 1_000_000;
+        eprintln!("{}: bulk stalled after {megabytes} MB", way.name());
+        figures.stalls = 1.0;
+    }
+    let daemons = between.cpu().saturating_sub(daemons_before).as_secs_f64();
+    let own = own_cpu().saturating_sub(before).as_secs_f64();
+    let gigabytes = bulk.octets as f64 / 1e9;
+    figures.bulk_gbit = gigabytes * 8.0 / bulk.took.as_secs_f64();
+    figures.bulk_cpu = (own + daemons) / gigabytes;
+    if matches!(way, Way::Bare) {
+        return;
+    }
+    figures.bulk_daemon_cpu = daemons / gigabytes;
+}
+
+fn phase(way: &Way, amounts: Amounts, options: &[&str]) -> Phase {
+    let most = match way.is_original() {
+        true => ORIGINAL_LASTS,
+        false => usize::MAX,
+    };
+    let run = |clients| -> Option<(Short, Duration)> {
+        let lab = Lab::new(Settings::default());
+        let between = Between::start(way, &lab, options);
+        // The first connection is nobody's measure: ARP, page faults, the first session.
+        note(way, "warming up", load::short(&lab, 1, amounts.short, 5))?;
+        let before = between.cpu();
+        let result = load::short(&lab, clients, amounts.short, most - 5);
+        let short = note(way, "short connections", result)?;
+        Some((short, between.cpu().saturating_sub(before)))
+    };
+    let Some((one, cpu)) = run(1) else {
+        return NOTHING;
+    };
+    let cpu = cpu.as_secs_f64() * 1e6 / one.count as f64;
+    Phase {
+        per_second: one.per_second,
+        p50_us: one.p50_us,
+        p99_us: one.p99_us,
+        daemon_cpu_us: match way {
+            Way::Bare => f64::NAN,
+            _ => cpu,
+        },
+        at_once_per_second: run(CLIENTS).map_or(f64::NAN, |(many, _)| many.per_second),
+    }
+}
+
+/// Memory of both daemons, halved, per silent connection.
+fn idle(way: &Way, amounts: Amounts) -> Option<f64> {
+    let lab = Lab::new(Settings::default());
+    let between = Between::start(way, &lab, &["-c"]);
+    let Between::Daemons(daemons) = &between else {
+        return None;
+    };
+    let count = match way.is_original() {
+        true => amounts.idle.min(ORIGINAL_LASTS),
+        false => amounts.idle,
+    };
+    let resident = || daemons.iter().map(Daemon::resident_kib).sum::<u64>();
+    let warm = note(way, "silent connections", load::hold_idle(&lab, count / 10))?;
+    let before = resident();
+    let held = note(way, "silent connections", load::hold_idle(&lab, count))?;
+    std::thread::sleep(Duration::from_secs(2));
+    let grown = resident().saturating_sub(before);
+    drop((warm, held));
+    Some(grown as f64 * 1024.0 / 2.0 / count as f64)
+}

@@ -1,0 +1,14 @@
+//! The tests of `handshake` over IPv6.
+
+#[path = "handshake/active.rs"]
+mod active;
+#[path = "handshake/fallback.rs"]
+mod fallback;
+#[path = "handshake/host.rs"]
+mod host;
+#[path = "handshake/passive.rs"]
+mod passive;
+#[path = "handshake/reopened.rs"]
+mod reopened;
+#[path = "handshake/resumed.rs"]
+mod resumed;
