@@ -1,5 +1,6 @@
 //! Ours in redirect mode against the original. Needs `KX_REF_TCPCRYPTD` (see `harness/lab/implementation.rs`).
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use interop_tests::lab::applications::{accept, exchange, talk};
@@ -43,6 +44,43 @@ fn redirect_with_the_original_bulk_arrives_unaltered() {
             let (near, far) = lab.connect_to(&listener).expect("connecting");
             exchange(&near, &far, up, down).unwrap_or_else(|e| panic!("{up}/{down}: {e}"));
         }
+    });
+}
+
+/// The original that does not run for a while, as on a busy machine: what it did not acknowledge in time is repeated.
+/// It knows the last 100 segments that came; a repeated one before these it delivers at a wrong place.
+#[test]
+fn redirect_with_the_original_a_pause_alters_nothing() {
+    let name = "redirect_with_the_original_a_pause_alters_nothing";
+    with_original(name, |lab, client, server| {
+        let listener = lab.server.listen(PORT);
+        let (near, far) = lab.connect_to(&listener).expect("connecting");
+        let original = if client.implementation.original {
+            client
+        } else {
+            server
+        };
+        // The wrong place is ahead by 20 octets for each record so far. That has to be more than is on the way.
+        let size = 40_000_000;
+        let done = AtomicBool::new(false);
+        let (up, down) = match server.implementation.original {
+            true => (size, 0),
+            false => (0, size),
+        };
+        std::thread::scope(|scope| {
+            let pauses = scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    original.signal("STOP");
+                    std::thread::sleep(Duration::from_millis(400));
+                    original.signal("CONT");
+                    std::thread::sleep(Duration::from_millis(200));
+                }
+            });
+            let result = exchange(&near, &far, up, down);
+            done.store(true, Ordering::Relaxed);
+            pauses.join().expect("pausing");
+            result.unwrap_or_else(|e| panic!("{e}\n{}", original.log()));
+        });
     });
 }
 

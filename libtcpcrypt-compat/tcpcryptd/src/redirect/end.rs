@@ -27,6 +27,8 @@ pub(super) struct End {
     pub together: bool,
     waiting: Vec<u8>,
     at: usize,
+    /// Octets of a record or message that was taken in part, which come first.
+    begun: usize,
 }
 
 impl End {
@@ -42,6 +44,7 @@ impl End {
             together: false,
             waiting: Vec::new(),
             at: 0,
+            begun: 0,
         }
     }
 
@@ -126,18 +129,17 @@ impl End {
                 Shape::Segments => {
                     let mut pieces = [&rest[..0]; SEGMENTS_AT_ONCE];
                     let (mut count, mut asked) = (0, 0);
-                    for piece in &mut pieces {
-                        let behind = rest.get(asked..).unwrap_or_default();
-                        if behind.is_empty() {
-                            break;
-                        }
-                        let length = first_unit(shape, behind).max(1);
-                        *piece = behind.get(..length).unwrap_or(behind);
-                        asked += piece.len();
+                    for (piece, next) in pieces.iter_mut().zip(units(shape, rest, self.begun)) {
+                        *piece = next;
+                        asked += next.len();
                         count += 1;
                     }
                     let pieces = pieces.get(..count).unwrap_or_default();
-                    (asked, self.socket.write_segments(pieces)?)
+                    let taken = self.socket.write_segments(pieces)?;
+                    if taken > 0 {
+                        self.begun = left_of_unit(pieces, taken);
+                    }
+                    (asked, taken)
                 }
             };
             self.written = self.written.saturating_add(taken as u64);
@@ -149,5 +151,67 @@ impl End {
             }
         }
         Ok(done)
+    }
+}
+
+/// What has to be segments of their own, in order; the first `begun` octets are the rest of one.
+fn units(shape: Shape, mut wire: &[u8], mut begun: usize) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let length = match std::mem::take(&mut begun) {
+            0 => first_unit(shape, wire).max(1),
+            left => left,
+        };
+        let (unit, rest) = wire.split_at(length.min(wire.len()));
+        wire = rest;
+        (!unit.is_empty()).then_some(unit)
+    })
+}
+
+/// Octets missing of the unit in which the first `taken` octets of all end; 0 if that is between two.
+fn left_of_unit(units: &[&[u8]], mut taken: usize) -> usize {
+    for unit in units {
+        match unit.len().checked_sub(taken) {
+            Some(left) if taken > 0 => return left,
+            Some(_) => return 0,
+            None => taken = taken.saturating_sub(unit.len()),
+        }
+    }
+    0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Records of 40, 30 and 50 octets; what is in them looks like headers of longer ones.
+    fn wire() -> Vec<u8> {
+        [40_u8, 30, 50]
+            .into_iter()
+            .flat_map(|len| {
+                let mut record = vec![0, 0, len - 3];
+                record.resize(usize::from(len), 1);
+                record
+            })
+            .collect()
+    }
+
+    #[test]
+    fn borders_outlive_a_write_that_was_taken_in_part() {
+        let wire = wire();
+        for cut in 0..=wire.len() {
+            let all: Vec<_> = units(Shape::Segments, &wire, 0).collect();
+            let lengths: Vec<_> = all.iter().map(|unit| unit.len()).collect();
+            assert_eq!(lengths, [40, 30, 50]);
+            let begun = left_of_unit(&all, cut);
+            let later = units(Shape::Segments, &wire[cut..], begun);
+            let ends: Vec<_> = later
+                .scan(cut, |at, unit| {
+                    *at += unit.len();
+                    Some(*at)
+                })
+                .collect();
+            let expected: Vec<_> = [40, 70, 120].into_iter().filter(|end| *end > cut).collect();
+            assert_eq!(ends, expected, "{cut}");
+        }
     }
 }

@@ -71,9 +71,10 @@ const INIT1_PATIENCE: Duration = Duration::from_secs(3);
 const RESTING: Duration = Duration::from_secs(30);
 /// Connections that were begun and not accepted, beyond which peers begin none that are encrypted.
 const BEGUN: usize = 4096;
-/// Octets on their way to what may be the original in divert mode: more than its queue of packets holds would be
-/// lost there, and that it does not survive.
-const FLIGHT: usize = 128 * 1024;
+/// Send buffer toward what may be the original in divert mode, in octets as the kernel is asked for them. Fewer
+/// than 100 segments fit, however short they are ([`End`] writes one for each record): the original knows the
+/// last 100 that arrived, and an older one that is repeated comes out in another place of its stream.
+const FLIGHT: usize = 36 * 1024;
 /// SYN-ACKs that wait in the queue, which has room for 16,384 packets.
 const HELD: usize = 4096;
 /// Connections accepted before the others get their turn.
