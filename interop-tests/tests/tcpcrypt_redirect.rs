@@ -315,6 +315,47 @@ fn redirect_keeps_the_applications_address() {
     });
 }
 
+/// A server sees who is connected to it, encrypted or not, also when a client uses its port again.
+#[test]
+fn redirect_a_server_sees_its_clients_address() {
+    let name = "redirect_a_server_sees_its_clients_address";
+    for modes in [(Redirect, Redirect), (Divert, Redirect)] {
+        case(name, Settings::default(), |lab, pair| {
+            between(lab, pair, modes, |lab, client, server| {
+                let listener = lab.server.listen(PORT);
+                for by_client in [true, false, true] {
+                    let near = lab.client.connect_from(40_404, lab.server_address(PORT));
+                    let near = near.expect("connecting");
+                    let far = accept(&listener, Duration::from_secs(5)).expect("accepting");
+                    talk(&near, &far, QUESTION, ANSWER).expect("talking");
+                    assert_eq!(remote(&far).ip(), local(&near).ip());
+                    // A proxy at the client's end has another port on the wire.
+                    assert!(modes.0 == Redirect || remote(&far) == local(&near));
+                    let id = agreed_id(client, server, &near);
+                    assert!(server.row_of(local(&far), remote(&far)).is_some(), "{id}");
+                    match by_client {
+                        true => close_both(near, far),
+                        false => close_both(far, near),
+                    }
+                }
+            });
+        });
+    }
+}
+
+/// Where the rules do not lead answers back, servers are served all the same.
+#[test]
+fn redirect_without_a_route_of_its_own() {
+    let name = "redirect_without_a_route_of_its_own";
+    redirected(name, Settings::default(), |lab, client, server| {
+        lab.server.script("ip route flush table 65530");
+        let (near, far) = lab.connection(PORT).expect("connecting");
+        talk(&near, &far, QUESTION, ANSWER).expect("talking");
+        assert_eq!(remote(&far).ip(), local(&far).ip());
+        agreed_id(client, server, &near);
+    });
+}
+
 #[test]
 fn redirect_the_server_may_speak_first() {
     in_all_modes(

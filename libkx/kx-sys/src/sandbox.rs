@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, NetPort, Ruleset, RulesetAttr,
-    RulesetCreatedAttr, RulesetError, RulesetStatus,
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetError,
+    RulesetStatus,
 };
 use seccompiler::{SeccompAction, SeccompFilter};
 
@@ -127,20 +127,15 @@ pub fn confine(calls: &[&[i64]]) -> Report {
 
 fn no_files(connects: bool) -> Result<RulesetStatus, RulesetError> {
     let abi = ABI::V5;
-    let status = Ruleset::default()
+    let rules = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
-        .handle_access(AccessFs::from_all(abi))?
-        .handle_access(match connects {
-            true => AccessNet::BindTcp.into(),
-            false => AccessNet::from_all(abi),
-        })?
-        .create()?
-        .add_rules(
-            // Port 0 is any port, and only the address counts.
-            connects.then(|| Ok::<_, RulesetError>(NetPort::new(0, AccessNet::BindTcp))),
-        )?
-        .restrict_self()?;
-    Ok(status.ruleset)
+        .handle_access(AccessFs::from_all(abi))?;
+    let rules = match connects {
+        // A port is taken as the near end of a connection only: there is no system call to listen.
+        true => rules,
+        false => rules.handle_access(AccessNet::from_all(abi))?,
+    };
+    Ok(rules.create()?.restrict_self()?.ruleset)
 }
 
 fn only(calls: &[&[i64]]) -> Result<usize, Box<dyn std::error::Error>> {

@@ -29,6 +29,26 @@ pub fn raise_file_limit() -> u64 {
     current.unwrap_or(1 << 20)
 }
 
+/// Whether packets to `address` with a mark stay on this host, as [`connect_as`](ProxySocket::connect_as) needs
+/// it: the route for them has a source on the loopback interface. Sends nothing.
+///
+/// # Errors
+/// The system's.
+pub fn stays_here(address: Ipv4Addr, mark: u32) -> io::Result<bool> {
+    let socket = rustix::net::socket_with(
+        AddressFamily::INET,
+        SocketType::DGRAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
+    crate::raw_socket::set_mark(&socket, mark)?;
+    rustix::net::connect(&socket, &SocketAddrV4::new(address, 9))?;
+    match SocketAddr::try_from(rustix::net::getsockname(&socket)?) {
+        Ok(SocketAddr::V4(own)) => Ok(own.ip().is_loopback()),
+        _ => Ok(false),
+    }
+}
+
 /// The listening end.
 #[derive(Debug)]
 pub struct Listener(OwnedFd);
@@ -113,6 +133,39 @@ impl ProxySocket {
         if quiet {
             sockopt::set_tcp_quickack(&socket.0, false)?;
         }
+        match rustix::net::connect(&socket.0, &to) {
+            Ok(()) | Err(rustix::io::Errno::INPROGRESS) => Ok(socket),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Begins a connection to a socket of this host in the name of somebody else: from his address, and from his
+    /// port if that can be had. The packets of both directions have to find their way to this host by the mark.
+    /// Needs `CAP_NET_ADMIN`.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn connect_as(from: SocketAddrV4, to: SocketAddrV4, mark: u32) -> io::Result<ProxySocket> {
+        Self::connect_from(from, to, mark)
+            .or_else(|_| Self::connect_from(SocketAddrV4::new(*from.ip(), 0), to, mark))
+    }
+
+    fn connect_from(from: SocketAddrV4, to: SocketAddrV4, mark: u32) -> io::Result<ProxySocket> {
+        let socket = ProxySocket(stream()?);
+        socket.prepare()?;
+        socket.set_mark(mark)?;
+        set_int(&socket.0, libc::IPPROTO_IP, libc::IP_TRANSPARENT, 1)?;
+        match from.port() {
+            0 => set_int(
+                &socket.0,
+                libc::IPPROTO_IP,
+                libc::IP_BIND_ADDRESS_NO_PORT,
+                1,
+            )?,
+            // An earlier connection of the same ends may not have been quite forgotten.
+            _ => sockopt::set_socket_reuseaddr(&socket.0, true)?,
+        }
+        rustix::net::bind(&socket.0, &from)?;
         match rustix::net::connect(&socket.0, &to) {
             Ok(()) | Err(rustix::io::Errno::INPROGRESS) => Ok(socket),
             Err(error) => Err(error.into()),
@@ -390,6 +443,13 @@ mod tests {
         assert_eq!(socket.read(&mut buffer).expect("ended"), Some(0));
         assert!(socket.segment_size().expect("known") > 500);
         assert!(socket.original_destination().is_err());
+    }
+
+    #[test]
+    fn what_stays_here_is_told_by_its_route() {
+        assert!(stays_here(Ipv4Addr::LOCALHOST, 0).expect("a route"));
+        // Whether or not there is one, it does not lead to this host.
+        assert!(!stays_here(Ipv4Addr::new(192, 0, 2, 1), 0).unwrap_or(false));
     }
 
     #[test]

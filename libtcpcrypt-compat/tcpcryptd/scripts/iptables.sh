@@ -37,6 +37,8 @@ REDIRECT_MARK=0x80000
 ENDING_MARK=0x100000
 WATCHED_MARK=0x800000
 END_MARKS=0x900000
+NEAR_MARK=0x40000
+NEAR_TABLE=65530
 OWN=0x74637001
 
 complain() {
@@ -85,6 +87,44 @@ fi
 # One table for both families.
 if [ "$six" = yes ]; then FAMILY=inet; else FAMILY=ip; fi
 
+# Connections to servers of this host are made in the name of their clients: so servers see whom they
+# serve. What belongs to them is marked, a server's sockets take the mark over from the SYN, and what is
+# marked stays on this host. The daemon finds the route by its source, or does without: then servers see an
+# address of this host. The number of the rule keeps in mind whether the setting was there before.
+near_start() {
+    [ "$MODE" = redirect ] || return 0
+    setting=/proc/sys/net/ipv4/tcp_fwmark_accept
+    number=32001
+    if [ -z "$ECHO" ]; then
+        # It may have been started before.
+        near_stop
+        [ "$(cat $setting 2>/dev/null)" = 1 ] || number=32000
+        {
+            echo 1 >$setting &&
+                ip rule add pref $number fwmark $NEAR_MARK/$NEAR_MARK lookup $NEAR_TABLE &&
+                ip route add local 0.0.0.0/0 dev lo src 127.0.0.1 table $NEAR_TABLE
+        } 2>/dev/null || {
+            near_stop
+            echo "No route for connections to servers: they see an address of this host" >&2
+        }
+    else
+        $ECHO "echo 1 >$setting"
+        $ECHO ip rule add pref $number fwmark $NEAR_MARK/$NEAR_MARK lookup $NEAR_TABLE
+        $ECHO ip route add local 0.0.0.0/0 dev lo src 127.0.0.1 table $NEAR_TABLE
+    fi
+}
+
+near_stop() {
+    [ "$MODE" = redirect ] || return 0
+    $ECHO ip route del local 0.0.0.0/0 dev lo table $NEAR_TABLE 2>/dev/null
+    for number in 32000 32001; do
+        $ECHO ip rule del pref $number fwmark $NEAR_MARK/$NEAR_MARK lookup $NEAR_TABLE 2>/dev/null ||
+            continue
+        [ $number = 32001 ] || [ -n "$ECHO" ] || echo 0 >/proc/sys/net/ipv4/tcp_fwmark_accept
+    done
+    return 0
+}
+
 # The same as redirect_rules, below.
 nft_redirect_rules() {
     set=$(echo "$PORTS" | sed 's/:/-/g; s/,/, /g')
@@ -96,6 +136,10 @@ nft_redirect_rules() {
     other="tcp flags & (syn | ack) != syn"
     cat <<END
 table ip $TABLE {
+    chain near {
+        type filter hook output priority raw; policy accept;
+        oifname lo meta mark & $NEAR_MARK == $NEAR_MARK notrack
+    }
     chain output {
         type route hook output priority mangle; policy accept;
         oifname != lo $to $syn $queue
@@ -269,6 +313,8 @@ redirect_rules() {
     # Words are meant to be split here.
     # shellcheck disable=SC2086
     {
+        # The other half has the same ends.
+        rule_in raw "$1" OUTPUT -o lo -p tcp -m mark --mark $NEAR_MARK/$NEAR_MARK -j CT --notrack || return
         # New connections: the daemon says whether it wants them.
         rule_in mangle "$1" OUTPUT ! -o lo $to $syn $queue || return
         rule_in mangle "$1" PREROUTING ! -i lo $to $syn -m addrtype --dst-type LOCAL $queue || return
@@ -345,4 +391,6 @@ case "${RULES:-auto}" in
     *) complain "RULES is nft, iptables or auto" ;;
 esac
 
-${kind}_$ACTION
+[ $ACTION = start ] || near_stop
+${kind}_$ACTION || exit
+[ $ACTION = stop ] || near_start

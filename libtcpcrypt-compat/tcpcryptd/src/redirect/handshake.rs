@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use kx_sys::conntrack_lookup::Ends;
 use kx_sys::nfqueue::{Decision, Verdict, Verdicts};
-use kx_sys::tcp_proxy::ProxySocket;
+use kx_sys::tcp_proxy::{ProxySocket, stays_here};
 use tcpcrypt_proto::endpoint::Fate;
 use tcpcrypt_proto::packet::options;
 use tcpcrypt_proto::packet::{Direction, FourTuple, Rewrite, Seq, View};
@@ -15,7 +15,9 @@ use super::carry::Trouble;
 use super::connection::{Connection, Held, Redirected, Way};
 use super::end::End;
 use super::table::{Key, Side};
-use super::{ACCEPTING, ANSWERING, CONNECTING, HANDSHAKE_TOS, INIT1_PATIENCE, PORT, Proxy};
+use super::{
+    ACCEPTING, ANSWERING, CONNECTING, HANDSHAKE_TOS, INIT1_PATIENCE, MARK_NEAR, PORT, Proxy,
+};
 
 impl Proxy {
     /// Opens the half that goes on.
@@ -53,10 +55,16 @@ impl Proxy {
         }
         let marked = client.is_some();
         let tos = if marked { HANDSHAKE_TOS } else { 0 };
-        // An application that chose its address keeps it.
-        let from = (way == Way::Out).then(|| *opener.ip());
-        let begun = ProxySocket::connect(from, to, tos, marked)
-            .and_then(|socket| Ok((socket.local()?, End::new(socket))));
+        let begun = match way {
+            // An application that chose its address keeps it.
+            Way::Out => ProxySocket::connect(Some(*opener.ip()), to, tos, marked),
+            // Only with our rules the answers would find their way.
+            Way::In if stays_here(*opener.ip(), MARK_NEAR).unwrap_or(false) => {
+                ProxySocket::connect_as(opener, to, MARK_NEAR)
+            }
+            Way::In => ProxySocket::connect(None, to, tos, marked),
+        };
+        let begun = begun.and_then(|socket| Ok((socket.local()?, End::new(socket))));
         let (local, end) = match begun {
             Ok(begun) => begun,
             Err(error) => {
@@ -71,7 +79,10 @@ impl Proxy {
         };
         let (near, far, listed, alias) = match way {
             Way::Out => (None, Some(end), tuple(opener, to), None),
-            Way::In => (Some(end), None, tuple(to, opener), Some(tuple(to, local))),
+            Way::In => {
+                let (listed, seen) = (tuple(to, opener), tuple(to, local));
+                (Some(end), None, listed, (seen != listed).then_some(seen))
+            }
         };
         let agreed = match (&server, way) {
             (None, Way::In) => Settled::Plain,
@@ -335,6 +346,8 @@ impl Proxy {
         }
         self.table.accepted(key, &connection);
         connection.held.packet = Vec::new();
+        // It may have that of the SYN, which has done its work.
+        let _ = socket.set_mark(0);
         let end = End::new(socket);
         let side = match connection.way {
             Way::Out => Side::Near,

@@ -55,6 +55,10 @@ pub const MARK_WATCHED: u32 = 0x0080_0000;
 /// The bit in the mark of segments that we want to see at the end of a connection.
 pub const MARK_ENDING: u32 = 0x0010_0000;
 
+/// The bit in the mark of connections to an application of this host that are made in the name of the peer. Packets
+/// that have it stay on this host, by our rules; so the application sees the peer's address.
+pub const MARK_NEAR: u32 = 0x0004_0000;
+
 /// An application's octets have no borders.
 const PLAIN_SHAPE: Shape = Shape::Stream;
 
