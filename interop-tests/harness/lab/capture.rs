@@ -24,9 +24,13 @@ const EVERYTHING: u16 = 3;
 /// A socket that reads every packet that enters or leaves a host, without its link
 /// header, behind the host's OUTPUT rules and in front of its INPUT rules.
 pub(crate) fn packet_socket(host: &Host) -> File {
+    socket_of(host, SocketType::DGRAM)
+}
+
+fn socket_of(host: &Host, kind: SocketType) -> File {
     let all = NonZeroU32::new(u32::from(EVERYTHING.to_be())).map(Protocol::from_raw);
     let socket = host.within(|| {
-        let (family, kind) = (AddressFamily::PACKET, SocketType::DGRAM);
+        let family = AddressFamily::PACKET;
         rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, all).expect("a packet socket")
     });
     set_socket_recv_buffer_size_force(&socket, 32 << 20).expect("the packet socket's buffer");
@@ -46,7 +50,7 @@ pub struct Capture {
 impl Capture {
     /// Listens at a host's end of the cable.
     pub fn start(host: &Host) -> Capture {
-        let socket = packet_socket(host);
+        let socket = socket_of(host, SocketType::RAW);
         let seen = Arc::new(Mutex::new(Vec::new()));
         let stop = Arc::new(AtomicBool::new(false));
         let thread = std::thread::spawn({
@@ -102,7 +106,10 @@ fn listen(mut socket: File, seen: &Mutex<Vec<Segment>>, stop: &AtomicBool) {
         let Ok(length) = socket.read(&mut packet) else {
             continue;
         };
-        let Some(segment) = Segment::parse(packet.get(..length).unwrap_or_default()) else {
+        let Some(packet) = on_the_cable(packet.get(..length).unwrap_or_default()) else {
+            continue;
+        };
+        let Some(segment) = Segment::parse(packet) else {
             continue;
         };
         kept += segment.payload.len() + 128;
@@ -112,4 +119,14 @@ fn listen(mut socket: File, seen: &Mutex<Vec<Segment>>, stop: &AtomicBool) {
                 .push(segment);
         }
     }
+}
+
+/// What is behind the link header; nothing for the loopback interface, which has no link addresses. A proxy's
+/// plain text goes there.
+fn on_the_cable(frame: &[u8]) -> Option<&[u8]> {
+    let (link, packet) = frame.split_at_checked(14)?;
+    link.iter()
+        .take(12)
+        .any(|octet| *octet != 0)
+        .then_some(packet)
 }

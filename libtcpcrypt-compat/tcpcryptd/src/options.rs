@@ -120,11 +120,14 @@ pub enum Stop {
     /// `--aead=` with something else than a cipher.
     #[error("--aead takes aes-128-gcm, aes-256-gcm or chacha20-poly1305, not '{0}'")]
     UnknownAead(String),
-    /// `-e`.
+    /// `-e` with what belongs to RFC 8548.
+    #[error("redirect mode (-e) does not speak RFC 8548 yet: leave out --eno={0}")]
+    RedirectIsLegacy(&'static str),
+    /// `-e` with a key exchange of RFC 8548.
     #[error(
-        "redirect mode (-e) is not there yet: use the divert rules, without -e (see tcpcryptd(8))"
+        "key exchange {0:#x} (-C) belongs to RFC 8548, which redirect mode (-e) does not speak yet"
     )]
-    NoRedirect,
+    NotRedirectKeyExchange(u8),
 }
 
 impl Options {
@@ -181,7 +184,11 @@ impl Options {
             return Err(Stop::NotLegacyKeyExchange(tep));
         }
         if options.redirect {
-            return Err(Stop::NoRedirect);
+            match (options.eno, options.prefer) {
+                (Policy::Standard, _) => return Err(Stop::RedirectIsLegacy("rfc")),
+                (_, Some(tep @ 0x23..)) => return Err(Stop::NotRedirectKeyExchange(tep)),
+                _ => {}
+            }
         }
         Ok(options)
     }
@@ -364,7 +371,7 @@ mod tests {
         let invalid = Stop::Getopt(GetoptError::Invalid(b'q'));
         assert_eq!(parse(&["-qh"]).expect_err("unknown"), invalid);
         assert_eq!(parse(&["-eV"]).expect_err("version"), Stop::Version);
-        assert_eq!(parse(&["-e"]).expect_err("redirect"), Stop::NoRedirect);
+        assert!(parse(&["-e"]).expect("redirect").redirect);
         let many = ["-x1"; 13];
         assert_eq!(parse(&many).expect_err("many"), Stop::TooManyParameters);
         assert!(parse(&many[1..]).is_ok());

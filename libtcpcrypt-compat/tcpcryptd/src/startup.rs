@@ -10,11 +10,13 @@ use std::time::Instant;
 use kx_crypto::aead::{Algorithm, NonceLen, Seal};
 use kx_sys::companion::{self, Side};
 use kx_sys::conntrack::LiberalTracking;
+use kx_sys::conntrack_lookup::ConntrackLookup;
 use kx_sys::nfqueue::{self, Queue};
-use kx_sys::notify::Notifier;
+use kx_sys::notify::{ConnectedNotifier, Notifier};
 use kx_sys::privileges::{self, DropError, User};
 use kx_sys::sandbox;
 use kx_sys::signals::{Signals, number};
+use kx_sys::tcp_proxy::{Listener, raise_file_limit};
 use rustix::thread::CapabilitySet;
 use tcpcrypt_control::{Address, AddressError};
 use tcpcrypt_proto::config::Config;
@@ -30,11 +32,15 @@ use crate::injector::Injector;
 use crate::key_log::{self, KeyLogFile};
 use crate::log::{ALWAYS, DEBUG, DEFAULT, Log, NOISY, system_text};
 use crate::options::Options;
+use crate::redirect::{self, ProxyDaemon};
 use crate::self_tests::{self, Dropper, TestError};
 use crate::usage;
 
 /// Octets of additional randomness that the original reads.
 const SEED: usize = 4;
+
+/// What divert mode needs, and its guard.
+const DIVERT_CALLS: [&[i64]; 2] = [sandbox::BASIC_CALLS, sandbox::SOCKET_CALLS];
 
 /// What ends the start. `Display` is the line behind the program's name.
 #[derive(Debug, thiserror::Error)]
@@ -205,8 +211,13 @@ fn daemon(
     seed: &[u8],
     dropper: Option<Dropper>,
 ) -> Result<(), StartError> {
+    let listener = match options.redirect {
+        true => Some(Listener::bind(redirect::PORT, redirect::BACKLOG).map_err(call("bind()"))?),
+        false => None,
+    };
     let settings = nfqueue::Settings {
-        super_packets: true,
+        // In redirect mode there are handshakes only.
+        super_packets: !options.redirect,
         ..nfqueue::Settings::new(options.queue_number())
     };
     let queue = Queue::open(settings)?;
@@ -229,6 +240,32 @@ fn daemon(
     let endpoint = endpoint(options, seed, key_log.is_some());
     let notifier = Notifier::from_environment().connect();
     let mut tracking = track_liberally(log);
+    if let Some(listener) = listener {
+        let lookup = ConntrackLookup::open().map_err(call("nfct_open()"))?;
+        let connections = redirect::connections_of(raise_file_limit());
+        if let Err(error) = drop_privileges(options, log) {
+            if let Some(tracking) = &mut tracking {
+                let _ = tracking.restore();
+            }
+            return Err(error);
+        }
+        return proxy(
+            log,
+            notifier.as_ref(),
+            redirect::Parts {
+                queue,
+                listener,
+                lookup,
+                injector,
+                control,
+                signals,
+                endpoint,
+                key_log,
+                connections,
+                tracking,
+            },
+        );
+    }
     if let Err(error) = drop_privileges(options, log) {
         if let Some(tracking) = &mut tracking {
             let _ = tracking.restore();
@@ -245,7 +282,7 @@ fn daemon(
         }
         Ok((Side::Companion(watch), table)) => {
             drop((control, signals, endpoint));
-            confine(log, NOISY);
+            confine(log, NOISY, &DIVERT_CALLS);
             let guard = Guard {
                 queue,
                 divert,
@@ -263,7 +300,7 @@ fn daemon(
             None
         }
     };
-    confine(log, DEBUG);
+    confine(log, DEBUG, &DIVERT_CALLS);
     log.say(ALWAYS, "Running");
     if let Some(notifier) = &notifier {
         let _ = notifier.ready();
@@ -290,6 +327,37 @@ fn daemon(
             Ok(())
         }
         Ended::Check => Err(StartError::Check),
+    }
+}
+
+/// Redirect mode. There is no guard: when this process dies, the kernel resets its connections, and the queue
+/// lets new ones pass.
+fn proxy(
+    log: &mut Log,
+    notifier: Option<&ConnectedNotifier>,
+    parts: redirect::Parts,
+) -> Result<(), StartError> {
+    let mut daemon = ProxyDaemon::new(parts).map_err(call("epoll_create()"))?;
+    let calls = [
+        sandbox::BASIC_CALLS,
+        sandbox::SOCKET_CALLS,
+        sandbox::PROXY_CALLS,
+    ];
+    confine(log, DEBUG, &calls);
+    log.say(ALWAYS, "Running");
+    if let Some(notifier) = notifier {
+        let _ = notifier.ready();
+    }
+    let result = daemon.run(log);
+    if let Some(notifier) = notifier {
+        let _ = notifier.stopping();
+    }
+    match result.map_err(call("read(divert)"))? {
+        redirect::Ended::Signal => {
+            daemon.dump(log);
+            Ok(())
+        }
+        redirect::Ended::Check => Err(StartError::Check),
     }
 }
 
@@ -368,7 +436,8 @@ fn bind_control(options: &Options, log: &Log) -> Result<ControlSocket, StartErro
     ControlSocket::bind(&address).map_err(call("bind()"))
 }
 
-/// Connection tracking sees plain sequence numbers on one side of us and others on the other.
+/// Connection tracking sees plain sequence numbers on one side of us and others on the other; in redirect mode
+/// so it is at the end of connections with the original, and what it disbelieves it does not redirect.
 fn track_liberally(log: &Log) -> Option<LiberalTracking> {
     match LiberalTracking::set() {
         Ok(tracking) => {
@@ -412,8 +481,8 @@ fn drop_privileges(options: &Options, log: &Log) -> Result<(), StartError> {
 }
 
 /// Best effort: the limit for core files may be fixed from outside, the kernel may be old.
-fn confine(log: &Log, level: u8) {
+fn confine(log: &Log, level: u8, calls: &[&[i64]]) {
     let _ = kx_sys::hardening::forbid_core_dumps();
-    let report = sandbox::confine(&[sandbox::BASIC_CALLS, sandbox::SOCKET_CALLS]);
+    let report = sandbox::confine(calls);
     log.say(level, format_args!("Sandbox: {report}"));
 }

@@ -122,7 +122,11 @@ fn what_is_refused_before_anything_is_done() {
         (Some(1), "tcpcryptd: too many parameters\n\n")
     );
     for (arguments, part) in [
-        (&["-e"][..], "redirect mode (-e) is not there yet"),
+        (
+            &["-e", "--eno=rfc"][..],
+            "redirect mode (-e) does not speak RFC 8548",
+        ),
+        (&["-e", "-C0x23"], "redirect mode (-e) does not speak"),
         (&["-C", "1"], "unknown key exchange '1'"),
         (&["-C0x23", "--eno=legacy"], "RFC 8548"),
         (

@@ -7,7 +7,7 @@ use kx_crypto::secret::SecretBytes;
 use crate::eno::{EnoOption, Tep};
 use crate::event::{Events, KeyLog, Line};
 use crate::legacy::init::{self, Init1, Init2, InitError, Message, NONCE_LEN, cipher_id};
-use crate::legacy::keys::{Exchange, Role};
+use crate::legacy::keys::{Exchange, Role, Session};
 use crate::records::Dialect;
 use crate::rfc8547::Host;
 use crate::rfc8548::exchange::{self as standard, ExchangeError};
@@ -106,7 +106,7 @@ pub(super) fn limit(dialect: Dialect) -> usize {
 }
 
 /// How many octets of `stream` the message has, once that many are there.
-pub(super) fn whole(
+pub(crate) fn whole(
     dialect: Dialect,
     message: Message,
     stream: &[u8],
@@ -186,7 +186,7 @@ impl Question {
     /// Reads INIT2, from its first octet to its last.
     pub(super) fn answered(&self, cx: &mut Context<'_>, init2: &[u8]) -> Result<Keyed, Line> {
         match self {
-            Question::Legacy(question) => question.answered(cx, init2),
+            Question::Legacy(question) => question.answered(cx, init2).map(Keyed::legacy),
             Question::Standard(question, terms) => {
                 let (wanted, events) = (cx.config.key_log, &mut *cx.events);
                 let mut log = |key: &PrivateKey, peer: &[u8], shared: &SecretBytes| {
@@ -249,7 +249,7 @@ impl Reply {
     /// The multiplication, and all keys.
     pub(super) fn session(&self, cx: &mut Context<'_>) -> Result<Keyed, Line> {
         match self {
-            Reply::Legacy(reply) => reply.session(cx),
+            Reply::Legacy(reply) => reply.session(cx).map(Keyed::legacy),
             Reply::Standard(reply, terms) => {
                 let (wanted, events) = (cx.config.key_log, &mut *cx.events);
                 let mut log = |key: &PrivateKey, peer: &[u8], shared: &SecretBytes| {
@@ -264,17 +264,18 @@ impl Reply {
 }
 
 /// What a client keeps between INIT1 and INIT2.
-pub(super) struct LegacyQuestion {
+pub(crate) struct LegacyQuestion {
     tep: Tep,
     key: PrivateKey,
     nonce: [u8; NONCE_LEN],
-    init1: Vec<u8>,
+    /// INIT1, the same in each repetition.
+    pub(crate) init1: Vec<u8>,
     syn: EnoOption,
     syn_ack: EnoOption,
 }
 
 impl LegacyQuestion {
-    pub(super) fn new(
+    pub(crate) fn new(
         cx: &mut Context<'_>,
         tep: Tep,
         syn: EnoOption,
@@ -301,7 +302,8 @@ impl LegacyQuestion {
         })
     }
 
-    fn answered(&self, cx: &mut Context<'_>, init2: &[u8]) -> Result<Keyed, Line> {
+    /// Reads INIT2, from its first octet to its last.
+    pub(crate) fn answered(&self, cx: &mut Context<'_>, init2: &[u8]) -> Result<Session, Line> {
         let message = Init2::parse(init2, self.tep.curve()).map_err(init2_error)?;
         let algorithm = message.chosen(&cx.config.ciphers).map_err(init2_error)?;
         let shared = agree(&self.key, message.public, init2_error)?;
@@ -314,25 +316,24 @@ impl LegacyQuestion {
             client_nonce: &self.nonce,
             shared_secret: &shared,
         };
-        let session = exchange.session(Role::Client, self.tep, algorithm);
-        Ok(Keyed::Legacy(Box::new(session)))
+        Ok(exchange.session(Role::Client, self.tep, algorithm))
     }
 }
 
 /// The same in the original's dialect.
-pub(super) struct LegacyReply {
+pub(crate) struct LegacyReply {
     tep: Tep,
     algorithm: Algorithm,
     key: PrivateKey,
     syn: EnoOption,
     syn_ack: EnoOption,
     init1: Vec<u8>,
-    init2: Vec<u8>,
+    pub(crate) init2: Vec<u8>,
 }
 
 impl LegacyReply {
     /// To INIT1, given from its first octet to its last, with a key that can be agreed with.
-    pub(super) fn new(
+    pub(crate) fn new(
         cx: &mut Context<'_>,
         tep: Tep,
         syn: &EnoOption,
@@ -366,7 +367,7 @@ impl LegacyReply {
     }
 
     /// The multiplication, and all keys.
-    fn session(&self, cx: &mut Context<'_>) -> Result<Keyed, Line> {
+    pub(crate) fn session(&self, cx: &mut Context<'_>) -> Result<Session, Line> {
         let message = Init1::parse(&self.init1, self.tep.curve()).map_err(init1_error)?;
         let shared = agree(&self.key, message.public, init1_error)?;
         log_keys(cx, &self.key, message.public, &shared);
@@ -378,7 +379,6 @@ impl LegacyReply {
             client_nonce: message.nonce,
             shared_secret: &shared,
         };
-        let session = exchange.session(Role::Server, self.tep, self.algorithm);
-        Ok(Keyed::Legacy(Box::new(session)))
+        Ok(exchange.session(Role::Server, self.tep, self.algorithm))
     }
 }

@@ -8,13 +8,13 @@
 //! one; `exchange` and `resume` know what it says.
 
 mod active;
-mod exchange;
+pub(crate) mod exchange;
 mod init_timers;
 mod outbox;
 mod passive;
 mod reset;
-mod resume;
-mod segment;
+pub(crate) mod resume;
+pub(crate) mod segment;
 
 use std::time::Instant;
 
@@ -28,7 +28,7 @@ use crate::eno::{EnoOption, Kind, Tep};
 use crate::entropy::Entropy;
 use crate::event::{Events, Line};
 use crate::flow::{Flow, FlowOptions, Numbers};
-use crate::legacy::keys::{Enabled, Role, Session, SessionId};
+use crate::legacy::keys::{Enabled, Role, Session, SessionId, Suite};
 use crate::packet::{FourTuple, Seq};
 use crate::records::{Opener, Sealer};
 use crate::rfc8547::Host;
@@ -153,12 +153,31 @@ enum Keyed {
     Standard(Box<standard::Pending>, Host),
 }
 
+impl Keyed {
+    fn legacy(session: Session) -> Self {
+        Keyed::Legacy(Box::new(session))
+    }
+}
+
 /// What programs are told of a connection that is encrypted, or was until just now.
-#[derive(Clone, Copy)]
-pub(crate) struct Identity {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// The session id.
     pub id: SessionId,
+    /// Bit 0: our application knows of encryption, bit 1: the peer's does.
     pub application: u8,
+    /// How it is encrypted.
     pub details: Details,
+}
+
+/// Of a connection in the original's dialect. It has no roles of its own; who opened the connection has the one that
+/// RFC 8547 gives him.
+pub(crate) fn legacy_details(suite: Suite) -> Details {
+    let host = match suite.role {
+        Role::Client => Host::A,
+        Role::Server => Host::B,
+    };
+    details(Dialect::Legacy, host, suite.tep, suite.algorithm)
 }
 
 fn details(dialect: Dialect, host: Host, tep: Tep, algorithm: Algorithm) -> Details {
@@ -233,23 +252,18 @@ struct Turned {
 
 const LIBRARY: Line = Line::HandshakeFailed("cryptographic library failed");
 
-/// The legacy dialect has no roles of its own; who opened the connection has the one that RFC 8547 gives him.
 fn turn_on_legacy(session: Session, numbers: &Numbers) -> Result<Turned, Line> {
     let Enabled { id, keys, next } = session.enable();
     let suite = next.suite();
     let split = keys.split(numbers.out_wire.0, numbers.in_wire.0);
     let (sealer, opener) = split.map_err(|_| LIBRARY)?;
-    let host = match suite.role {
-        Role::Client => Host::A,
-        Role::Server => Host::B,
-    };
     Ok(Turned {
         id,
         sealer: sealer.into(),
         opener: opener.into(),
         later: Later::Legacy(next),
         resumed: id.as_bytes().first().is_some_and(|tep| tep & 0x80 != 0),
-        details: details(Dialect::Legacy, host, suite.tep, suite.algorithm),
+        details: legacy_details(suite),
     })
 }
 

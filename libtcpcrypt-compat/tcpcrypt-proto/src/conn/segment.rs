@@ -174,7 +174,7 @@ pub(super) fn room(view: &View<'_>) -> usize {
 }
 
 /// Puts the option behind the others, or into the padding behind them; says whether there was room.
-pub(super) fn append(options: &mut OptionBuf, option: &EnoOption) -> bool {
+pub(crate) fn append(options: &mut OptionBuf, option: &EnoOption) -> bool {
     let mut trimmed = *options;
     trimmed.trim();
     let padding = options.as_slice().get(trimmed.as_slice().len()..);

@@ -8,6 +8,7 @@ mod leisure;
 mod lifecycle;
 mod netstat;
 mod packets;
+mod redirected;
 mod request;
 mod settings;
 mod table;
@@ -25,9 +26,13 @@ use crate::eno::Tep;
 use crate::entropy::Entropy;
 use crate::event::{Event, Events, Line};
 use crate::packet::{FourTuple, Notes, ParseError, View, ends_of_refused};
+use crate::stream::PlainPeers;
 use crate::verdict::{Direction, Verdict};
 
+pub use crate::conn::Identity;
 use controls::Controls;
+pub use redirected::Fate;
+use redirected::Redirected;
 use settings::Ports;
 use table::{State, Table};
 
@@ -102,6 +107,8 @@ pub struct Endpoint {
     agreeing: VecDeque<FourTuple>,
     ports: Ports,
     controls: Controls,
+    redirected: Redirected,
+    plain_peers: PlainPeers,
     /// Of [`Stats`], what is only counted.
     stats: Stats,
     /// The latest instant that was given.
@@ -132,6 +139,8 @@ impl Endpoint {
             agreeing: VecDeque::new(),
             ports: Ports::default(),
             controls: Controls::default(),
+            redirected: Redirected::default(),
+            plain_peers: PlainPeers::default(),
             stats: Stats::default(),
             now,
         }
@@ -316,9 +325,10 @@ impl Endpoint {
     /// Numbers for a dump of the state.
     #[must_use]
     pub fn stats(&self) -> Stats {
+        let (encrypted, half_open) = self.redirected.counts();
         Stats {
-            half_open: self.table.half_open(),
-            encrypted: self.table.encrypted.len(),
+            half_open: self.table.half_open().saturating_add(half_open),
+            encrypted: self.table.encrypted.len().saturating_add(encrypted),
             tombstones: self.table.ended(),
             sessions: self.services.cache.len(),
             ports: self.ports.len(),
