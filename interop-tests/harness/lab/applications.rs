@@ -116,13 +116,11 @@ impl Pattern {
         let mut block = vec![0; 65536];
         loop {
             let length = match stream.read(&mut block) {
-                Ok(length) => length,
-                // A machine that was stopped for a while.
+                // A signal that stopped and continued the tests ends calls that have a time limit.
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-                Err(e) => {
-                    let text = format!("after {got} of {} bytes: {e}", self.left);
-                    return Err(io::Error::new(e.kind(), text));
-                }
+                result => result.map_err(|e| {
+                    io::Error::new(e.kind(), format!("after {got} of {} bytes: {e}", self.left))
+                })?,
             };
             if length == 0 {
                 break;
