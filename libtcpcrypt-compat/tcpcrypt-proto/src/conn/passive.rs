@@ -149,11 +149,17 @@ impl Passive {
     }
 
     fn plan(cx: &mut Context<'_>, wish: Wish, offer: &EnoOption) -> Option<Plan> {
-        // Two hosts that both would be B have no roles (RFC 8547 section 4.3), and we always are, as the peer
-        // began.
-        let is_b = |form: SynForm<'_>| form.global().passive_role;
-        if offer.kind() == Kind::Standard && SynForm::read(offer).map_or(true, is_b) {
-            cx.events.line(Line::NoCipher);
+        let global = SynForm::read(offer).map(|form| form.global());
+        if offer.kind() == Kind::Standard {
+            // Two hosts that both would be B have no roles (RFC 8547 section 4.3), and we always are, as the peer
+            // began.
+            if global.map_or(true, |global| global.passive_role) {
+                cx.events.line(Line::NoCipher);
+                return None;
+            }
+        }
+        let aware = global.is_ok_and(|global| global.app_aware) || offer.app_aware();
+        if !wish.takes(aware) {
             return None;
         }
         if let Some(session) = resume::named(cx, offer, wish) {

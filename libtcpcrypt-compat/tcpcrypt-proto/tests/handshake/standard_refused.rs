@@ -2,10 +2,11 @@
 //! messages that were.
 
 use proptest::prelude::*;
+use tcpcrypt_control::OptionName;
 use tcpcrypt_proto::dialect::Policy;
 use tcpcrypt_proto::eno::{EnoOption, Kind};
 
-use crate::host::{Pair, Segment, resets};
+use crate::host::{Host, Pair, Segment, resets};
 use crate::standard::{both, policy, turn};
 
 const POLICIES: [Policy; 2] = [Policy::Standard, Policy::Auto];
@@ -271,6 +272,48 @@ fn a_peer_that_prefers_nothing_of_ours() {
     );
     assert_eq!(syn_ack.eno(), None::<EnoOption>);
     pair.assert_plain();
+}
+
+/// An application that insists on one at the other end that knows of encryption.
+#[test]
+fn mandatory_application_aware_mode() {
+    let ask = |host: &mut Host, value: u8| {
+        let peer = host.peer;
+        host.peer.set_port(0);
+        let set = host.control(true, OptionName::AppSupport, &[value, 0, 0, 0]);
+        set.expect("an answer");
+        host.peer = peer;
+    };
+    for eno in [Policy::Legacy, Policy::Standard, Policy::Auto] {
+        for (client, server, encrypted) in [
+            (0, 0, true),
+            (1, 0, true),
+            (1, 3, true),
+            (3, 1, true),
+            (3, 3, true),
+            (3, 0, false),
+            (0, 3, false),
+        ] {
+            let mut pair = both(eno);
+            ask(&mut pair.client, client);
+            ask(&mut pair.server, server);
+            if encrypted {
+                pair.connect();
+                pair.talk();
+                pair.assert_same_id();
+                continue;
+            }
+            let syn = pair.client.out(&pair.client.syn()).unwrap();
+            pair.server.get(&syn).unwrap();
+            let syn_ack = pair.server.syn_ack();
+            let syn_ack = pair.server.out(&syn_ack).unwrap();
+            pair.client.get(&syn_ack).unwrap();
+            let third = pair.third();
+            assert_eq!(pair.client.out(&third), Some(third.clone()));
+            assert_eq!(pair.server.get(&third), Some(third));
+            pair.assert_plain();
+        }
+    }
 }
 
 fn option() -> impl Strategy<Value = Vec<u8>> {
