@@ -12,6 +12,7 @@ mod exchange;
 mod init_timers;
 mod outbox;
 mod passive;
+mod plan;
 mod reset;
 mod resume;
 mod segment;
