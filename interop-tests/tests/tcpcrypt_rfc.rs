@@ -13,7 +13,7 @@ use interop_tests::lab::scenarios::{
 };
 use interop_tests::lab::segment::hex;
 use interop_tests::lab::wire_checks::{assert_only_records, opening};
-use interop_tests::lab::{Lab, PORT, Settings};
+use interop_tests::lab::{Lab, Offload, PORT, Settings};
 use interop_tests::peers::on_path;
 use interop_tests::skip::skip;
 use interop_tests::wait::SOON;
@@ -184,6 +184,24 @@ scenario!(
     scenarios::server_closes_first
 );
 scenario!(rfc_a_reset_of_either_end_arrives, scenarios::resets);
+
+/// Where offloads join and cut segments.
+#[test]
+fn rfc_bulk_under_offloads() {
+    for offload in [Offload::Nic, Offload::On] {
+        let settings = Settings {
+            offload,
+            ..Settings::default()
+        };
+        ours("rfc_bulk_under_offloads", settings, |lab, pair| {
+            for eno in ["--eno=rfc", "--eno=auto"] {
+                with(lab, pair, [&[eno], &[eno]], |client, server| {
+                    scenarios::bulk(lab, client, server);
+                });
+            }
+        });
+    }
+}
 
 #[test]
 fn rfc_loss_is_repaired() {

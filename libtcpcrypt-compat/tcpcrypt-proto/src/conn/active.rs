@@ -306,6 +306,9 @@ impl Active {
             _ => None,
         };
         let aware = answer.app_aware();
+        if !self.wish.takes(aware) {
+            return Move::plain();
+        }
         match legacy_offer(cx.teps, self.wish.app_aware, resume).answer(answer) {
             Answer::Plain => {
                 cx.events.line(Line::NoCipher);
@@ -339,6 +342,9 @@ impl Active {
             return Move::plain();
         };
         let aware = settled.peer_app_aware;
+        if !self.wish.takes(aware) {
+            return Move::plain();
+        }
         if let Some(theirs) = settled.resumed {
             return match self.session.take() {
                 Some(Named::Standard(session, ours)) => {

@@ -12,6 +12,7 @@ pub(crate) mod exchange;
 mod init_timers;
 mod outbox;
 mod passive;
+mod plan;
 mod reset;
 pub(crate) mod resume;
 pub(crate) mod segment;
@@ -59,7 +60,17 @@ pub(crate) struct Context<'a> {
 pub(crate) struct Wish {
     pub enabled: bool,
     pub app_aware: bool,
+    /// The connection is only to be encrypted if the peer's application knows of it ("mandatory application-aware
+    /// mode", RFC 8547 section 4.2).
+    pub insists: bool,
     pub no_cache: bool,
+}
+
+impl Wish {
+    /// Whether a peer will do whose application knows of encryption or not.
+    fn takes(self, peer_aware: bool) -> bool {
+        peer_aware || !self.insists
+    }
 }
 
 /// What a machine makes of a packet.

@@ -6,21 +6,20 @@
 
 use std::time::Instant;
 
-use crate::dialect::{Answering, answering};
-use crate::eno::{EnoOption, Kind, Tep};
+use crate::eno::EnoOption;
 use crate::event::Line;
 use crate::flow::Numbers;
 use crate::legacy::init::Message;
 use crate::packet::{Direction, Flags, FourTuple, Fresh, Rewrite, Seq, View};
 use crate::records::Dialect;
-use crate::rfc8547::SynForm;
 use crate::rfc8548::init;
-use crate::rfc8548::negotiation::{self, Settled, settle};
+use crate::rfc8548::negotiation::Settled;
 use crate::verdict::Verdict;
 
 use super::active::incoming_reset;
 use super::exchange::{self, LEGACY_LENS, LegacyReply, Reply, Terms};
 use super::init_timers::{Due, Pace, Repeats};
+use super::plan::Plan;
 use super::reset::Ends;
 use super::resume::{self, By, Named};
 use super::segment::{self, Prefix, Syn};
@@ -40,24 +39,6 @@ pub(crate) struct Passive {
     plan: Plan,
     answer: Option<Answer>,
     stage: Stage,
-}
-
-/// What the SYN-ACK says.
-enum Plan {
-    Exchange(Dialect, Tep),
-    /// `None` once it was turned on.
-    Resume(Option<Named>),
-}
-
-impl Plan {
-    /// In which dialect. A session that was turned on is in none any more.
-    fn dialect(&self) -> Dialect {
-        match self {
-            Plan::Exchange(dialect, _) => *dialect,
-            Plan::Resume(Some(Named::Standard(..))) => Dialect::Standard,
-            Plan::Resume(_) => Dialect::Legacy,
-        }
-    }
 }
 
 /// The SYN-ACK as it was sent.
@@ -134,7 +115,7 @@ impl Passive {
         if !segment::has_room_for_records(view) {
             return None;
         }
-        let plan = Self::plan(cx, wish, &offer)?;
+        let plan = Plan::new(cx, wish, &offer)?;
         let machine = Self {
             tuple,
             wish,
@@ -146,30 +127,6 @@ impl Passive {
             stage: Stage::Offered,
         };
         Some((machine, syn_for_local(cx, view, out)))
-    }
-
-    fn plan(cx: &mut Context<'_>, wish: Wish, offer: &EnoOption) -> Option<Plan> {
-        // Two hosts that both would be B have no roles (RFC 8547 section 4.3), and we always are, as the peer
-        // began.
-        let is_b = |form: SynForm<'_>| form.global().passive_role;
-        if offer.kind() == Kind::Standard && SynForm::read(offer).map_or(true, is_b) {
-            cx.events.line(Line::NoCipher);
-            return None;
-        }
-        if let Some(session) = resume::named(cx, offer, wish) {
-            return Some(Plan::Resume(Some(session)));
-        }
-        match answering(cx.config.eno, offer, cx.config.prefer) {
-            Answering::Standard(tep) => Some(Plan::Exchange(Dialect::Standard, tep)),
-            Answering::Legacy => {
-                let chosen = offer.choose(cx.teps);
-                chosen.map(|tep| Plan::Exchange(Dialect::Legacy, tep))
-            }
-            Answering::Plain => {
-                cx.events.line(Line::NoCipher);
-                None
-            }
-        }
     }
 
     /// The number of the peer's SYN.
@@ -297,7 +254,11 @@ impl Passive {
         let same = same.filter(|answer| answer.syn.isn == view.seq() && !answer.stale);
         let same = same.map(|answer| (answer.option, answer.settled));
         let is_same = same.is_some();
-        let made = same.or_else(|| self.choice(cx, segment::room(view)));
+        let made = same.or_else(|| {
+            let (peer, room) = (self.tuple.remote.ip(), segment::room(view));
+            let aware = self.wish.app_aware;
+            self.plan.option(cx, &self.offer, aware, peer, room)
+        });
         let Some((option, settled)) = made else {
             return Move::stay(Verdict::Drop);
         };
@@ -321,58 +282,6 @@ impl Passive {
             });
         }
         Move::stay(segment::replace(&rewrite, &[], out))
-    }
-
-    /// The option of the SYN-ACK, and in the standard what it agrees on. `None` if there is nothing to say.
-    fn choice(
-        &mut self,
-        cx: &mut Context<'_>,
-        room: usize,
-    ) -> Option<(EnoOption, Option<Settled>)> {
-        let aware = self.wish.app_aware;
-        if let Plan::Resume(Some(named)) = &mut self.plan {
-            if let (Some(resume), awaited) = (named.suboption(), named.awaited()) {
-                let offer = negotiation::Offer {
-                    kind: self.offer.kind(),
-                    passive_role: true,
-                    app_aware: aware,
-                    teps: &[],
-                    resume: Some(resume),
-                };
-                if let Some((option, nonce)) = offer.build_within(room) {
-                    named.shorten(nonce);
-                    let settled = settle(false, &option, &self.offer, awaited);
-                    if settled.is_some() {
-                        return Some((option, settled));
-                    }
-                }
-                // No room for it, but for the key exchange there may be.
-                let (tep, _) = resume;
-                self.give_up(cx);
-                self.plan = Plan::Exchange(Dialect::Standard, tep);
-            }
-        }
-        match &self.plan {
-            Plan::Exchange(Dialect::Legacy, tep) => Some((EnoOption::accept(*tep, aware), None)),
-            Plan::Exchange(Dialect::Standard, tep) => {
-                let offer = negotiation::Offer {
-                    kind: self.offer.kind(),
-                    passive_role: true,
-                    app_aware: aware,
-                    teps: &[*tep],
-                    resume: None,
-                };
-                let option = offer.build()?;
-                let settled = settle(false, &option, &self.offer, None)?;
-                Some((option, Some(settled)))
-            }
-            Plan::Resume(Some(Named::Legacy(session))) => {
-                let tep = session.suite().tep;
-                let option = EnoOption::accept_resumption(tep, aware, &self.offer);
-                Some((option, None))
-            }
-            Plan::Resume(_) => None,
-        }
     }
 
     /// The local TCP refuses or aborts: the peer may count INIT2 or not.
@@ -436,7 +345,7 @@ impl Passive {
             return Move::stay(syn_for_local(cx, view, out));
         };
         self.give_up(cx);
-        let Some(plan) = Self::plan(cx, self.wish, &offer) else {
+        let Some(plan) = Plan::new(cx, self.wish, &offer) else {
             self.plan = Plan::Resume(None);
             return match self.answer {
                 None => Move::plain(),

@@ -373,3 +373,30 @@ fn the_option_goes_with_each_segment_at_first() {
     let more = said.with(|segment| segment.seq = seq.wrapping_add(1400));
     assert_eq!(pair.client.out(&more).unwrap().eno(), None);
 }
+
+/// What a key log says of an exchange: each end its own key, and both the same secret.
+#[test]
+fn the_key_log() {
+    for tep in Tep::ALL {
+        let mut config = policy(Policy::Standard);
+        config.prefer = Some(tep);
+        config.key_log = true;
+        let mut pair = Pair::new(config, config);
+        pair.connect();
+        let [mine, theirs] = [&mut pair.client, &mut pair.server].map(|host| {
+            let lines = host.log();
+            let keys: Vec<_> = lines.iter().filter(|line| line.starts_with('{')).collect();
+            assert_eq!(keys.len(), 1, "{lines:?}");
+            let field = |name: &str| {
+                let (_, rest) = keys[0].split_once(&format!("\"{name}\":\"")).expect(name);
+                rest.split('"').next().unwrap_or_default().to_owned()
+            };
+            ["pub", "peer", "es"].map(field)
+        });
+        assert_eq!(
+            (&mine[0], &mine[1], &mine[2]),
+            (&theirs[1], &theirs[0], &theirs[2])
+        );
+        assert_eq!(mine[0].len(), 2 * tep.curve().compressed_len());
+    }
+}

@@ -1,10 +1,12 @@
 //! What keeps two hosts from the standard, or ends the connection: options that were taken out, altered or added, and
 //! messages that were.
 
+use proptest::prelude::*;
+use tcpcrypt_control::OptionName;
 use tcpcrypt_proto::dialect::Policy;
 use tcpcrypt_proto::eno::{EnoOption, Kind};
 
-use crate::host::{Pair, Segment, resets};
+use crate::host::{Host, Pair, Segment, resets};
 use crate::standard::{both, policy, turn};
 
 const POLICIES: [Policy; 2] = [Policy::Standard, Policy::Auto];
@@ -270,4 +272,120 @@ fn a_peer_that_prefers_nothing_of_ours() {
     );
     assert_eq!(syn_ack.eno(), None::<EnoOption>);
     pair.assert_plain();
+}
+
+/// An application that insists on one at the other end that knows of encryption.
+#[test]
+fn mandatory_application_aware_mode() {
+    let ask = |host: &mut Host, value: u8| {
+        let peer = host.peer;
+        host.peer.set_port(0);
+        let set = host.control(true, OptionName::AppSupport, &[value, 0, 0, 0]);
+        set.expect("an answer");
+        host.peer = peer;
+    };
+    for eno in [Policy::Legacy, Policy::Standard, Policy::Auto] {
+        for (client, server, encrypted) in [
+            (0, 0, true),
+            (1, 0, true),
+            (1, 3, true),
+            (3, 1, true),
+            (3, 3, true),
+            (3, 0, false),
+            (0, 3, false),
+        ] {
+            let mut pair = both(eno);
+            ask(&mut pair.client, client);
+            ask(&mut pair.server, server);
+            if encrypted {
+                pair.connect();
+                pair.talk();
+                pair.assert_same_id();
+                continue;
+            }
+            let syn = pair.client.out(&pair.client.syn()).unwrap();
+            pair.server.get(&syn).unwrap();
+            let syn_ack = pair.server.syn_ack();
+            let syn_ack = pair.server.out(&syn_ack).unwrap();
+            pair.client.get(&syn_ack).unwrap();
+            let third = pair.third();
+            assert_eq!(pair.client.out(&third), Some(third.clone()));
+            assert_eq!(pair.server.get(&third), Some(third));
+            pair.assert_plain();
+        }
+    }
+}
+
+fn option() -> impl Strategy<Value = Vec<u8>> {
+    let octet = prop_oneof![
+        4 => 0x20..0x26_u8,
+        2 => 0xa0..0xa6_u8,
+        2 => 0..4_u8,
+        1 => any::<u8>(),
+    ];
+    (any::<bool>(), prop::collection::vec(octet, 0..17)).prop_map(|(old, content)| {
+        let head: &[u8] = if old { &[253, 0, 0x45, 0x4e] } else { &[69, 0] };
+        let mut option = [head, &content].concat();
+        option[1] = u8::try_from(option.len()).unwrap();
+        option
+    })
+}
+
+fn any_policy() -> impl Strategy<Value = Policy> {
+    prop_oneof![
+        Just(Policy::Legacy),
+        Just(Policy::Standard),
+        Just(Policy::Auto),
+        Just(Policy::Off),
+    ]
+}
+
+proptest! {
+    /// Whatever a SYN says: plain, or something that it named, in its kind, once, and then a handshake goes on.
+    #[test]
+    fn any_syn(eno in any_policy(), list in option(), init1 in prop::collection::vec(any::<u8>(), 0..300)) {
+        let mut pair = both(eno);
+        let syn = pair.client.syn();
+        let syn = with_option(syn, &list);
+        pair.server.get(&syn).unwrap();
+        let syn_ack = pair.server.syn_ack();
+        let syn_ack = pair.server.out(&syn_ack).unwrap();
+        if let Some(answer) = syn_ack.eno() {
+            let kind = answer.kind();
+            prop_assert_eq!(kind == Kind::Standard, list[0] == 69);
+            let teps = answer.suboptions().iter().filter(|octet| **octet >= 0x20);
+            let teps: Vec<u8> = teps.copied().collect();
+            prop_assert_eq!(teps.len(), 1);
+            prop_assert!(list.contains(&teps[0]) || list.contains(&(teps[0] | 0x80)));
+        }
+        // With or without what should be INIT1.
+        let third = pair.third().with(|third| {
+            third.options.extend_from_slice(&list[..list.len().min(4)]);
+            third.payload = [&[0x15, 0x10, 0x1a, 0x0e, 0, 0][..], &init1].concat();
+        });
+        pair.server.get(&third);
+        let sent = pair.server.sent();
+        prop_assert!(sent.len() <= 3);
+    }
+
+    /// Whatever a SYN-ACK says, and whatever comes instead of INIT2.
+    #[test]
+    fn any_syn_ack(eno in any_policy(), answer in option(), init2 in prop::collection::vec(any::<u8>(), 0..300)) {
+        let mut pair = both(eno);
+        let syn = pair.client.out(&pair.client.syn()).unwrap();
+        let syn_ack = with_option(pair.server.syn_ack(), &answer);
+        pair.client.get(&syn_ack).unwrap();
+        let third = pair.client.out(&pair.third()).unwrap();
+        // INIT1 only where it was agreed on.
+        if !third.payload.is_empty() {
+            let asked = syn.eno().unwrap();
+            prop_assert_eq!(asked.as_bytes()[0], answer[0]);
+            prop_assert_eq!(third.eno().unwrap().as_bytes()[0], answer[0]);
+        }
+        let ack = third.seq.wrapping_add(u32::try_from(third.payload.len()).unwrap());
+        let reply = pair.server.says(crate::host::ACK, third.ack, ack);
+        let reply = reply.with(|reply| reply.payload = [&[9, 0x71, 5, 0xe0, 0, 0][..], &init2].concat());
+        pair.client.get(&reply);
+        prop_assert_eq!(pair.client.netstat(), 0);
+    }
 }

@@ -13,7 +13,7 @@ use tcpcrypt_proto::packet::Notes;
 use tcpcrypt_proto::rfc8548::frame::KeyLimits;
 use tcpcrypt_proto::verdict::{Direction, Verdict};
 
-use super::family::{INTERFACE, interface, is_standard};
+use super::family::{INTERFACE, interface, is_standard, is_upgrade};
 use super::rng::Rng;
 
 /// The face of an [`Endpoint`], so that a test can put something else there.
@@ -127,8 +127,12 @@ impl Entropy for Seeded {
 
 pub(crate) fn endpoint(mut config: Config, now: Instant, mut rng: Rng) -> Endpoint {
     if is_standard() {
-        config.eno = Policy::Standard;
-        config.prefer = Some(Tep::ALL[rng.below(4) as usize]);
+        let (eno, teps) = match is_upgrade() {
+            true => (Policy::Auto, &Tep::ALL[2..]),
+            false => (Policy::Standard, &Tep::ALL[..]),
+        };
+        config.eno = eno;
+        config.prefer = Some(teps[rng.below(teps.len() as u64) as usize]);
         config.standard_ciphers.rotate_left(rng.below(3) as usize);
         config.key_limits = KeyLimits {
             frames: 1 + rng.below(60),
