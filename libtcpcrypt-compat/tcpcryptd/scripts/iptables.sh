@@ -343,7 +343,7 @@ redirect_rules() {
         rule_in mangle "$1" INPUT -p tcp -m connmark --mark $WATCHED_MARK/$WATCHED_MARK \
             --tcp-flags SYN,FIN FIN $queue || return
     }
-    return $result
+    return "$result"
 }
 
 iptables_start() {
