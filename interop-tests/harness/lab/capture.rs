@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -17,6 +17,9 @@ use crate::wait;
 
 /// Most payload that a capture keeps; later packets are not seen.
 const LIMIT: usize = 64 << 20;
+
+/// Where the traffic does not pause, this long is enough to be given a list.
+const CATCHING_UP: Duration = Duration::from_secs(3);
 
 /// ETH_P_ALL: the only "protocol" that also sees what is sent.
 const EVERYTHING: u16 = 3;
@@ -43,6 +46,8 @@ fn socket_of(host: &Host, kind: SocketType) -> File {
 #[derive(Debug)]
 pub struct Capture {
     seen: Arc<Mutex<Vec<Segment>>>,
+    /// How often there was nothing to read.
+    idle: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -53,12 +58,14 @@ impl Capture {
         let socket = socket_of(host, SocketType::RAW);
         let seen = Arc::new(Mutex::new(Vec::new()));
         let stop = Arc::new(AtomicBool::new(false));
+        let idle = Arc::new(AtomicU64::new(0));
         let thread = std::thread::spawn({
-            let (seen, stop) = (Arc::clone(&seen), Arc::clone(&stop));
-            move || listen(socket, &seen, &stop)
+            let (seen, idle, stop) = (Arc::clone(&seen), Arc::clone(&idle), Arc::clone(&stop));
+            move || listen(socket, &seen, &idle, &stop)
         });
         Capture {
             seen,
+            idle,
             stop,
             thread: Some(thread),
         }
@@ -66,8 +73,12 @@ impl Capture {
 
     /// What was seen so far, in order.
     pub fn segments(&self) -> Vec<Segment> {
-        // The reader needs a moment for what the kernel already has.
-        std::thread::sleep(Duration::from_millis(30));
+        // The reader needs a moment for what the kernel already has, a long one on a busy machine. The first
+        // time may have begun before this call.
+        let before = self.idle.load(Ordering::Relaxed);
+        let _ = wait::until(CATCHING_UP, || {
+            (self.idle.load(Ordering::Relaxed) > before + 1).then_some(())
+        });
         self.seen
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -99,11 +110,12 @@ impl Drop for Capture {
     }
 }
 
-fn listen(mut socket: File, seen: &Mutex<Vec<Segment>>, stop: &AtomicBool) {
+fn listen(mut socket: File, seen: &Mutex<Vec<Segment>>, idle: &AtomicU64, stop: &AtomicBool) {
     let mut packet = vec![0; 70_000];
     let mut kept = 0;
     while !stop.load(Ordering::Relaxed) {
         let Ok(length) = socket.read(&mut packet) else {
+            idle.fetch_add(1, Ordering::Relaxed);
             continue;
         };
         let Some(packet) = on_the_cable(packet.get(..length).unwrap_or_default()) else {

@@ -381,6 +381,77 @@ proptest! {
         }
     }
 
+    /// Somebody on the way changes, takes out, repeats or puts in octets: a beginning of what was sent arrives, and
+    /// what comes behind the change does not.
+    #[test]
+    fn a_change_on_the_way_ends_it(
+        sizes in proptest::collection::vec(1..4000usize, 1..8),
+        most in 1..2000usize,
+        (kind, at, len) in (0..4u8, any::<prop::sample::Index>(), 1..3000usize),
+        cut in 1..5000usize,
+        resumed in any::<bool>(),
+    ) {
+        let mut pair = open(hosts(), false);
+        pair.settle();
+        if resumed {
+            pair = open(pair.hosts, false);
+            pair.settle();
+        }
+        let mut sent = Vec::new();
+        for (number, size) in sizes.into_iter().enumerate() {
+            let data: Vec<u8> = (0..size).map(|at| (number * 31 + at * 7) as u8).collect();
+            pair.send(0, &data, most);
+            sent.extend(data);
+        }
+        let wire = &mut pair.ways[1].wire;
+        let genuine = wire.clone();
+        let at = at.index(wire.len());
+        let end = wire.len().min(at + len);
+        let piece = wire[at..end].to_vec();
+        match kind {
+            0 => wire[at] ^= 1 << (len % 8),
+            1 => drop(wire.drain(at..end)),
+            2 => drop(wire.splice(at..at, piece)),
+            _ => drop(wire.splice(at..at, std::iter::repeat_n(0x5a, len))),
+        }
+        let same = wire.iter().zip(&genuine).take_while(|(a, b)| a == b).count();
+        let mut failed = false;
+        while !pair.ways[1].wire.is_empty() && !failed {
+            failed = pair.deliver(1, cut).is_err();
+        }
+        let got = &pair.ways[1].got;
+        prop_assert!(sent.starts_with(got));
+        // Each octet of a record that arrived stood on the wire as it was sealed.
+        prop_assert!(got.len() <= same);
+        if failed {
+            prop_assert!(pair.streams[1].session().is_none());
+            prop_assert!(pair.deliver(1, cut).is_err());
+        } else {
+            // What is left is the front of a record that will not be whole.
+            let rest = std::mem::take(&mut pair.ways[1].unread);
+            prop_assert_eq!(pair.streams[1].end(&rest).is_ok(), rest.is_empty());
+        }
+    }
+
+    /// INIT2 that was changed makes no connection.
+    #[test]
+    fn a_changed_answer_makes_no_connection(at in any::<prop::sample::Index>(), bit in 0..8u8) {
+        let mut pair = open(hosts(), false);
+        pair.deliver(1, usize::MAX).expect("genuine");
+        let wire = &mut pair.ways[0].wire;
+        let at = at.index(wire.len());
+        wire[at] ^= 1 << bit;
+        let _ = pair.deliver(0, usize::MAX);
+        prop_assert!(pair.ways[0].got.is_empty());
+        // A nonce or a point that is another makes other keys.
+        if pair.streams[0].is_ready() {
+            prop_assert!(id_of(&pair.streams[0]) != id_of(&pair.streams[1]));
+            pair.send(0, b"secret", 100);
+            prop_assert!(pair.deliver(1, usize::MAX).is_err());
+            prop_assert!(pair.ways[1].got.is_empty());
+        }
+    }
+
     /// Whatever a peer sends: no panic, and nothing of it is delivered as if it were genuine.
     #[test]
     fn noise_is_refused(noise in proptest::collection::vec(any::<u8>(), 0..2000), cut in 1..500usize, init in any::<bool>()) {

@@ -88,39 +88,46 @@ fi
 if [ "$six" = yes ]; then FAMILY=inet; else FAMILY=ip; fi
 
 # Connections to servers of this host are made in the name of their clients: so servers see whom they
-# serve. What belongs to them is marked, a server's sockets take the mark over from the SYN, and what is
-# marked stays on this host. The daemon finds the route by its source, or does without: then servers see an
-# address of this host. The number of the rule keeps in mind whether the setting was there before.
+# serve. What belongs to them is marked, a server's sockets take the mark over from the SYN, refusals from
+# what they answer, and what is marked stays on this host. The daemon finds the route by its source, or does
+# without: then servers see an address of this host. The number of the rule keeps in mind which of the two
+# settings were there before: 1 for the first, 2 for the second.
 near_start() {
     [ "$MODE" = redirect ] || return 0
-    setting=/proc/sys/net/ipv4/tcp_fwmark_accept
-    number=32001
-    if [ -z "$ECHO" ]; then
-        # It may have been started before.
+    # It may have been started before.
+    [ -n "$ECHO" ] || near_stop
+    number=32000
+    [ "$(cat /proc/sys/net/ipv4/tcp_fwmark_accept 2>/dev/null)" != 1 ] || number=$((number + 1))
+    [ "$(cat /proc/sys/net/ipv4/fwmark_reflect 2>/dev/null)" != 1 ] || number=$((number + 2))
+    # The route is the last, since the daemon takes it for all of this.
+    {
+        $ECHO ip rule add pref $number fwmark $NEAR_MARK/$NEAR_MARK lookup $NEAR_TABLE &&
+            near_set tcp_fwmark_accept 1 &&
+            near_set fwmark_reflect 1 &&
+            $ECHO ip route add local 0.0.0.0/0 dev lo src 127.0.0.1 table $NEAR_TABLE
+    } 2>/dev/null || {
         near_stop
-        [ "$(cat $setting 2>/dev/null)" = 1 ] || number=32000
-        {
-            echo 1 >$setting &&
-                ip rule add pref $number fwmark $NEAR_MARK/$NEAR_MARK lookup $NEAR_TABLE &&
-                ip route add local 0.0.0.0/0 dev lo src 127.0.0.1 table $NEAR_TABLE
-        } 2>/dev/null || {
-            near_stop
-            echo "No route for connections to servers: they see an address of this host" >&2
-        }
+        echo "No route for connections to servers: they see an address of this host" >&2
+    }
+}
+
+near_set() {
+    if [ -n "$ECHO" ]; then
+        $ECHO "echo $2 >/proc/sys/net/ipv4/$1"
     else
-        $ECHO "echo 1 >$setting"
-        $ECHO ip rule add pref $number fwmark $NEAR_MARK/$NEAR_MARK lookup $NEAR_TABLE
-        $ECHO ip route add local 0.0.0.0/0 dev lo src 127.0.0.1 table $NEAR_TABLE
+        echo "$2" >"/proc/sys/net/ipv4/$1"
     fi
 }
 
 near_stop() {
     [ "$MODE" = redirect ] || return 0
-    $ECHO ip route del local 0.0.0.0/0 dev lo table $NEAR_TABLE 2>/dev/null
-    for number in 32000 32001; do
-        $ECHO ip rule del pref $number fwmark $NEAR_MARK/$NEAR_MARK lookup $NEAR_TABLE 2>/dev/null ||
-            continue
-        [ $number = 32001 ] || [ -n "$ECHO" ] || echo 0 >/proc/sys/net/ipv4/tcp_fwmark_accept
+    $ECHO ip route del local 0.0.0.0/0 dev lo src 127.0.0.1 table $NEAR_TABLE 2>/dev/null
+    for before in 0 1 2 3; do
+        $ECHO ip rule del pref $((32000 + before)) fwmark $NEAR_MARK/$NEAR_MARK lookup $NEAR_TABLE \
+            2>/dev/null || continue
+        [ -z "$ECHO" ] || continue
+        [ $((before & 1)) != 0 ] || near_set tcp_fwmark_accept 0
+        [ $((before & 2)) != 0 ] || near_set fwmark_reflect 0
     done
     return 0
 }
@@ -336,7 +343,7 @@ redirect_rules() {
         rule_in mangle "$1" INPUT -p tcp -m connmark --mark $WATCHED_MARK/$WATCHED_MARK \
             --tcp-flags SYN,FIN FIN $queue || return
     }
-    return $result
+    return "$result"
 }
 
 iptables_start() {

@@ -138,7 +138,18 @@ fn redirect_mode_has_rules_of_its_own() {
             queues
         );
         let (code, stopped) = dry(&["stop"], &[mode, iptables, ports]);
+        let rules = |text: &str| {
+            let (rules, routes): (Vec<_>, Vec<_>) =
+                text.lines().partition(|line| line.starts_with("iptables "));
+            (rules.join("\n"), routes.join("\n"))
+        };
+        let ((started, way), (stopped, way_back)) = (rules(&started), rules(&stopped));
         assert_eq!((code, stopped), (Some(0), started.replace(" -A ", " -D ")));
+        // The way for connections in the name of clients: what is added is deleted.
+        for line in way.lines().filter(|line| line.contains(" add ")) {
+            assert!(way_back.contains(&line.replace(" add ", " del ")), "{line}");
+        }
+        assert!(way.ends_with("dev lo src 127.0.0.1 table 65530"), "{way}");
         let (code, text) = dry(&["start"], &[mode, ("RULES", "nft"), ports]);
         assert_eq!(code, Some(0));
         assert_eq!(
