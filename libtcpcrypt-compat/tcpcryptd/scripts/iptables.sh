@@ -2,7 +2,8 @@
 # Gives TCP packets to tcpcryptd, or stops that.
 #
 #   iptables.sh [start]   adds the rules; the first one that fails ends it with 1
-#   iptables.sh stop      removes them (also: -f)
+#   iptables.sh stop      removes them (also: -f). A tcpcryptd that still runs is told before, and resets
+#                         its encrypted connections: without rules their plain text would leave
 #
 # Environment:
 #   ONLY_PORTS    these ports, in the notation of iptables' multiport match: 80,8000:8100
@@ -208,6 +209,22 @@ iptables_stop() {
 nft_works() {
     command -v nft >/dev/null 2>&1 && nft_rules | nft -c -f - 2>/dev/null
 }
+
+# Tells the daemon that has the queue. Others than ours would die of the signal; ours collects it, as the
+# mask of blocked signals shows. A second is much more than it needs.
+warn_daemon() {
+    while read -r number owner _; do
+        [ "$number" = "$DIVERT_PORT" ] || continue
+        [ "$(cat "/proc/$owner/comm" 2>/dev/null)" = tcpcryptd ] || continue
+        blocked=$(sed -n 's/^SigBlk:[[:space:]]*//p' "/proc/$owner/status")
+        [ $((0x${blocked:-0} & 0x800)) -ne 0 ] || continue
+        kill -USR2 "$owner" && sleep 1
+    done
+}
+
+if [ $ACTION = stop ] && [ -z "$ECHO" ] && [ -r /proc/net/netfilter/nfnetlink_queue ]; then
+    warn_daemon </proc/net/netfilter/nfnetlink_queue
+fi
 
 case "${RULES:-auto}" in
     nft) kind=nft ;;

@@ -12,12 +12,14 @@ use kx_sys::signals::{Signals, number};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tcpcrypt_proto::endpoint::{ClientId, Endpoint};
 use tcpcrypt_proto::event::EventKind;
+use tcpcrypt_proto::packet::FourTuple;
 
 use crate::control_socket::ControlSocket;
 use crate::divert::Divert;
 use crate::injector::Injector;
 use crate::key_log::KeyLogFile;
 use crate::log::{ALWAYS, DEBUG, Log};
+use crate::rule_watch::{self, RuleWatch};
 
 /// Datagrams received with one call.
 const BATCH: usize = 64;
@@ -29,6 +31,10 @@ const REQUESTS_IN_A_ROW: usize = 64;
 const FAREWELL: Duration = Duration::from_millis(300);
 /// How long the guard may take to go.
 const GUARD_PATIENCE: Duration = Duration::from_secs(1);
+/// How long new connections stay plain after a signal that the rules are about to go.
+const PAUSE: Duration = Duration::from_secs(5);
+/// Turns that the queue gets to bring a probe: more than it is long.
+const PROBE_TURNS: usize = 20;
 /// How long to wait for one of them.
 const FAREWELL_STEP: Duration = Duration::from_millis(20);
 
@@ -52,6 +58,10 @@ pub struct Parts {
     pub endpoint: Endpoint,
     /// Where keys are written for tests.
     pub key_log: Option<KeyLogFile>,
+    /// Whether packets still come.
+    pub rules: RuleWatch,
+    /// Whether new connections are encrypted; without `-d` they are.
+    pub enabled: bool,
 }
 
 /// The running daemon.
@@ -63,6 +73,9 @@ pub struct Daemon {
     send_errors: u64,
     refused_verdicts: u64,
     fatal: bool,
+    /// Until when new connections are plain.
+    paused: Option<Instant>,
+    probe: Vec<u8>,
 }
 
 /// Why the loop ended.
@@ -86,6 +99,8 @@ impl Daemon {
             send_errors: 0,
             refused_verdicts: 0,
             fatal: false,
+            paused: None,
+            probe: Vec::new(),
         }
     }
 
@@ -113,7 +128,10 @@ impl Daemon {
 
     fn work(&mut self, log: &mut Log) -> io::Result<Ended> {
         loop {
-            let wait = self.parts.endpoint.poll_timeout();
+            let protocol = self.parts.endpoint.poll_timeout();
+            let encrypted = self.parts.endpoint.count_encrypted();
+            let rules = self.parts.rules.deadline(Instant::now(), encrypted);
+            let wait = [protocol, rules, self.paused].into_iter().flatten().min();
             let leisure = self.parts.endpoint.has_work_for_leisure();
             let mut ready = self.wait(wait, leisure)?;
             if leisure && !ready.packets && !ready.request {
@@ -140,7 +158,12 @@ impl Daemon {
                 self.handle_requests();
             }
             let now = Instant::now();
-            if wait.is_some_and(|deadline| deadline <= now) {
+            if self.paused.is_some_and(|until| until <= now) {
+                self.paused = None;
+                self.parts.endpoint.set_enabled(self.parts.enabled);
+            }
+            self.look_after_rules(log, now, ready.rules)?;
+            if protocol.is_some_and(|deadline| deadline <= now) {
                 self.parts.endpoint.handle_timeout(now);
             }
             self.drain(log, now);
@@ -161,6 +184,10 @@ impl Daemon {
                 // Never ready: nothing is asked of it.
                 None => PollFd::new(&self.parts.signals, PollFlags::empty()),
             },
+            match &self.parts.rules.changes {
+                Some(changes) => PollFd::new(changes, PollFlags::IN),
+                None => PollFd::new(&self.parts.signals, PollFlags::empty()),
+            },
         ];
         let timeout = match deadline {
             _ if only_look => Some(Timespec::default()),
@@ -177,19 +204,22 @@ impl Daemon {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        let [packets, request, signal, guard] = descriptors.map(|fd| !fd.revents().is_empty());
+        let [packets, request, signal, guard, rules] =
+            descriptors.map(|fd| !fd.revents().is_empty());
         Ok(Ready {
             packets,
             request,
             signal,
             guard,
+            rules,
         })
     }
 
-    fn is_asked_to_end(&self, log: &Log) -> io::Result<bool> {
+    fn is_asked_to_end(&mut self, log: &mut Log) -> io::Result<bool> {
         while let Some(signal) = self.parts.signals.next()? {
             match signal {
                 number::USER1 => self.dump(log),
+                number::USER2 => self.give_up_encryption(log),
                 _ => return Ok(true),
             }
         }
@@ -197,12 +227,12 @@ impl Daemon {
     }
 
     /// Takes packets until there are none; their verdicts go out in front of what is injected, so
-    /// that packets stay in order.
-    fn handle_packets(&mut self, log: &mut Log) -> io::Result<()> {
+    /// that packets stay in order. True if there is none left.
+    fn handle_packets(&mut self, log: &mut Log) -> io::Result<bool> {
         for _ in 0..BATCHES_IN_A_ROW {
             let received = self.parts.queue.receive(&mut self.batch)?;
             if received == 0 {
-                break;
+                return Ok(true);
             }
             let now = Instant::now();
             for datagram in self.batch.datagrams() {
@@ -211,6 +241,10 @@ impl Daemon {
                         Ok(Message::Packet(packet)) => {
                             let parts = &mut self.parts;
                             self.verdicts.decide(packet.id, |out| {
+                                let outward = packet.hook.is_outward();
+                                if outward && parts.rules.came(packet.interface, packet.payload) {
+                                    return Divert::DROP;
+                                }
                                 let endpoint = &mut parts.endpoint;
                                 parts.divert.decide(endpoint, log, now, &packet, out)
                             });
@@ -227,10 +261,118 @@ impl Daemon {
             send(&self.parts.queue, &mut self.verdicts, &mut self.send_errors);
             self.inject(now);
             if received < self.batch.slots() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The rules are about to go: resets what is encrypted, and lets new connections be plain until they
+    /// are gone.
+    fn give_up_encryption(&mut self, log: &mut Log) {
+        let count = self.parts.endpoint.count_encrypted();
+        self.parts.endpoint.set_enabled(false);
+        self.parts.endpoint.shutdown();
+        let now = Instant::now();
+        self.drain(log, now);
+        self.paused = now.checked_add(PAUSE);
+        let seconds = PAUSE.as_secs();
+        log.say(
+            ALWAYS,
+            format_args!(
+                "Told that the rules will go; reset {count} encrypted connections, new ones are plain for {seconds} s"
+            ),
+        );
+    }
+
+    /// Finds out whether encrypted connections still come through the queue, if it is time to, and resets
+    /// those that do not: their plain text leaves already.
+    fn look_after_rules(&mut self, log: &mut Log, now: Instant, told: bool) -> io::Result<()> {
+        let told = told
+            && self
+                .parts
+                .rules
+                .changes
+                .as_ref()
+                .is_some_and(|it| it.take());
+        let due = self.parts.rules.is_due(now);
+        if !told && !due {
+            return Ok(());
+        }
+        let count = match told {
+            true => rule_watch::AT_ONCE,
+            false => rule_watch::IN_TURN,
+        };
+        let endpoint = &self.parts.endpoint;
+        let mut chosen = endpoint.encrypted_after(self.parts.rules.last(), count);
+        if chosen.len() < count {
+            // From the beginning, after the last one.
+            chosen.extend(endpoint.encrypted_after(None, count - chosen.len()));
+        }
+        if self.confirmed_missing(log, &chosen)?.is_empty() {
+            return Ok(());
+        }
+        // Some rules are gone: which connections had them?
+        let mut reset = 0_usize;
+        let mut last = None;
+        loop {
+            let some = self
+                .parts
+                .endpoint
+                .encrypted_after(last, rule_watch::AT_ONCE);
+            let Some(&end) = some.last() else {
+                break;
+            };
+            for ends in self.confirmed_missing(log, &some)? {
+                self.parts.endpoint.reset(&ends);
+                reset += 1;
+            }
+            self.inject(now);
+            last = Some(end);
+        }
+        log.event(
+            now,
+            ALWAYS,
+            format_args!(
+                "The packet filter's rules are gone: {reset} encrypted connections came no more through the queue                  and were reset; new ones are plain. Stop tcpcryptd before rules are changed, or add its rules again"
+            ),
+        );
+        Ok(())
+    }
+
+    /// Those of the connections whose probes are missing each time.
+    fn confirmed_missing(
+        &mut self,
+        log: &mut Log,
+        connections: &[FourTuple],
+    ) -> io::Result<Vec<FourTuple>> {
+        let mut missing = connections.to_vec();
+        for _ in 0..rule_watch::CONFIRMATIONS {
+            self.parts.rules.begin();
+            for &ends in &missing {
+                let rules = &mut self.parts.rules;
+                // What cannot be sent says nothing.
+                if rules.probe(ends, &mut self.probe)
+                    && self
+                        .parts
+                        .injector
+                        .send_probe(ends.interface(), &self.probe)
+                        .is_ok()
+                {
+                    rules.sent(ends);
+                }
+            }
+            for _ in 0..PROBE_TURNS {
+                if !self.parts.rules.is_waiting() || self.handle_packets(log)? {
+                    break;
+                }
+            }
+            missing = self.parts.rules.missing();
+            if missing.is_empty() {
                 break;
             }
         }
-        Ok(())
+        Ok(missing)
     }
 
     fn handle_requests(&mut self) {
@@ -307,6 +449,7 @@ struct Ready {
     request: bool,
     signal: bool,
     guard: bool,
+    rules: bool,
 }
 
 /// The lines that `-v` adds to the state dump.

@@ -13,6 +13,7 @@ use kx_sys::conntrack::LiberalTracking;
 use kx_sys::nfqueue::{self, Queue};
 use kx_sys::notify::Notifier;
 use kx_sys::privileges::{self, DropError, User};
+use kx_sys::rule_changes::RuleChanges;
 use kx_sys::sandbox;
 use kx_sys::signals::{Signals, number};
 use rustix::thread::CapabilitySet;
@@ -30,6 +31,7 @@ use crate::injector::Injector;
 use crate::key_log::{self, KeyLogFile};
 use crate::log::{ALWAYS, DEBUG, DEFAULT, Log, NOISY, system_text};
 use crate::options::Options;
+use crate::rule_watch::RuleWatch;
 use crate::self_tests::{self, Dropper, TestError};
 use crate::usage;
 
@@ -132,8 +134,13 @@ fn drop_text(error: &DropError) -> String {
 /// # Errors
 /// What the original says on standard error before it ends with code 1. Nothing is changed then.
 pub fn run(options: &Options, log: &mut Log) -> Result<(), StartError> {
-    let signals = Signals::collect(&[number::INTERRUPT, number::TERMINATE, number::USER1])
-        .map_err(call("signal(SIGINT)"))?;
+    let signals = Signals::collect(&[
+        number::INTERRUPT,
+        number::TERMINATE,
+        number::USER1,
+        number::USER2,
+    ])
+    .map_err(call("signal(SIGINT)"))?;
     log.say(ALWAYS, "Initializing...");
     let seed = read_seed(options, log)?;
     match options.test {
@@ -223,6 +230,7 @@ fn daemon(
     let key_log = open_key_log(log)?;
     let endpoint = endpoint(options, seed, key_log.is_some());
     let notifier = Notifier::from_environment().connect();
+    let rules = RuleWatch::new(hear_of_rules(log));
     let mut tracking = track_liberally(log);
     if let Err(error) = drop_privileges(options, log) {
         if let Some(tracking) = &mut tracking {
@@ -239,7 +247,7 @@ fn daemon(
             Some(companion)
         }
         Ok((Side::Companion(watch), table)) => {
-            drop((control, signals, endpoint));
+            drop((control, signals, endpoint, rules));
             confine(log, NOISY);
             let guard = Guard {
                 queue,
@@ -273,6 +281,8 @@ fn daemon(
         tracking,
         endpoint,
         key_log,
+        rules,
+        enabled: !options.disable,
     });
     let result = daemon.run(log);
     if let Some(notifier) = &notifier {
@@ -366,6 +376,18 @@ fn track_liberally(log: &Log) -> Option<LiberalTracking> {
                     system_text(&error)
                 ),
             );
+            None
+        }
+    }
+}
+
+/// Without it, rules that are gone are noticed a little later.
+fn hear_of_rules(log: &Log) -> Option<RuleChanges> {
+    match RuleChanges::open() {
+        Ok(changes) => Some(changes),
+        Err(error) => {
+            let text = system_text(&error);
+            log.say(DEBUG, format_args!("No news of nftables' rules: {text}"));
             None
         }
     }

@@ -15,6 +15,7 @@ mod timers;
 mod tombstones;
 
 use std::collections::VecDeque;
+use std::ops::Bound;
 use std::time::{Duration, Instant};
 
 use crate::cache::SessionCache;
@@ -269,6 +270,30 @@ impl Endpoint {
         for tuple in self.table.tuples() {
             self.abort(&tuple);
         }
+    }
+
+    /// How many connections are encrypted.
+    #[must_use]
+    pub fn count_encrypted(&self) -> usize {
+        self.table.encrypted.len()
+    }
+
+    /// At most `count` encrypted connections, in a fixed order: the first ones, or those behind `after`.
+    #[must_use]
+    pub fn encrypted_after(&self, after: Option<FourTuple>, count: usize) -> Vec<FourTuple> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let tuples = self.table.encrypted.range((from, Bound::Unbounded));
+        tuples.take(count).copied().collect()
+    }
+
+    /// Resets one connection that is encrypted or about to be, as [`shutdown`](Self::shutdown) all of them.
+    pub fn reset(&mut self, tuple: &FourTuple) {
+        self.abort(tuple);
+    }
+
+    /// Whether connections that begin from now on are encrypted, as [`Config::enabled`] says at first.
+    pub fn set_enabled(&mut self, enabled: bool) {
+        self.services.config.enabled = enabled;
     }
 
     /// Octets in the buffers of all connections, and of packets, requests and answers that wait. It looks at
