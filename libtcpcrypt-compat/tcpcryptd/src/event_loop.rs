@@ -9,6 +9,7 @@ use kx_sys::companion::Companion;
 use kx_sys::conntrack::LiberalTracking;
 use kx_sys::nfqueue::{Batch, Message, Messages, Queue, Verdicts};
 use kx_sys::signals::{Signals, number};
+use kx_sys::socket_end::SocketEnder;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tcpcrypt_proto::endpoint::{ClientId, Endpoint};
 use tcpcrypt_proto::event::EventKind;
@@ -60,6 +61,8 @@ pub struct Parts {
     pub key_log: Option<KeyLogFile>,
     /// Whether packets still come.
     pub rules: RuleWatch,
+    /// Ends connections of this host that a reset may not have reached.
+    pub ender: Option<SocketEnder>,
     /// Whether new connections are encrypted; without `-d` they are.
     pub enabled: bool,
 }
@@ -219,7 +222,7 @@ impl Daemon {
         while let Some(signal) = self.parts.signals.next()? {
             match signal {
                 number::USER1 => self.dump(log),
-                number::USER2 => self.give_up_encryption(log),
+                number::USER2 => self.give_up_encryption(log)?,
                 _ => return Ok(true),
             }
         }
@@ -269,20 +272,43 @@ impl Daemon {
 
     /// The rules are about to go: resets what is encrypted, and lets new connections be plain until they
     /// are gone.
-    fn give_up_encryption(&mut self, log: &mut Log) {
-        let count = self.parts.endpoint.count_encrypted();
-        self.parts.endpoint.set_enabled(false);
-        self.parts.endpoint.shutdown();
+    fn give_up_encryption(&mut self, log: &mut Log) -> io::Result<()> {
+        let endpoint = &mut self.parts.endpoint;
+        let all = endpoint.encrypted_after(None, usize::MAX);
+        let count = all.len();
+        endpoint.set_enabled(false);
+        endpoint.shutdown();
         let now = Instant::now();
+        self.end(log, now, &all)?;
         self.drain(log, now);
         self.paused = now.checked_add(PAUSE);
         let seconds = PAUSE.as_secs();
         log.say(
             ALWAYS,
             format_args!(
-                "Told that the rules will go; reset {count} encrypted connections, new ones are plain for {seconds} s"
+                "Told that the rules will go; reset {count} encrypted connections, \
+                 new ones are plain for {seconds} s"
             ),
         );
+        Ok(())
+    }
+
+    /// Sends the resets that wait, then makes sure of this host's ends of these connections. Segments that
+    /// passed the queue by have moved the numbers that a reset has to fit; the kernel would answer it
+    /// where we do not see it.
+    fn end(&mut self, log: &mut Log, now: Instant, connections: &[FourTuple]) -> io::Result<()> {
+        self.inject(now);
+        // With rules that hold for the loopback interface, too, they pass here on their way.
+        for _ in 0..2 {
+            self.handle_packets(log)?;
+        }
+        if let Some(ender) = &mut self.parts.ender {
+            for ends in connections {
+                // Where the kernel cannot, the reset has to do.
+                let _ = ender.end(ends.local, ends.remote);
+            }
+        }
+        Ok(())
     }
 
     /// Finds out whether encrypted connections still come through the queue, if it is time to, and resets
@@ -307,7 +333,13 @@ impl Daemon {
         let mut chosen = endpoint.encrypted_after(self.parts.rules.last(), count);
         if chosen.len() < count {
             // From the beginning, after the last one.
-            chosen.extend(endpoint.encrypted_after(None, count - chosen.len()));
+            let first = endpoint.encrypted_after(None, count - chosen.len());
+            chosen.extend(
+                first
+                    .iter()
+                    .filter(|ends| !chosen.contains(ends))
+                    .collect::<Vec<_>>(),
+            );
         }
         if self.confirmed_missing(log, &chosen)?.is_empty() {
             return Ok(());
@@ -323,18 +355,20 @@ impl Daemon {
             let Some(&end) = some.last() else {
                 break;
             };
-            for ends in self.confirmed_missing(log, &some)? {
-                self.parts.endpoint.reset(&ends);
-                reset += 1;
+            let missing = self.confirmed_missing(log, &some)?;
+            for ends in &missing {
+                self.parts.endpoint.reset(ends);
             }
-            self.inject(now);
+            self.end(log, now, &missing)?;
+            reset += missing.len();
             last = Some(end);
         }
         log.event(
             now,
             ALWAYS,
             format_args!(
-                "The packet filter's rules are gone: {reset} encrypted connections came no more through the queue                  and were reset; new ones are plain. Stop tcpcryptd before rules are changed, or add its rules again"
+                "The packet filter's rules are gone; reset {reset} encrypted connections, whose segments \
+                 passed the queue by. New ones are plain until the rules are back"
             ),
         );
         Ok(())

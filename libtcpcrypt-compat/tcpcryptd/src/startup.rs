@@ -16,6 +16,7 @@ use kx_sys::privileges::{self, DropError, User};
 use kx_sys::rule_changes::RuleChanges;
 use kx_sys::sandbox;
 use kx_sys::signals::{Signals, number};
+use kx_sys::socket_end::SocketEnder;
 use rustix::thread::CapabilitySet;
 use tcpcrypt_control::{Address, AddressError};
 use tcpcrypt_proto::config::Config;
@@ -231,6 +232,8 @@ fn daemon(
     let endpoint = endpoint(options, seed, key_log.is_some());
     let notifier = Notifier::from_environment().connect();
     let rules = RuleWatch::new(hear_of_rules(log));
+    // Best effort: resets end nearly all connections.
+    let ender = SocketEnder::open().ok();
     let mut tracking = track_liberally(log);
     if let Err(error) = drop_privileges(options, log) {
         if let Some(tracking) = &mut tracking {
@@ -247,7 +250,7 @@ fn daemon(
             Some(companion)
         }
         Ok((Side::Companion(watch), table)) => {
-            drop((control, signals, endpoint, rules));
+            drop((control, signals, endpoint, rules, ender));
             confine(log, NOISY);
             let guard = Guard {
                 queue,
@@ -282,6 +285,7 @@ fn daemon(
         endpoint,
         key_log,
         rules,
+        ender,
         enabled: !options.disable,
     });
     let result = daemon.run(log);
