@@ -321,26 +321,32 @@ impl Daemon {
                 .changes
                 .as_ref()
                 .is_some_and(|it| it.take());
-        let due = self.parts.rules.is_due(now);
-        if !told && !due {
+        let Parts {
+            rules, endpoint, ..
+        } = &mut self.parts;
+        let due = rules.is_due(now);
+        if !told && !due && !(rules.is_eager() && endpoint.has_fresh()) {
             return Ok(());
         }
-        let count = match told {
-            true => rule_watch::AT_ONCE,
-            false => rule_watch::IN_TURN,
+        rules.forget(endpoint.count_encrypted(), |ends| {
+            endpoint.is_encrypted(ends)
+        });
+        let count = match (told, due) {
+            (true, _) => rule_watch::AT_ONCE,
+            (false, true) => rule_watch::IN_TURN,
+            (false, false) => 0,
         };
-        let endpoint = &self.parts.endpoint;
-        let mut chosen = endpoint.encrypted_after(self.parts.rules.last(), count);
+        let mut chosen = endpoint.encrypted_after(rules.last(), count);
         if chosen.len() < count {
             // From the beginning, after the last one.
-            let first = endpoint.encrypted_after(None, count - chosen.len());
-            chosen.extend(
-                first
-                    .iter()
-                    .filter(|ends| !chosen.contains(ends))
-                    .collect::<Vec<_>>(),
-            );
+            chosen.extend(endpoint.encrypted_after(None, count - chosen.len()));
         }
+        // The position is that of the turns; those that are new come in between.
+        let position = chosen.last().copied();
+        chosen.extend(endpoint.take_fresh());
+        chosen.sort_unstable();
+        chosen.dedup();
+        rules.go_on_behind(position);
         if self.confirmed_missing(log, &chosen)?.is_empty() {
             return Ok(());
         }

@@ -25,6 +25,8 @@ pub const PERIOD: Duration = Duration::from_millis(100);
 pub const IN_TURN: usize = 4;
 /// Connections looked at when rules changed, and together when probes are missing.
 pub const AT_ONCE: usize = 64;
+/// Connections that are proven as soon as they are encrypted; when there are more, in turn.
+const EAGER: usize = 16;
 /// So often a probe of a connection has to be missing in a row.
 pub const CONFIRMATIONS: usize = 3;
 
@@ -38,9 +40,10 @@ pub struct RuleWatch {
     waiting: HashSet<FourTuple>,
     last: Option<FourTuple>,
     next: Option<Instant>,
-    /// Whether a probe has ever come, for IPv4 and for IPv6. Where none does, since somebody's rules let
-    /// packets of root pass, their absence says nothing.
-    seen: [bool; 2],
+    /// Connections of which a probe has come once. Of others it says nothing by itself that none comes:
+    /// somebody's rules may let packets of root pass, or these connections take another way by a route of
+    /// their own.
+    proven: HashSet<FourTuple>,
 }
 
 impl RuleWatch {
@@ -58,7 +61,7 @@ impl RuleWatch {
             waiting: HashSet::new(),
             last: None,
             next: None,
-            seen: [false; 2],
+            proven: HashSet::new(),
         }
     }
 
@@ -88,6 +91,11 @@ impl RuleWatch {
         self.last
     }
 
+    /// Remembers it.
+    pub fn go_on_behind(&mut self, last: Option<FourTuple>) {
+        self.last = last.or(self.last);
+    }
+
     /// A new round: what came late of the one before does not matter any more.
     pub fn begin(&mut self) {
         self.waiting.clear();
@@ -115,7 +123,6 @@ impl RuleWatch {
     /// The probe of a connection was sent.
     pub fn sent(&mut self, ends: FourTuple) {
         self.waiting.insert(ends);
-        self.last = Some(ends);
     }
 
     /// True for a probe among the packets that leave this host. It has done its work.
@@ -130,9 +137,10 @@ impl RuleWatch {
             && view.flags() == Flags::ACK
             && view.payload().is_empty();
         if is_probe {
-            let ends = view.tuple(Direction::Out);
-            self.seen[family(&ends)] = true;
-            self.waiting.remove(&ends.on_interface(interface));
+            let ends = view.tuple(Direction::Out).on_interface(interface);
+            if self.waiting.remove(&ends) {
+                self.proven.insert(ends);
+            }
         }
         is_probe
     }
@@ -143,11 +151,30 @@ impl RuleWatch {
         !self.waiting.is_empty()
     }
 
-    /// Connections whose probes have not come although they would have to.
+    /// Connections whose probes have not come although they would have to: those that are proven, and with
+    /// them the others of the same family.
     #[must_use]
     pub fn missing(&self) -> Vec<FourTuple> {
-        let telling = |ends: &&FourTuple| self.seen[family(ends)];
+        let mut gone = [false; 2];
+        for ends in self.waiting.intersection(&self.proven) {
+            gone[family(ends)] = true;
+        }
+        let telling = |ends: &&FourTuple| gone[family(ends)];
         self.waiting.iter().filter(telling).copied().collect()
+    }
+
+    /// True while connections that just became encrypted are to be proven at once: nothing would be known
+    /// without them.
+    #[must_use]
+    pub fn is_eager(&self) -> bool {
+        self.proven.len() < EAGER
+    }
+
+    /// Forgets connections that are no more, when they have become many.
+    pub fn forget(&mut self, encrypted: usize, is_encrypted: impl Fn(&FourTuple) -> bool) {
+        if self.proven.len() > encrypted.saturating_mul(2).saturating_add(EAGER) {
+            self.proven.retain(is_encrypted);
+        }
     }
 }
 
@@ -175,7 +202,7 @@ mod tests {
             let view = View::parse(&packet).expect("a segment");
             assert!(!view.is_intact(), "its checksum is wrong");
             watch.sent(ends);
-            // Until one has come of this family, it says nothing that none comes.
+            // Until one has come of this connection, it says nothing that none comes.
             assert!(watch.missing().is_empty() && watch.is_waiting());
             let interface = 7;
             assert!(watch.came(interface, &packet));
@@ -195,6 +222,40 @@ mod tests {
         for length in 0..packet.len() {
             assert!(!watch.came(0, &packet[..length]));
         }
+    }
+
+    #[test]
+    fn what_was_never_seen_goes_with_its_family() {
+        let [a, b, c] = ["10.0.0.2:1", "10.0.0.2:2", "10.0.0.2:3"];
+        let [a, b, c] = [a, b, c].map(|remote| ends(["10.0.0.1:80", remote]));
+        let six = ends(["[fd00::1]:80", "[fd00::2]:4000"]);
+        let mut watch = RuleWatch::new(None);
+        let mut packet = Vec::new();
+        for ends in [a, b] {
+            watch.sent(ends);
+            assert!(watch.probe(ends, &mut packet) && watch.came(0, &packet));
+        }
+        // Probes of one have never come, but others do.
+        watch.begin();
+        watch.sent(c);
+        assert!(watch.missing().is_empty());
+        // Now those of another do not, which came before.
+        watch.sent(a);
+        watch.sent(six);
+        let mut missing = watch.missing();
+        missing.sort();
+        assert_eq!(missing, [a, c]);
+        // A connection that is no more takes no memory for ever.
+        watch.forget(0, |_| false);
+        assert_eq!(watch.proven.len(), 2);
+        for port in 1..=60 {
+            let ends = ends(["10.0.0.1:80", &format!("10.0.0.3:{port}")]);
+            watch.sent(ends);
+            assert!(watch.probe(ends, &mut packet) && watch.came(0, &packet));
+        }
+        assert!(!watch.is_eager());
+        watch.forget(1, |ends| *ends == b);
+        assert_eq!(watch.proven.len(), 1);
     }
 
     #[test]

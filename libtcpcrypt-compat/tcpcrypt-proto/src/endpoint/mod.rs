@@ -34,6 +34,9 @@ use table::{State, Table};
 /// Tombstones are looked at in batches: waking up for each would cost more than they do.
 const TOMBSTONE_SLACK: Duration = Duration::from_secs(1);
 
+/// Connections that are remembered as encrypted lately.
+const FRESH: usize = 1024;
+
 /// When a connection is called again that finds something due at once, over and over.
 const BREATH: Duration = Duration::from_millis(1);
 
@@ -100,6 +103,8 @@ pub struct Endpoint {
     agreeing: VecDeque<FourTuple>,
     ports: Ports,
     controls: Controls,
+    /// Connections that became encrypted since somebody asked.
+    fresh: Vec<FourTuple>,
     /// Of [`Stats`], what is only counted.
     stats: Stats,
     /// The latest instant that was given.
@@ -129,6 +134,7 @@ impl Endpoint {
             agreeing: VecDeque::new(),
             ports: Ports::default(),
             controls: Controls::default(),
+            fresh: Vec::new(),
             stats: Stats::default(),
             now,
         }
@@ -284,6 +290,25 @@ impl Endpoint {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let tuples = self.table.encrypted.range((from, Bound::Unbounded));
         tuples.take(count).copied().collect()
+    }
+
+    /// True if [`take_fresh`](Self::take_fresh) would find a connection.
+    #[must_use]
+    pub fn has_fresh(&self) -> bool {
+        !self.fresh.is_empty()
+    }
+
+    /// Connections that became encrypted since the last call, and are; of very many, some.
+    pub fn take_fresh(&mut self) -> Vec<FourTuple> {
+        let mut fresh = std::mem::take(&mut self.fresh);
+        fresh.retain(|tuple| self.table.encrypted.contains(tuple));
+        fresh
+    }
+
+    /// True if a connection is encrypted.
+    #[must_use]
+    pub fn is_encrypted(&self, tuple: &FourTuple) -> bool {
+        self.table.encrypted.contains(tuple)
     }
 
     /// Resets one connection that is encrypted or about to be, as [`shutdown`](Self::shutdown) all of them.
