@@ -9,12 +9,12 @@ use std::net::TcpStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use interop_tests::lab::applications::{expect_reset, local, talk};
+use interop_tests::lab::applications::{exchange, expect_reset, local, talk};
 use interop_tests::lab::capture::Capture;
 use interop_tests::lab::case::case;
 use interop_tests::lab::daemon::Daemon;
 use interop_tests::lab::host::Host;
-use interop_tests::lab::scenarios::{ANSWER, QUESTION, id_of, one_talk};
+use interop_tests::lab::scenarios::{ANSWER, QUESTION, assert_secret, id_of, one_talk};
 use interop_tests::lab::{Lab, PORT, Settings};
 use interop_tests::program::run_command;
 use interop_tests::skip::skip;
@@ -260,9 +260,27 @@ fn rules_of_others_come_and_go() {
         let both = open_both(lab, &client, &server);
         let (near, far) = &both.encrypted;
         let id = id_of(&client, &server, near);
-        for round in 0..10 {
-            lab.client.script(&format!(
-                "for c in INPUT OUTPUT; do
+        let busy = lab.connection(PORT).expect("connecting");
+        std::thread::scope(|scope| {
+            let exchange = scope.spawn(|| exchange(&busy.0, &busy.1, 8_000_000, 8_000_000));
+            come_and_go(lab, near, far);
+            let done = exchange.join().expect("the exchange");
+            done.expect("a busy connection goes on");
+        });
+        // A host that is quiet is looked at, too.
+        std::thread::sleep(Duration::from_millis(1200));
+        talk(near, far, QUESTION, ANSWER).expect("talking");
+        assert_eq!(id_of(&client, &server, near), id);
+        for daemon in [&client, &server] {
+            assert!(!daemon.log().contains(GONE), "{}", daemon.log());
+        }
+    });
+}
+
+fn come_and_go(lab: &Lab, near: &TcpStream, far: &TcpStream) {
+    for round in 0..10 {
+        lab.client.script(&format!(
+            "for c in INPUT OUTPUT; do
                      iptables-legacy -t mangle -I $c -p udp --dport 5{round} -j DROP
                      iptables-legacy -A $c -p tcp --dport 9{round} -j DROP
                  done
@@ -271,23 +289,49 @@ fn rules_of_others_come_and_go() {
                      nft add chain inet other{round} c '{{ type filter hook output priority 0; }}'
                      nft add rule inet other{round} c udp dport 5 drop
                  fi"
-            ));
-            talk(near, far, QUESTION, ANSWER).expect("talking");
-        }
-        lab.client.script(
-            "iptables-legacy -F; iptables-legacy -t nat -F
+        ));
+        talk(near, far, QUESTION, ANSWER).expect("talking");
+    }
+    lab.client.script(
+        "iptables-legacy -F; iptables-legacy -t nat -F
              for r in 0 1 2 3 4 5 6 7 8 9; do
                  for c in INPUT OUTPUT; do iptables-legacy -t mangle -D $c 1; done
              done
              nft flush ruleset || true",
+    );
+}
+
+/// Rules of one port go, made by hand and also for the loopback interface: connections of others go on.
+#[test]
+fn only_connections_without_rules_end() {
+    let name = "only_connections_without_rules_end";
+    case(name, Settings::default(), |lab, pair| {
+        let client = Daemon::start(&lab.client, pair.client, &[]);
+        let server = Daemon::start(&lab.server, pair.server, &[]);
+        lab.divert(&PORT.to_string());
+        lab.divert(&OTHER_PORT.to_string());
+        let open = |port| {
+            let (near, far) = lab.connection(port).expect("connecting");
+            talk(&near, &far, QUESTION, ANSWER).expect("talking");
+            id_of(&client, &server, &near);
+            (near, far)
+        };
+        let (stays, goes) = (open(PORT), open(OTHER_PORT));
+        let tap = lab.tap();
+        lab.client.rule(&format!(
+            "-D OUTPUT -p tcp -m multiport --ports {OTHER_PORT} -j NFQUEUE --queue-num 666 --queue-bypass"
+        ));
+        std::thread::sleep(LEAK);
+        expect_reset(&goes.0, QUESTION).expect("reset here");
+        expect_reset(&goes.1, ANSWER).expect("reset there");
+        talk(&stays.0, &stays.1, QUESTION, ANSWER).expect("the other goes on");
+        id_of(&client, &server, &stays.0);
+        assert_secret(&tap);
+        assert!(
+            client.log().contains("reset 1 encrypted"),
+            "{}",
+            client.log()
         );
-        // A host that is quiet is looked at, too.
-        std::thread::sleep(Duration::from_millis(1200));
-        talk(near, far, QUESTION, ANSWER).expect("talking");
-        assert_eq!(id_of(&client, &server, near), id);
-        for daemon in [&client, &server] {
-            assert!(!daemon.log().contains(GONE), "{}", daemon.log());
-        }
     });
 }
 

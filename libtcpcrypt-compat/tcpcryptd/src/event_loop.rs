@@ -325,7 +325,8 @@ impl Daemon {
             rules, endpoint, ..
         } = &mut self.parts;
         let due = rules.is_due(now);
-        if !told && !due && !(rules.is_eager() && endpoint.has_fresh()) {
+        let new = rules.is_eager() && endpoint.has_fresh();
+        if !(told || due || new) {
             return Ok(());
         }
         rules.forget(endpoint.count_encrypted(), |ends| {
