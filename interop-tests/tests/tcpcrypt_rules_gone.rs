@@ -162,6 +162,31 @@ fn our_script_ends_encrypted_connections_over_ipv6_before_the_rules() {
     stop_leaks_nothing(name, settings);
 }
 
+/// The daemon was killed just now, and its guard is at work: the rules stay until that is done.
+#[test]
+fn our_script_waits_for_the_guard() {
+    let name = "our_script_waits_for_the_guard";
+    with_script(name, Settings::default(), |lab, client, server| {
+        let both = open_both(lab, &client, &server);
+        let tap = lab.tap();
+        std::thread::scope(|scope| {
+            let (near, far) = &both.encrypted;
+            let writers =
+                [near, far].map(|stream| scope.spawn(move || write_until_reset(stream, SOON)));
+            std::thread::sleep(Duration::from_millis(200));
+            client.kill();
+            script(&lab.client, LEGACY, "stop");
+            for writer in writers {
+                assert!(writer.join().expect("the writer").is_some(), "no reset");
+            }
+        });
+        std::thread::sleep(Duration::from_millis(500));
+        assert!(!tap.contains(b"a secret line"), "plain text on the cable");
+        assert_reset_and_others_go_on(&both);
+        server.assert_well("the other's death");
+    });
+}
+
 /// Numbers of the lines that a tap saw in the clear.
 fn lines_seen(tap: &Capture) -> usize {
     let text = b"a secret line";

@@ -28,6 +28,7 @@
 
 TABLE=tcpcryptd
 OWN=0x74637001
+QUEUES=/proc/net/netfilter/nfnetlink_queue
 
 complain() {
     echo "$@" >&2
@@ -210,11 +211,21 @@ nft_works() {
     command -v nft >/dev/null 2>&1 && nft_rules | nft -c -f - 2>/dev/null
 }
 
+# The owner is dead: its guard has the queue, and resets connections for two seconds at most.
+wait_for_guard() {
+    for _ in 1 2 3; do
+        grep -q "^ *$DIVERT_PORT " "$QUEUES" || return
+        sleep 1
+    done
+}
+
 # Tells the daemon that has the queue. Others than ours would die of the signal; ours collects it, as the
 # mask of blocked signals shows. A second is much more than it needs.
 warn_daemon() {
     while read -r number owner _; do
         [ "$number" = "$DIVERT_PORT" ] || continue
+        case "$owner" in *[!0-9]*) continue ;; esac
+        [ -e "/proc/$owner" ] || wait_for_guard
         [ "$(cat "/proc/$owner/comm" 2>/dev/null)" = tcpcryptd ] || continue
         blocked=$(sed -n 's/^SigBlk:[[:space:]]*//p' "/proc/$owner/status")
         [ $((0x${blocked:-0} & 0x800)) -ne 0 ] || continue
@@ -222,8 +233,8 @@ warn_daemon() {
     done
 }
 
-if [ $ACTION = stop ] && [ -z "$ECHO" ] && [ -r /proc/net/netfilter/nfnetlink_queue ]; then
-    warn_daemon </proc/net/netfilter/nfnetlink_queue
+if [ $ACTION = stop ] && [ -z "$ECHO" ] && [ -r $QUEUES ]; then
+    warn_daemon <$QUEUES
 fi
 
 case "${RULES:-auto}" in
