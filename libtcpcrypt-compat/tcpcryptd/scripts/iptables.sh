@@ -2,7 +2,8 @@
 # Gives TCP packets to tcpcryptd, or stops that.
 #
 #   iptables.sh [start]   adds the rules; the first one that fails ends it with 1
-#   iptables.sh stop      removes them (also: -f)
+#   iptables.sh stop      removes them (also: -f). A tcpcryptd that still runs is told before, and resets
+#                         its encrypted connections: without rules their plain text would leave
 #
 # Environment:
 #   ONLY_PORTS    these ports, in the notation of iptables' multiport match: 80,8000:8100
@@ -40,6 +41,7 @@ END_MARKS=0x900000
 NEAR_MARK=0x40000
 NEAR_TABLE=65530
 OWN=0x74637001
+QUEUES=/proc/net/netfilter/nfnetlink_queue
 
 complain() {
     echo "$@" >&2
@@ -382,6 +384,32 @@ iptables_stop() {
 nft_works() {
     command -v nft >/dev/null 2>&1 && nft_rules | nft -c -f - 2>/dev/null
 }
+
+# The owner is dead: its guard has the queue, and resets connections for two seconds at most.
+wait_for_guard() {
+    for _ in 1 2 3; do
+        grep -q "^ *$DIVERT_PORT " "$QUEUES" || return
+        sleep 1
+    done
+}
+
+# Tells the daemon that has the queue. Others than ours would die of the signal; ours collects it, as the
+# mask of blocked signals shows. A second is much more than it needs.
+warn_daemon() {
+    while read -r number owner _; do
+        [ "$number" = "$DIVERT_PORT" ] || continue
+        case "$owner" in *[!0-9]*) continue ;; esac
+        [ -e "/proc/$owner" ] || wait_for_guard
+        [ "$(cat "/proc/$owner/comm" 2>/dev/null)" = tcpcryptd ] || continue
+        blocked=$(sed -n 's/^SigBlk:[[:space:]]*//p' "/proc/$owner/status")
+        [ $((0x${blocked:-0} & 0x800)) -ne 0 ] || continue
+        kill -USR2 "$owner" && sleep 1
+    done
+}
+
+if [ $ACTION = stop ] && [ -z "$ECHO" ] && [ -r $QUEUES ]; then
+    warn_daemon <$QUEUES
+fi
 
 case "${RULES:-auto}" in
     nft) kind=nft ;;

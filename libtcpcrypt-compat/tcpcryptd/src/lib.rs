@@ -13,6 +13,7 @@ pub mod key_log;
 pub mod log;
 pub mod options;
 pub mod redirect;
+pub mod rule_watch;
 pub mod self_tests;
 pub mod startup;
 pub mod usage;

@@ -14,8 +14,10 @@ use kx_sys::conntrack_lookup::ConntrackLookup;
 use kx_sys::nfqueue::{self, Queue};
 use kx_sys::notify::{ConnectedNotifier, Notifier};
 use kx_sys::privileges::{self, DropError, User};
+use kx_sys::rule_changes::RuleChanges;
 use kx_sys::sandbox;
 use kx_sys::signals::{Signals, number};
+use kx_sys::socket_end::SocketEnder;
 use kx_sys::tcp_proxy::{Listener, raise_file_limit};
 use rustix::thread::CapabilitySet;
 use tcpcrypt_control::{Address, AddressError};
@@ -33,6 +35,7 @@ use crate::key_log::{self, KeyLogFile};
 use crate::log::{ALWAYS, DEBUG, DEFAULT, Log, NOISY, system_text};
 use crate::options::Options;
 use crate::redirect::{self, ProxyDaemon};
+use crate::rule_watch::RuleWatch;
 use crate::self_tests::{self, Dropper, TestError};
 use crate::usage;
 
@@ -138,8 +141,13 @@ fn drop_text(error: &DropError) -> String {
 /// # Errors
 /// What the original says on standard error before it ends with code 1. Nothing is changed then.
 pub fn run(options: &Options, log: &mut Log) -> Result<(), StartError> {
-    let signals = Signals::collect(&[number::INTERRUPT, number::TERMINATE, number::USER1])
-        .map_err(call("signal(SIGINT)"))?;
+    let signals = Signals::collect(&[
+        number::INTERRUPT,
+        number::TERMINATE,
+        number::USER1,
+        number::USER2,
+    ])
+    .map_err(call("signal(SIGINT)"))?;
     log.say(ALWAYS, "Initializing...");
     let seed = read_seed(options, log)?;
     match options.test {
@@ -239,6 +247,9 @@ fn daemon(
     let key_log = open_key_log(log)?;
     let endpoint = endpoint(options, seed, key_log.is_some());
     let notifier = Notifier::from_environment().connect();
+    let rules = RuleWatch::new(hear_of_rules(log));
+    // Best effort: resets end nearly all connections.
+    let ender = SocketEnder::open().ok();
     let mut tracking = track_liberally(log);
     if let Some(listener) = listener {
         let lookup = ConntrackLookup::open().map_err(call("nfct_open()"))?;
@@ -281,7 +292,7 @@ fn daemon(
             Some(companion)
         }
         Ok((Side::Companion(watch), table)) => {
-            drop((control, signals, endpoint));
+            drop((control, signals, endpoint, rules, ender));
             confine(log, NOISY, &DIVERT_CALLS);
             let guard = Guard {
                 queue,
@@ -316,6 +327,9 @@ fn daemon(
         tracking,
         endpoint,
         key_log,
+        rules,
+        ender,
+        enabled: !options.disable,
     });
     let result = daemon.run(log);
     if let Some(notifier) = &notifier {
@@ -457,6 +471,18 @@ fn track_liberally(log: &Log) -> Option<LiberalTracking> {
                     system_text(&error)
                 ),
             );
+            None
+        }
+    }
+}
+
+/// Without it, rules that are gone are noticed a little later.
+fn hear_of_rules(log: &Log) -> Option<RuleChanges> {
+    match RuleChanges::open() {
+        Ok(changes) => Some(changes),
+        Err(error) => {
+            let text = system_text(&error);
+            log.say(DEBUG, format_args!("No news of nftables' rules: {text}"));
             None
         }
     }

@@ -16,6 +16,7 @@ mod timers;
 mod tombstones;
 
 use std::collections::VecDeque;
+use std::ops::Bound;
 use std::time::{Duration, Instant};
 
 use crate::cache::SessionCache;
@@ -38,6 +39,9 @@ use table::{State, Table};
 
 /// Tombstones are looked at in batches: waking up for each would cost more than they do.
 const TOMBSTONE_SLACK: Duration = Duration::from_secs(1);
+
+/// Connections that are remembered as encrypted lately.
+const FRESH: usize = 1024;
 
 /// When a connection is called again that finds something due at once, over and over.
 const BREATH: Duration = Duration::from_millis(1);
@@ -109,6 +113,8 @@ pub struct Endpoint {
     controls: Controls,
     redirected: Redirected,
     plain_peers: PlainPeers,
+    /// Connections that became encrypted since somebody asked.
+    fresh: Vec<FourTuple>,
     /// Of [`Stats`], what is only counted.
     stats: Stats,
     /// The latest instant that was given.
@@ -141,6 +147,7 @@ impl Endpoint {
             controls: Controls::default(),
             redirected: Redirected::default(),
             plain_peers: PlainPeers::default(),
+            fresh: Vec::new(),
             stats: Stats::default(),
             now,
         }
@@ -312,6 +319,49 @@ impl Endpoint {
         for tuple in self.table.tuples() {
             self.abort(&tuple);
         }
+    }
+
+    /// How many connections are encrypted.
+    #[must_use]
+    pub fn count_encrypted(&self) -> usize {
+        self.table.encrypted.len()
+    }
+
+    /// At most `count` encrypted connections, in a fixed order: the first ones, or those behind `after`.
+    #[must_use]
+    pub fn encrypted_after(&self, after: Option<FourTuple>, count: usize) -> Vec<FourTuple> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let tuples = self.table.encrypted.range((from, Bound::Unbounded));
+        tuples.take(count).copied().collect()
+    }
+
+    /// True if [`take_fresh`](Self::take_fresh) would find a connection.
+    #[must_use]
+    pub fn has_fresh(&self) -> bool {
+        !self.fresh.is_empty()
+    }
+
+    /// Connections that became encrypted since the last call, and are; of very many, some.
+    pub fn take_fresh(&mut self) -> Vec<FourTuple> {
+        let mut fresh = std::mem::take(&mut self.fresh);
+        fresh.retain(|tuple| self.table.encrypted.contains(tuple));
+        fresh
+    }
+
+    /// True if a connection is encrypted.
+    #[must_use]
+    pub fn is_encrypted(&self, tuple: &FourTuple) -> bool {
+        self.table.encrypted.contains(tuple)
+    }
+
+    /// Resets one connection that is encrypted or about to be, as [`shutdown`](Self::shutdown) all of them.
+    pub fn reset(&mut self, tuple: &FourTuple) {
+        self.abort(tuple);
+    }
+
+    /// Whether connections that begin from now on are encrypted, as [`Config::enabled`] says at first.
+    pub fn set_enabled(&mut self, enabled: bool) {
+        self.services.config.enabled = enabled;
     }
 
     /// Octets in the buffers of all connections, and of packets, requests and answers that wait. It looks at
