@@ -1,4 +1,4 @@
-//! The launcher as it is shipped, live: redirect mode is its default, its rules go with it.
+//! The launcher as it is shipped, live, in redirect mode: its rules go with it.
 
 use std::path::Path;
 use std::process::{Child, Stdio};
@@ -35,8 +35,12 @@ fn launch(host: &Host, implementation: &Implementation) -> Child {
     command.env("OPTS", format!("-v -u {}", control(host).display()));
     command.env("ONLY_PORTS", PORT.to_string());
     command.env("TCPCRYPTD", &implementation.tcpcryptd);
-    command.envs([("RULES", "iptables"), ("IPTABLES", "iptables-legacy")]);
-    for name in ["MODE", "OMIT_PORTS", "MARK", "PLAIN_MARK", "IPV6"] {
+    command.envs([
+        ("MODE", "redirect"),
+        ("RULES", "iptables"),
+        ("IPTABLES", "iptables-legacy"),
+    ]);
+    for name in ["OMIT_PORTS", "MARK", "PLAIN_MARK", "IPV6"] {
         command.env_remove(name);
     }
     command.stdin(Stdio::null()).spawn().expect("started")
