@@ -27,6 +27,9 @@ pub const IN_TURN: usize = 4;
 pub const AT_ONCE: usize = 64;
 /// Connections that are proven as soon as they are encrypted; when there are more, in turn.
 const EAGER: usize = 16;
+/// Least time between two looks that no change of the rules asks for. Connections that come and go within
+/// less would be given a probe each, at a fifth of what they cost otherwise.
+const SPACING: Duration = Duration::from_millis(10);
 /// So often a probe of a connection has to be missing in a row.
 pub const CONFIRMATIONS: usize = 3;
 
@@ -40,6 +43,8 @@ pub struct RuleWatch {
     waiting: HashSet<FourTuple>,
     last: Option<FourTuple>,
     next: Option<Instant>,
+    /// Until then there was just a look.
+    spaced: Option<Instant>,
     /// Connections of which a probe has come once. Of others it says nothing by itself that none comes:
     /// somebody's rules may let packets of root pass, or these connections take another way by a route of
     /// their own.
@@ -61,6 +66,7 @@ impl RuleWatch {
             waiting: HashSet::new(),
             last: None,
             next: None,
+            spaced: None,
             proven: HashSet::new(),
         }
     }
@@ -71,7 +77,7 @@ impl RuleWatch {
             self.next = None;
         } else if self.next.is_none() {
             // The first one: its packets came just now, so the probe will.
-            self.next = Some(now);
+            self.next = Some(self.spaced.map_or(now, |until| until.max(now)));
         }
         self.next
     }
@@ -97,8 +103,9 @@ impl RuleWatch {
     }
 
     /// A new round: what came late of the one before does not matter any more.
-    pub fn begin(&mut self) {
+    pub fn begin(&mut self, now: Instant) {
         self.waiting.clear();
+        self.spaced = now.checked_add(SPACING);
     }
 
     /// Makes the probe of a connection in place of what `packet` holds; false if there is none.
@@ -166,8 +173,8 @@ impl RuleWatch {
     /// True while connections that just became encrypted are to be proven at once: nothing would be known
     /// without them.
     #[must_use]
-    pub fn is_eager(&self) -> bool {
-        self.proven.len() < EAGER
+    pub fn is_eager(&self, now: Instant) -> bool {
+        self.proven.len() < EAGER && self.spaced.is_none_or(|until| until <= now)
     }
 
     /// Forgets connections that are no more, when they have become many.
@@ -209,7 +216,7 @@ mod tests {
             assert!(!watch.is_waiting());
             watch.sent(ends);
             assert_eq!(watch.missing(), [ends]);
-            watch.begin();
+            watch.begin(Instant::now());
             assert!(!watch.is_waiting());
         }
         // Everything else is no probe: other numbers, flags, data, noise.
@@ -236,7 +243,7 @@ mod tests {
             assert!(watch.probe(ends, &mut packet) && watch.came(0, &packet));
         }
         // Probes of one have never come, but others do.
-        watch.begin();
+        watch.begin(Instant::now());
         watch.sent(c);
         assert!(watch.missing().is_empty());
         // Now those of another do not, which came before.
@@ -253,7 +260,7 @@ mod tests {
             watch.sent(ends);
             assert!(watch.probe(ends, &mut packet) && watch.came(0, &packet));
         }
-        assert!(!watch.is_eager());
+        assert!(!watch.is_eager(Instant::now()));
         watch.forget(1, |ends| *ends == b);
         assert_eq!(watch.proven.len(), 1);
     }
@@ -271,5 +278,19 @@ mod tests {
         assert!(watch.is_due(now + PERIOD));
         assert_eq!(watch.deadline(now, 0), None);
         assert!(!watch.is_due(now + 9 * PERIOD));
+    }
+
+    #[test]
+    fn connections_that_come_and_go_get_no_look_each() {
+        let mut watch = RuleWatch::new(None);
+        let now = Instant::now();
+        assert!(watch.is_eager(now));
+        watch.begin(now);
+        assert!(!watch.is_eager(now));
+        assert!(watch.is_eager(now + SPACING));
+        assert_eq!(watch.deadline(now, 1), Some(now + SPACING));
+        assert_eq!(watch.deadline(now, 0), None);
+        let later = now + 2 * SPACING;
+        assert_eq!(watch.deadline(later, 1), Some(later));
     }
 }

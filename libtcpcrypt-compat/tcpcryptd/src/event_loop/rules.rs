@@ -84,7 +84,7 @@ impl Daemon {
             rules, endpoint, ..
         } = &mut self.parts;
         let due = rules.is_due(now);
-        let new = rules.is_eager() && endpoint.has_fresh();
+        let new = rules.is_eager(now) && endpoint.has_fresh();
         if !(told || due || new) {
             return Ok(());
         }
@@ -148,7 +148,7 @@ impl Daemon {
     ) -> io::Result<Vec<FourTuple>> {
         let mut missing = connections.to_vec();
         for _ in 0..rule_watch::CONFIRMATIONS {
-            self.parts.rules.begin();
+            self.parts.rules.begin(Instant::now());
             for &ends in &missing {
                 let rules = &mut self.parts.rules;
                 // What cannot be sent says nothing.
