@@ -342,6 +342,8 @@ fn only_connections_without_rules_end() {
             (near, far)
         };
         let (stays, goes) = (open(PORT), open(OTHER_PORT));
+        // Of the second one a probe has come by then; the first looks are a few milliseconds apart.
+        std::thread::sleep(Duration::from_millis(50));
         let tap = lab.tap();
         lab.client.rule(&format!(
             "-D OUTPUT -p tcp -m multiport --ports {OTHER_PORT} -j NFQUEUE --queue-num 666 --queue-bypass"

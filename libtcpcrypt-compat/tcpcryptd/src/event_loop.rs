@@ -132,7 +132,9 @@ impl Daemon {
         loop {
             let protocol = self.parts.endpoint.poll_timeout();
             let encrypted = self.parts.endpoint.count_encrypted();
-            let rules = self.parts.rules.deadline(Instant::now(), encrypted);
+            let fresh = self.parts.endpoint.has_fresh();
+            let rules = &mut self.parts.rules;
+            let rules = rules.deadline(Instant::now(), encrypted, fresh);
             let wait = [protocol, rules, self.paused].into_iter().flatten().min();
             let leisure = self.parts.endpoint.has_work_for_leisure();
             let mut ready = self.wait(wait, leisure)?;

@@ -29,7 +29,7 @@ pub const AT_ONCE: usize = 64;
 const EAGER: usize = 16;
 /// Least time between two looks that no change of the rules asks for. Connections that come and go within
 /// less would be given a probe each, at a fifth of what they cost otherwise.
-const SPACING: Duration = Duration::from_millis(10);
+const SPACING: Duration = Duration::from_millis(3);
 /// So often a probe of a connection has to be missing in a row.
 pub const CONFIRMATIONS: usize = 3;
 
@@ -71,13 +71,17 @@ impl RuleWatch {
         }
     }
 
-    /// When to look again; `encrypted` is the number of connections.
-    pub fn deadline(&mut self, now: Instant, encrypted: usize) -> Option<Instant> {
+    /// When to look again; `encrypted` is the number of connections, and `fresh` whether some of them became so
+    /// since the last look.
+    pub fn deadline(&mut self, now: Instant, encrypted: usize, fresh: bool) -> Option<Instant> {
         if encrypted == 0 {
             self.next = None;
         } else if self.next.is_none() {
             // The first one: its packets came just now, so the probe will.
             self.next = Some(self.spaced.map_or(now, |until| until.max(now)));
+        }
+        if encrypted > 0 && fresh && self.proven.len() < EAGER {
+            return self.next.min(self.spaced.or(self.next));
         }
         self.next
     }
@@ -269,14 +273,14 @@ mod tests {
     fn the_time_to_look() {
         let mut watch = RuleWatch::new(None);
         let now = Instant::now();
-        assert_eq!(watch.deadline(now, 0), None);
+        assert_eq!(watch.deadline(now, 0, false), None);
         assert!(!watch.is_due(now));
-        assert_eq!(watch.deadline(now, 1), Some(now));
+        assert_eq!(watch.deadline(now, 1, false), Some(now));
         assert!(watch.is_due(now));
         assert!(!watch.is_due(now));
-        assert_eq!(watch.deadline(now, 1), Some(now + PERIOD));
+        assert_eq!(watch.deadline(now, 1, false), Some(now + PERIOD));
         assert!(watch.is_due(now + PERIOD));
-        assert_eq!(watch.deadline(now, 0), None);
+        assert_eq!(watch.deadline(now, 0, false), None);
         assert!(!watch.is_due(now + 9 * PERIOD));
     }
 
@@ -288,9 +292,13 @@ mod tests {
         watch.begin(now);
         assert!(!watch.is_eager(now));
         assert!(watch.is_eager(now + SPACING));
-        assert_eq!(watch.deadline(now, 1), Some(now + SPACING));
-        assert_eq!(watch.deadline(now, 0), None);
+        assert_eq!(watch.deadline(now, 1, false), Some(now + SPACING));
+        assert!(watch.is_due(now + SPACING));
+        // One that stays has its look after that time, not only when it is its turn.
+        assert_eq!(watch.deadline(now, 1, false), Some(now + SPACING + PERIOD));
+        assert_eq!(watch.deadline(now, 1, true), Some(now + SPACING));
+        assert_eq!(watch.deadline(now, 0, false), None);
         let later = now + 2 * SPACING;
-        assert_eq!(watch.deadline(later, 1), Some(later));
+        assert_eq!(watch.deadline(later, 1, false), Some(later));
     }
 }
