@@ -16,6 +16,7 @@ use interop_tests::lab::scenarios::{ANSWER, QUESTION, assert_secret, close_both,
 use interop_tests::lab::segment::hex;
 use interop_tests::lab::wire_checks::opening;
 use interop_tests::lab::{Lab, PORT, Settings};
+use interop_tests::program::signal;
 use interop_tests::wait;
 
 /// Ours at both ends, in each pair of modes that has the proxy at one end at least.
@@ -447,6 +448,22 @@ fn redirect_short_connections() {
             one_talk_on(lab, client, server, &listener);
         },
     );
+}
+
+/// The signal that the rule script sends before it takes the rules away means divert mode, where plain text would
+/// leave without them.
+#[test]
+fn redirect_goes_on_when_told_that_the_rules_go() {
+    let name = "redirect_goes_on_when_told_that_the_rules_go";
+    redirected(name, Settings::default(), |lab, client, server| {
+        let (near, far) = lab.connection(PORT).expect("connecting");
+        talk(&near, &far, QUESTION, ANSWER).expect("talking");
+        for daemon in [client, server] {
+            signal(daemon.pid(), "USR2");
+        }
+        talk(&near, &far, QUESTION, ANSWER).expect("the connection goes on");
+        one_talk(lab, client, server);
+    });
 }
 
 #[test]

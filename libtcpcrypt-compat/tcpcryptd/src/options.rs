@@ -114,6 +114,9 @@ pub enum Stop {
     /// `-C` with a key exchange of RFC 8548 that `--eno=legacy` leaves no use for.
     #[error("key exchange {0:#x} (-C) belongs to RFC 8548, which --eno=legacy does not speak")]
     NotLegacyKeyExchange(u8),
+    /// `--aead=` that `--eno=legacy` leaves no use for.
+    #[error("--aead belongs to RFC 8548, which --eno=legacy does not speak")]
+    NotLegacyAead,
     /// `--eno=` with something else than a policy.
     #[error("--eno takes legacy, rfc, auto or off, not '{0}'")]
     UnknownEno(String),
@@ -121,7 +124,7 @@ pub enum Stop {
     #[error("--aead takes aes-128-gcm, aes-256-gcm or chacha20-poly1305, not '{0}'")]
     UnknownAead(String),
     /// `-e` with what belongs to RFC 8548.
-    #[error("redirect mode (-e) does not speak RFC 8548 yet: leave out --eno={0}")]
+    #[error("redirect mode (-e) does not speak RFC 8548 yet: leave out {0}")]
     RedirectIsLegacy(&'static str),
     /// `-e` with a key exchange of RFC 8548.
     #[error(
@@ -183,9 +186,13 @@ impl Options {
         if let (Policy::Legacy, Some(tep @ 0x23..)) = (options.eno, options.prefer) {
             return Err(Stop::NotLegacyKeyExchange(tep));
         }
+        if options.eno == Policy::Legacy && options.aead.is_some() {
+            return Err(Stop::NotLegacyAead);
+        }
         if options.redirect {
             match (options.eno, options.prefer) {
-                (Policy::Standard, _) => return Err(Stop::RedirectIsLegacy("rfc")),
+                (Policy::Standard, _) => return Err(Stop::RedirectIsLegacy("--eno=rfc")),
+                _ if options.aead.is_some() => return Err(Stop::RedirectIsLegacy("--aead")),
                 (_, Some(tep @ 0x23..)) => return Err(Stop::NotRedirectKeyExchange(tep)),
                 _ => {}
             }
