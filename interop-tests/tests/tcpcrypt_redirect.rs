@@ -11,8 +11,12 @@ use interop_tests::lab::daemon::Daemon;
 use interop_tests::lab::redirect::Mode::{
     Divert, Redirect, RedirectOriginalOmit, RedirectOriginalRules,
 };
-use interop_tests::lab::redirect::{agreed_id, between, half_close, one_talk, one_talk_on};
-use interop_tests::lab::scenarios::{ANSWER, QUESTION, assert_secret, close_both, slow};
+use interop_tests::lab::redirect::{
+    agreed_id, between, either_end_closes_first, half_close, one_talk, one_talk_on,
+};
+use interop_tests::lab::scenarios::{
+    ANSWER, QUESTION, assert_secret, busy_at_once, close_both, slow,
+};
 use interop_tests::lab::segment::hex;
 use interop_tests::lab::wire_checks::opening;
 use interop_tests::lab::{Lab, PORT, Settings};
@@ -130,17 +134,7 @@ fn redirect_bulk_arrives_unaltered() {
 #[test]
 fn redirect_either_end_closes_first_and_still_reads() {
     let name = "redirect_either_end_closes_first_and_still_reads";
-    in_all_modes(name, |lab, _, _| {
-        let listener = lab.server.listen(PORT);
-        for by_client in [true, false] {
-            let (near, far) = lab.connect_to(&listener).expect("connecting");
-            talk(&near, &far, QUESTION, ANSWER).expect("talking");
-            match by_client {
-                true => half_close(near, far),
-                false => half_close(far, near),
-            }
-        }
-    });
+    in_all_modes(name, |lab, _, _| either_end_closes_first(lab));
 }
 
 #[test]
@@ -473,16 +467,7 @@ fn redirect_many_connections_at_once() {
         Settings::default(),
         |lab, client, server| {
             let listener = lab.server.listen(PORT);
-            let mut open = Vec::new();
-            for _ in 0..50 {
-                open.push(lab.connect_to(&listener).expect("connecting"));
-            }
-            std::thread::scope(|scope| {
-                for (near, far) in &open {
-                    scope.spawn(|| exchange(near, far, 200_000, 200_000).expect("exchanging"));
-                }
-            });
-            drop(open);
+            busy_at_once(lab, &listener, 50, 200_000);
             one_talk_on(lab, client, server, &listener);
         },
     );

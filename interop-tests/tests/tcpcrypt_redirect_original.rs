@@ -7,7 +7,7 @@ use interop_tests::lab::applications::{accept, exchange, talk};
 use interop_tests::lab::case::crossings;
 use interop_tests::lab::daemon::Daemon;
 use interop_tests::lab::redirect::Mode::{Divert, Redirect, RedirectOriginalRules};
-use interop_tests::lab::redirect::{between, half_close, one_talk, one_talk_on};
+use interop_tests::lab::redirect::{between, either_end_closes_first, one_talk, one_talk_on};
 use interop_tests::lab::scenarios::{ANSWER, QUESTION, close_both, slow};
 use interop_tests::lab::{Lab, PORT, Settings};
 
@@ -87,17 +87,7 @@ fn redirect_with_the_original_a_pause_alters_nothing() {
 #[test]
 fn redirect_with_the_original_either_end_closes_first_and_still_reads() {
     let name = "redirect_with_the_original_either_end_closes_first_and_still_reads";
-    with_original(name, |lab, _, _| {
-        let listener = lab.server.listen(PORT);
-        for by_client in [true, false] {
-            let (near, far) = lab.connect_to(&listener).expect("connecting");
-            talk(&near, &far, QUESTION, ANSWER).expect("talking");
-            match by_client {
-                true => half_close(near, far),
-                false => half_close(far, near),
-            }
-        }
-    });
+    with_original(name, |lab, _, _| either_end_closes_first(lab));
 }
 
 #[test]

@@ -207,14 +207,7 @@ fn rfc_bulk_under_offloads() {
 fn rfc_loss_is_repaired() {
     ours("rfc_loss_is_repaired", Settings::default(), |lab, pair| {
         with(lab, pair, [&["--eno=rfc"]; 2], |client, server| {
-            lab.lose(0.01);
-            let (near, far) = lab.connection(PORT).expect("connecting");
-            exchange(&near, &far, 1_000_000, 1_000_000).expect("exchanging");
-            drop((near, far));
-            for host in lab.hosts() {
-                host.lose_nothing();
-            }
-            one_talk(lab, client, server);
+            scenarios::loss_is_repaired(lab, client, server);
         });
     });
 }

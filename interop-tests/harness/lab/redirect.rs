@@ -112,3 +112,16 @@ pub fn half_close(mut first: TcpStream, mut second: TcpStream) {
     first.read_to_end(&mut rest).expect("the second one's end");
     assert_eq!(rest, bulk);
 }
+
+/// Once the client half-closes and goes on reading, once the server.
+pub fn either_end_closes_first(lab: &Lab) {
+    let listener = lab.server.listen(PORT);
+    for by_client in [true, false] {
+        let (near, far) = lab.connect_to(&listener).expect("connecting");
+        talk(&near, &far, QUESTION, ANSWER).expect("talking");
+        match by_client {
+            true => half_close(near, far),
+            false => half_close(far, near),
+        }
+    }
+}
