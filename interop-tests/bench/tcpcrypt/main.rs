@@ -6,7 +6,7 @@
 //! Printed are medians over the rounds, with the ratio to bare TCP in brackets, and ours to the original.
 //! CPU time is the scheduler's own (nanoseconds, all threads).
 //!
-//! usage: kx-bench-tcpcrypt [-rounds N] [-quick] [-only PART] DIRECTORY-OF-OURS
+//! usage: kx-bench-tcpcrypt [-rounds N] [-quick] [-only PART,...] [-offload off|nic|on] DIRECTORY-OF-OURS
 
 mod accept_all;
 mod load;
@@ -19,7 +19,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use interop_tests::lab::implementation::{Implementation, original};
-use interop_tests::lab::missing;
+use interop_tests::lab::{Offload, Settings, missing};
 
 use way::{Amounts, Way};
 
@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         many: 50_000,
     };
     let mut only = None;
+    let mut offload = Offload::Off;
     let mut ours = None;
     let mut args = std::env::args().skip(1);
     while let Some(word) = args.next() {
@@ -41,6 +42,14 @@ fn main() -> ExitCode {
             "-accept-all" => return accept_all::run(),
             "-rounds" => rounds = args.next().and_then(|n| n.parse().ok()).unwrap_or(rounds),
             "-only" => only = args.next(),
+            // "tcpcrypt-datapath spec 0"
+            "-offload" => {
+                offload = match args.next().as_deref() {
+                    Some("on") => Offload::On,
+                    Some("nic") => Offload::Nic,
+                    _ => Offload::Off,
+                }
+            }
             "-quick" => {
                 amounts = Amounts {
                     bulk: Duration::from_millis(400),
@@ -55,13 +64,19 @@ fn main() -> ExitCode {
         }
     }
     let Some(ours) = ours else {
-        eprintln!("usage: kx-bench-tcpcrypt [-rounds N] [-quick] [-only PART] DIRECTORY");
+        eprintln!(
+            "usage: kx-bench-tcpcrypt [-rounds N] [-quick] [-only PART,...] [-offload off|nic|on] DIRECTORY"
+        );
         return ExitCode::from(2);
     };
     if let Some(reason) = missing() {
         println!("tcpcrypt was not measured: {reason}");
         return ExitCode::SUCCESS;
     }
+    let settings = Settings {
+        offload,
+        ..Settings::default()
+    };
     let ours: &'static Implementation = Box::leak(Box::new(ours));
     let mut ways = vec![Way::Bare, Way::Tls, Way::Queue];
     match original() {
@@ -73,10 +88,16 @@ fn main() -> ExitCode {
     for round in 1..=rounds {
         for (way, figures) in ways.iter().zip(&mut all) {
             report::progress(&format!("round {round}/{rounds}: {}", way.name()));
-            figures.push(way::measure(way, amounts, only.as_deref(), round == 1));
+            figures.push(way::measure(
+                way,
+                settings,
+                amounts,
+                only.as_deref(),
+                round == 1,
+            ));
         }
     }
     report::progress("");
-    print!("{}", report::table(&ways, &all, amounts));
+    print!("{}", report::table(settings, &ways, &all, amounts));
     ExitCode::SUCCESS
 }

@@ -73,8 +73,8 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
 }
 
 /// What the cable and the hosts were set to, as they say themselves.
-fn setting() -> String {
-    let lab = Lab::new(Settings::default());
+fn setting(settings: Settings) -> String {
+    let lab = Lab::new(settings);
     let offload = lab.client.output(
         "ethtool -k wire | grep -E '^(tcp-segmentation|generic-segmentation|generic-receive)-offload'",
     );
@@ -92,7 +92,12 @@ fn setting() -> String {
 }
 
 /// Medians of all rounds, with ratios.
-pub(crate) fn table(ways: &[Way], all: &[Vec<Figures>], amounts: Amounts) -> String {
+pub(crate) fn table(
+    settings: Settings,
+    ways: &[Way],
+    all: &[Vec<Figures>],
+    amounts: Amounts,
+) -> String {
     let mut out = String::new();
     let rounds = all.first().map_or(0, Vec::len);
     let _ = writeln!(
@@ -100,7 +105,7 @@ pub(crate) fn table(ways: &[Way], all: &[Vec<Figures>], amounts: Amounts) -> Str
         "{}. Medians of {rounds} rounds: a stream of {:?}; connections that carry four octets each way, one \
          after the other and {CLIENTS} at once, for {:?}; {} MB while {} % of the packets are lost on arrival \
          at each end; up to {} silent connections. In brackets the ratio to bare TCP.\n",
-        setting(),
+        setting(settings),
         amounts.bulk,
         amounts.short,
         LOSSY / 1_000_000,

@@ -197,8 +197,14 @@ fn note<T>(way: &Way, what: &str, result: io::Result<T>) -> Option<T> {
 }
 
 /// Measures a way once; a laboratory for each part, so that nothing is left over from the last.
-pub(crate) fn measure(way: &Way, amounts: Amounts, only: Option<&str>, first: bool) -> Figures {
-    let wanted = |part: &str| only.is_none_or(|only| only == part);
+pub(crate) fn measure(
+    way: &Way,
+    settings: Settings,
+    amounts: Amounts,
+    only: Option<&str>,
+    first: bool,
+) -> Figures {
+    let wanted = |part: &str| only.is_none_or(|only| only.split(',').any(|one| one == part));
     let mut figures = Figures {
         bulk_gbit: f64::NAN,
         stalls: 0.0,
@@ -212,19 +218,19 @@ pub(crate) fn measure(way: &Way, amounts: Amounts, only: Option<&str>, first: bo
         among_many_us: f64::NAN,
     };
     if wanted("bulk") {
-        bulk(way, amounts, &mut figures);
+        bulk(way, settings, amounts, &mut figures);
     }
     if wanted("full") {
-        figures.full = phase(way, amounts, &["-c"]);
+        figures.full = phase(way, settings, amounts, &["-c"]);
     }
     // Without a daemon there is no difference.
     figures.resumed = figures.full;
     if matches!(way, Way::Daemon(..) | Way::Tls) && wanted("resumed") {
-        figures.resumed = phase(way, amounts, &[]);
+        figures.resumed = phase(way, settings, amounts, &[]);
     }
     // What does not end takes long: the original has one chance.
     if !matches!(way, Way::Tls) && wanted("lossy") && (first || !way.is_original()) {
-        let lab = Lab::new(Settings::default());
+        let lab = Lab::new(settings);
         let _between = Between::start(way, &lab, &[]);
         lab.lose(LOSS);
         if let Some(took) = note(way, "under loss", load::lossy(&lab)) {
@@ -232,17 +238,18 @@ pub(crate) fn measure(way: &Way, amounts: Amounts, only: Option<&str>, first: bo
         }
     }
     if matches!(way, Way::Daemon(..)) && first && wanted("idle") {
-        figures.idle = idle(way, amounts).unwrap_or(f64::NAN);
+        figures.idle = idle(way, settings, amounts).unwrap_or(f64::NAN);
     }
     if !matches!(way, Way::Bare | Way::Tls) && wanted("many") {
-        figures.among_few_us = among(way, FEW, amounts).unwrap_or(f64::NAN);
-        figures.among_many_us = among(way, many(way, amounts), amounts).unwrap_or(f64::NAN);
+        figures.among_few_us = among(way, settings, FEW, amounts).unwrap_or(f64::NAN);
+        figures.among_many_us =
+            among(way, settings, many(way, amounts), amounts).unwrap_or(f64::NAN);
     }
     figures
 }
 
-fn bulk(way: &Way, amounts: Amounts, figures: &mut Figures) {
-    let lab = Lab::new(Settings::default());
+fn bulk(way: &Way, settings: Settings, amounts: Amounts, figures: &mut Figures) {
+    let lab = Lab::new(settings);
     let between = Between::start(way, &lab, &[]);
     let (before, daemons_before) = (own_cpu(), between.cpu());
     let Some(bulk) = note(
@@ -268,13 +275,13 @@ fn bulk(way: &Way, amounts: Amounts, figures: &mut Figures) {
     figures.bulk_daemon_cpu = daemons / gigabytes;
 }
 
-fn phase(way: &Way, amounts: Amounts, options: &[&str]) -> Phase {
+fn phase(way: &Way, settings: Settings, amounts: Amounts, options: &[&str]) -> Phase {
     let most = match way.is_original() {
         true => ORIGINAL_LASTS,
         false => usize::MAX,
     };
     let run = |clients| -> Option<(Short, Duration)> {
-        let lab = Lab::new(Settings::default());
+        let lab = Lab::new(settings);
         let between = Between::start(way, &lab, options);
         // The first connection is nobody's measure: ARP, page faults, the first session.
         let over = way.over(options.is_empty());
@@ -305,8 +312,8 @@ fn phase(way: &Way, amounts: Amounts, options: &[&str]) -> Phase {
 }
 
 /// CPU time of both daemons per question and answer among `count` connections, in microseconds.
-fn among(way: &Way, count: usize, amounts: Amounts) -> Option<f64> {
-    let lab = Lab::new(Settings::default());
+fn among(way: &Way, settings: Settings, count: usize, amounts: Amounts) -> Option<f64> {
+    let lab = Lab::new(settings);
     let between = Between::start(way, &lab, &[]);
     let held = note(way, "many connections", load::hold_idle(&lab, count))?;
     note(way, "among many", load::talk(&held, amounts.questions / 10))?;
@@ -330,8 +337,8 @@ fn many(way: &Way, amounts: Amounts) -> usize {
 }
 
 /// Memory of both daemons, halved, per silent connection.
-fn idle(way: &Way, amounts: Amounts) -> Option<f64> {
-    let lab = Lab::new(Settings::default());
+fn idle(way: &Way, settings: Settings, amounts: Amounts) -> Option<f64> {
+    let lab = Lab::new(settings);
     let between = Between::start(way, &lab, &["-c"]);
     let Between::Daemons(daemons) = &between else {
         return None;

@@ -4,7 +4,10 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, ipproto};
+use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, ipproto, sockopt};
+
+/// Octets of packets that may be under way within this host.
+const SEND_BUFFER: usize = 8 << 20;
 
 /// A socket that sends whole packets of one family, header included, and receives nothing.
 ///
@@ -40,6 +43,11 @@ impl RawSocket {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = rustix::net::socket_with(family, SocketType::RAW, flags, Some(ipproto::RAW))?;
         set_mark(&socket, mark)?;
+        // A packet counts until its verdict where it goes through a queue. Best effort: without the
+        // capability it is as much as the system allows.
+        if sockopt::set_socket_send_buffer_size_force(&socket, SEND_BUFFER).is_err() {
+            let _ = sockopt::set_socket_send_buffer_size(&socket, SEND_BUFFER);
+        }
         Ok(RawSocket {
             socket,
             is_ipv6: family == AddressFamily::INET6,
@@ -84,7 +92,7 @@ fn destination(packet: &[u8], is_ipv6: bool, interface: u32) -> Option<SocketAdd
 }
 
 #[allow(unsafe_code)]
-fn set_mark(socket: &OwnedFd, mark: u32) -> io::Result<()> {
+pub(crate) fn set_mark(socket: &OwnedFd, mark: u32) -> io::Result<()> {
     // SAFETY: the value is 32 bits that outlive the call, and its length is given.
     let result = unsafe {
         libc::setsockopt(

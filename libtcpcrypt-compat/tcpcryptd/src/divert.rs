@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use kx_sys::nfqueue::{Decision, Packet, Verdict as QueueVerdict};
 use tcpcrypt_proto::endpoint::Endpoint;
-use tcpcrypt_proto::packet::{Direction, Flags, View};
+use tcpcrypt_proto::packet::{Checksum, Direction, Flags, Notes, Rewrite, View};
 use tcpcrypt_proto::verdict::Verdict;
 
 use crate::guard::{Outcome, Table};
@@ -58,6 +58,13 @@ pub struct Divert {
 }
 
 impl Divert {
+    /// The decision by which a packet ends here.
+    pub const DROP: Decision = Decision {
+        verdict: QueueVerdict::Drop,
+        mark: None,
+        replace: false,
+    };
+
     /// As the command line says. `dropper` only with `-t 2`.
     #[must_use]
     pub fn new(options: &Options, dropper: Option<Dropper>) -> Divert {
@@ -126,11 +133,7 @@ impl Divert {
             Verdict::Drop => {
                 out.truncate(start);
                 self.counters.dropped += 1;
-                Decision {
-                    verdict: QueueVerdict::Drop,
-                    mark: None,
-                    replace: false,
-                }
+                Self::DROP
             }
         }
     }
@@ -146,10 +149,7 @@ impl Divert {
     ) -> Verdict {
         match self.policy {
             Policy::Accept => return Verdict::Accept,
-            Policy::Modify => {
-                out.extend_from_slice(without_padding(packet.payload));
-                return Verdict::Replace;
-            }
+            Policy::Modify => return modified(packet, out),
             Policy::Encrypt => {}
         }
         let inward = direction == Direction::In;
@@ -161,8 +161,8 @@ impl Divert {
                 log.say(NOISY, PacketLine(&view, direction));
             }
         }
-        let (interface, octets) = (packet.interface, packet.payload);
-        let verdict = endpoint.handle_packet_on(now, direction, interface, octets, out);
+        let notes = notes_of(packet);
+        let verdict = endpoint.handle_noted_packet(now, direction, packet.payload, notes, out);
         if self.drops(Point::After, inward) {
             return Verdict::Drop;
         }
@@ -232,6 +232,36 @@ fn repeat(mark: u32, replace: bool) -> Decision {
         verdict: QueueVerdict::Repeat,
         mark: Some(mark),
         replace,
+    }
+}
+
+/// What the kernel says of a packet.
+fn notes_of(packet: &Packet<'_>) -> Notes {
+    Notes {
+        checksum: match (packet.partial_checksum, packet.unverified_checksum) {
+            (true, _) => Checksum::Missing,
+            (false, true) => Checksum::Unverified,
+            (false, false) => Checksum::Verified,
+        },
+        is_super: packet.super_packet,
+        is_truncated: packet.whole_length.is_some(),
+        interface: packet.interface,
+    }
+}
+
+/// The packet in its own place (`-m`). A checksum that is not there is made: the kernel takes what replaces a
+/// packet for complete.
+fn modified(packet: &Packet<'_>, out: &mut Vec<u8>) -> Verdict {
+    if packet.whole_length.is_some() {
+        return Verdict::Accept;
+    }
+    if !packet.partial_checksum {
+        out.extend_from_slice(without_padding(packet.payload));
+        return Verdict::Replace;
+    }
+    match View::parse(packet.payload) {
+        Ok(view) if Rewrite::of(&view).write(&[view.payload()], out) => Verdict::Replace,
+        _ => Verdict::Accept,
     }
 }
 

@@ -16,6 +16,10 @@ const ATTRIBUTE_HEADER: usize = 4;
 const ATTRIBUTE_FLAGS: u16 = 0xc000;
 /// `NFQA_SKB_CSUMNOTREADY`: the checksum of the packet is to be filled in by the device.
 const CHECKSUM_NOT_READY: u32 = 1;
+/// `NFQA_SKB_GSO`: the device, or the kernel in front of it, cuts the packet to segments.
+const SUPER_PACKET: u32 = 2;
+/// `NFQA_SKB_CSUM_NOTVERIFIED`: nobody has looked at the checksum yet.
+const CHECKSUM_NOT_VERIFIED: u32 = 4;
 
 /// Message type of a queued packet.
 const PACKET: u16 = message_type(libc::NFQNL_MSG_PACKET);
@@ -84,8 +88,13 @@ pub struct Packet<'a> {
     pub payload: &'a [u8],
     /// Length of the whole packet if the kernel copied only part of it.
     pub whole_length: Option<u32>,
-    /// The transport checksum is not filled in yet: compute it anew, do not adjust it.
+    /// The transport checksum is not filled in yet: compute it anew, do not adjust it. What stands in its
+    /// place is the sum of the pseudo header.
     pub partial_checksum: bool,
+    /// The packet came from outside, and neither the device nor the kernel has looked at its checksum.
+    pub unverified_checksum: bool,
+    /// Many segments in one, which the kernel cuts, or has put together.
+    pub super_packet: bool,
 }
 
 /// One message of the kernel.
@@ -170,7 +179,7 @@ fn packet(body: &[u8]) -> Result<Packet<'_>, Malformed> {
     let mut interface = 0;
     let mut payload: &[u8] = &[];
     let mut whole_length = None;
-    let mut partial_checksum = false;
+    let mut info = 0;
     while !attributes.is_empty() {
         let length = usize::from(native_u16(attributes, 0)?);
         let kind = native_u16(attributes, 2)? & !ATTRIBUTE_FLAGS;
@@ -188,9 +197,7 @@ fn packet(body: &[u8]) -> Result<Packet<'_>, Malformed> {
             }
             libc::NFQA_PAYLOAD => payload = value,
             libc::NFQA_CAP_LEN => whole_length = Some(network_u32(value)?),
-            libc::NFQA_SKB_INFO => {
-                partial_checksum = network_u32(value)? & CHECKSUM_NOT_READY != 0;
-            }
+            libc::NFQA_SKB_INFO => info = network_u32(value)?,
             _ => {}
         }
     }
@@ -203,7 +210,9 @@ fn packet(body: &[u8]) -> Result<Packet<'_>, Malformed> {
         interface,
         payload,
         whole_length,
-        partial_checksum,
+        partial_checksum: info & CHECKSUM_NOT_READY != 0,
+        unverified_checksum: info & CHECKSUM_NOT_VERIFIED != 0,
+        super_packet: info & SUPER_PACKET != 0,
     })
 }
 
@@ -275,7 +284,7 @@ mod tests {
             _ => libc::NFQA_IFINDEX_INDEV,
         };
         attribute(&mut body, device, &5u32.to_be_bytes());
-        attribute(&mut body, libc::NFQA_SKB_INFO, &1u32.to_be_bytes());
+        attribute(&mut body, libc::NFQA_SKB_INFO, &3u32.to_be_bytes());
         attribute(&mut body, libc::NFQA_PAYLOAD, payload);
         message(PACKET, 0, &body)
     }
@@ -297,6 +306,8 @@ mod tests {
             payload: b"hello",
             whole_length: None,
             partial_checksum: true,
+            unverified_checksum: false,
+            super_packet: true,
         };
         assert_eq!(first, expected);
         let Some(Ok(Message::Packet(second))) = messages.next() else {

@@ -7,6 +7,7 @@
 
 mod batch;
 mod message;
+mod statistics;
 mod verdict;
 
 use std::io;
@@ -17,6 +18,7 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, 
 
 pub use batch::Batch;
 pub use message::{Hook, Malformed, Message, Messages, Packet};
+pub use statistics::{Losses, Statistics};
 pub use verdict::{Decision, MAX_PAYLOAD, Verdict, Verdicts};
 
 use message::message_type;

@@ -18,6 +18,10 @@ impl Outbox {
         }
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     /// Queues a packet of an interface (0: of any). What does not fit is lost like any packet; who needs it
     /// sends it again.
     pub(crate) fn push(&mut self, direction: Direction, interface: u32, packet: Vec<u8>) {

@@ -9,9 +9,28 @@ use crate::packet::options::{self, EOL};
 use crate::packet::{Flags, FourTuple, OptionBuf, Rewrite, Seq, View};
 use crate::verdict::Verdict;
 
-/// How much less the local TCP is to put into a segment: room for a record's overhead, and what the original
-/// takes off.
+/// How much less the local TCP is to put into a segment, as a rule: room for a record's overhead, and what the
+/// original takes off.
 const MSS_REDUCTION: u16 = 40;
+
+/// The least that can be taken off: a record's overhead with an urgent pointer, and a little room.
+const LEAST_REDUCTION: u16 = 24;
+
+/// The most that is taken off.
+const MOST_REDUCTION: u16 = 80;
+
+/// What a record adds to its data.
+const OVERHEAD: usize = 20;
+
+/// The data that Linux puts into a super-packet at most: 64 kB less the room for headers that it leaves, which
+/// depends on how the kernel was built, in whole segments. This is with the least room.
+const SUPER_PACKET: usize = 65_536 - 1 - 192;
+
+/// A super-packet that replaces another (tcpcrypt-datapath 2.3).
+const LONGEST_PACKET: usize = 0xffff - 4;
+
+/// The longest options of TCP, but for those that are only in SYNs: timestamps, and room to spare.
+const OPTIONS: usize = 20;
 
 /// With less than this an INIT message or a record with data is not sure to fit a segment: such peers get
 /// plain TCP.
@@ -24,12 +43,13 @@ const LONGEST_ROUND_TRIP: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Syn {
     pub isn: Seq,
+    mss: Option<u16>,
+    /// Of IP and TCP, without options.
+    headers: u16,
     sack: bool,
     timestamps: bool,
     window_scale: Option<u8>,
     window: u16,
-    /// Octets of the longest packets that it takes: what its link carries, usually.
-    packet: Option<u16>,
 }
 
 impl Syn {
@@ -39,19 +59,50 @@ impl Syn {
             .and_then(|option| option.data.first().copied());
         Self {
             isn: view.seq(),
+            mss: options::mss(each),
+            headers: if view.source().is_ipv4() { 40 } else { 60 },
             sack: options::sack_permitted(each),
             timestamps: options::timestamps(each).is_some(),
             window_scale,
             window: view.window(),
-            packet: options::mss(each)
-                .map(|mss| mss.max(SMALLEST_MSS).saturating_add(headers_len(view))),
         }
     }
 
     /// The longest packets on a path that is said to carry `mtu` octets, and has this SYN's sender at one end. What
     /// the local TCP makes fits its own link, which may be a tunnel; as a record it has to fit it still.
     pub(super) fn bounded_mtu(&self, mtu: u16) -> u16 {
-        self.packet.map_or(mtu, |packet| packet.min(mtu))
+        let carried = |mss: u16| mss.max(SMALLEST_MSS).saturating_add(self.headers);
+        self.mss.map_or(mtu, |mss| carried(mss).min(mtu))
+    }
+
+    /// The MSS of this SYN, as far as packets of our size let it be used.
+    fn usable_mss(&self, mtu: u16) -> u16 {
+        let most = mtu.saturating_sub(self.headers);
+        self.mss.map_or(most, |mss| mss.min(most))
+    }
+
+    /// How much is taken off the MSS of this SYN before the local TCP gets to see it. As much as the original
+    /// does, if then all records of the longest super-packet fit the packet that replaces it: else some would
+    /// have to go by themselves, and behind the next super-packet.
+    fn reduction(&self, mtu: u16) -> u16 {
+        let mss = self.usable_mss(mtu);
+        let fits = |reduction: &u16| {
+            // Whoever offers timestamps as a rule meets somebody who agrees.
+            let options = if self.timestamps { 12 } else { 0 };
+            let segment = usize::from(mss.saturating_sub(*reduction)).saturating_sub(options);
+            records_fit(segment, self.headers)
+        };
+        let less = (LEAST_REDUCTION..=MSS_REDUCTION).rev();
+        let mut all = less.chain(MSS_REDUCTION..=MOST_REDUCTION);
+        all.find(fits).unwrap_or(MSS_REDUCTION)
+    }
+
+    /// The MSS that the local TCP gets to see.
+    fn shown_mss(&self, mtu: u16) -> u16 {
+        let mss = self.usable_mss(mtu);
+        let floor = SMALLEST_MSS - MSS_REDUCTION;
+        let lowered = mss.saturating_sub(self.reduction(mtu));
+        lowered.max(floor.min(mss))
     }
 
     /// What an INIT2 says of the window of this SYN's sender, bounded by what its SYN said. The original's has
@@ -66,17 +117,33 @@ impl Syn {
     }
 }
 
-/// What two SYNs settle for the flow.
+/// Whether what the local TCP puts into one super-packet can go on in one, in records of `segment` octets behind
+/// `headers` octets of headers without options.
+fn records_fit(segment: usize, headers: u16) -> bool {
+    let Some(per_record) = segment.checked_sub(OVERHEAD).filter(|data| *data > 0) else {
+        return false;
+    };
+    let data = SUPER_PACKET / segment * segment;
+    let records = data + data.div_ceil(per_record) * OVERHEAD;
+    usize::from(headers) + OPTIONS + records <= LONGEST_PACKET
+}
+
+/// What two SYNs settle for the flow. `shown` is the MTU by which the remote SYN's MSS was lowered.
 pub(super) fn flow_options(
     config: &Config,
     tuple: FourTuple,
     local: &Syn,
     remote: &Syn,
+    shown: u16,
 ) -> FlowOptions {
     FlowOptions {
         sack: local.sack && remote.sack,
         timestamps: local.timestamps && remote.timestamps,
         mtu: local.bounded_mtu(remote.bounded_mtu(config.mtu)),
+        segment: local
+            .mss
+            .map(|mss| mss.min(remote.shown_mss(shown)))
+            .filter(|mss| remote.window == 0 || remote.window / 2 >= *mss),
         local_window_scale: local.window_scale.filter(|_| remote.window_scale.is_some()),
         remote_window_scale: remote.window_scale.filter(|_| local.window_scale.is_some()),
         ..FlowOptions::new(tuple)
@@ -88,18 +155,26 @@ pub(super) fn has_room_for_records(view: &View<'_>) -> bool {
     options::mss(view.options()).is_none_or(|mss| mss >= SMALLEST_MSS)
 }
 
-/// The ENO option of a segment. Two of them, or one that cannot be read, are none.
+/// The ENO option of a segment, of either kind. Two of them, or one that cannot be read, are none.
 pub(super) fn eno(view: &View<'_>) -> Option<EnoOption> {
-    EnoOption::find(view.options()).ok().flatten()
+    EnoOption::find_any(view.options()).ok().flatten()
 }
 
 /// Whether a segment of the local TCP negotiates by itself, in either dialect. That is somebody else's business.
 pub(super) fn has_own_eno(view: &View<'_>) -> bool {
-    EnoOption::find(view.options()) != Ok(None) || options::find(view.options(), RFC_KIND).is_some()
+    EnoOption::find_any(view.options()) != Ok(None)
+        || options::find(view.options(), RFC_KIND).is_some()
+}
+
+/// Octets that the longest option may have that [`append`] finds room for.
+pub(super) fn room(view: &View<'_>) -> usize {
+    let mut options = OptionBuf::from_header(view.options());
+    options.trim();
+    options.room()
 }
 
 /// Puts the option behind the others, or into the padding behind them; says whether there was room.
-pub(super) fn append(options: &mut OptionBuf, option: &EnoOption) -> bool {
+pub(crate) fn append(options: &mut OptionBuf, option: &EnoOption) -> bool {
     let mut trimmed = *options;
     trimmed.trim();
     let padding = options.as_slice().get(trimmed.as_slice().len()..);
@@ -124,20 +199,15 @@ pub(super) fn with_option<'v>(
     (fits && len <= usize::from(config.mtu)).then_some(rewrite)
 }
 
-/// Octets of the IP and the TCP header without options.
-fn headers_len(view: &View<'_>) -> u16 {
-    20 + if view.source().is_ipv4() { 20 } else { 40 }
-}
-
 /// A received SYN or SYN-ACK for the local TCP: it is to make shorter segments, and data that came with it are
 /// not for it.
 pub(super) fn syn_for_local<'v>(mtu: u16, view: &View<'v>) -> Rewrite<'v> {
     let mut rewrite = Rewrite::of(view);
+    let syn = Syn::of(view);
     // Longer segments would be cut into records of the path's size, the most of which we had to send.
-    let most = mtu.saturating_sub(headers_len(view));
-    rewrite
-        .options
-        .lower_mss(MSS_REDUCTION, SMALLEST_MSS - MSS_REDUCTION, most);
+    let most = mtu.saturating_sub(syn.headers);
+    let (reduction, floor) = (syn.reduction(mtu), SMALLEST_MSS - MSS_REDUCTION);
+    rewrite.options.lower_mss(reduction, floor, most);
     rewrite.flags = rewrite.flags.without(Flags::PSH | Flags::FIN | Flags::URG);
     rewrite
 }
@@ -200,9 +270,58 @@ pub(super) fn round_trip(time: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use super::append;
+    use super::{Syn, append, records_fit, syn_for_local};
+    use crate::config::Config;
     use crate::eno::{EnoOption, Offer, Tep};
-    use crate::packet::OptionBuf;
+    use crate::packet::{Direction, Flags, FourTuple, Fresh, OptionBuf, View, options};
+
+    /// As the local TCP is shown an MSS, and as the flow knows it.
+    fn shown(mss: Option<u16>, timestamps: bool) -> u16 {
+        let address = |text: &str| text.parse().expect("an address");
+        let tuple = FourTuple {
+            local: address("10.0.0.1:80"),
+            remote: address("10.0.0.2:1000"),
+        };
+        let mut fresh = Fresh::new(tuple, Direction::In);
+        fresh.flags = Flags::SYN;
+        if let Some(mss) = mss {
+            let [high, low] = mss.to_be_bytes();
+            assert!(fresh.options.push(&[options::MSS, 4, high, low]));
+        }
+        if timestamps {
+            let option = [options::TIMESTAMPS, 10, 0, 0, 0, 1, 0, 0, 0, 0];
+            assert!(fresh.options.push(&option));
+        }
+        let (mut packet, mut out) = (Vec::new(), Vec::new());
+        assert!(fresh.write(&[], &mut packet));
+        let view = View::parse(&packet).expect("a packet");
+        let mtu = Config::default().mtu;
+        assert!(syn_for_local(mtu, &view).write(&[], &mut out));
+        let shown = View::parse(&out).expect("a packet");
+        let shown = options::mss(shown.options()).expect("an MSS");
+        assert_eq!(Syn::of(&view).shown_mss(mtu), shown);
+        shown
+    }
+
+    #[test]
+    fn the_longest_super_packet_has_room_for_its_records() {
+        // 46 segments of 1420 octets would need 47 records; 45 of 1421 need 46, which fit.
+        assert!(!records_fit(1408, 40) && !records_fit(1420, 40) && records_fit(1421, 40));
+        assert_eq!(shown(Some(1460), true), 1433);
+        assert_eq!(shown(Some(1460), false), 1421);
+        assert_eq!(shown(Some(9000), true), 1433);
+        assert_eq!(shown(None, false), 1421);
+        assert_eq!(shown(Some(260), false), 220);
+        for mss in 340..=1460 {
+            let shown = shown(Some(mss), true);
+            assert!((24..=80).contains(&(mss - shown)), "{mss} {shown}");
+            // For those of real networks there is one.
+            assert!(
+                mss < 1150 || records_fit(usize::from(shown) - 12, 40),
+                "{mss}"
+            );
+        }
+    }
 
     fn hello() -> EnoOption {
         Offer {

@@ -8,6 +8,7 @@ mod leisure;
 mod lifecycle;
 mod netstat;
 mod packets;
+mod redirected;
 mod request;
 mod settings;
 mod table;
@@ -15,23 +16,32 @@ mod timers;
 mod tombstones;
 
 use std::collections::VecDeque;
+use std::ops::Bound;
 use std::time::{Duration, Instant};
 
 use crate::cache::SessionCache;
 use crate::config::Config;
 use crate::conn::{Context, Outbox};
+use crate::dialect::Memory;
 use crate::eno::Tep;
 use crate::entropy::Entropy;
 use crate::event::{Event, Events, Line};
-use crate::packet::{FourTuple, ParseError, View, ends_of_refused};
+use crate::packet::{FourTuple, Notes, ParseError, View, ends_of_refused};
+use crate::stream::PlainPeers;
 use crate::verdict::{Direction, Verdict};
 
+pub use crate::conn::Identity;
 use controls::Controls;
+pub use redirected::Fate;
+use redirected::Redirected;
 use settings::Ports;
 use table::{State, Table};
 
 /// Tombstones are looked at in batches: waking up for each would cost more than they do.
 const TOMBSTONE_SLACK: Duration = Duration::from_secs(1);
+
+/// Connections that are remembered as encrypted lately.
+const FRESH: usize = 1024;
 
 /// When a connection is called again that finds something due at once, over and over.
 const BREATH: Duration = Duration::from_millis(1);
@@ -69,6 +79,7 @@ pub struct Stats {
 struct Services {
     config: Config,
     teps: [Tep; 2],
+    memory: Memory,
     entropy: Box<dyn Entropy + Send>,
     cache: SessionCache,
     events: Events,
@@ -81,6 +92,7 @@ impl Services {
             now,
             config: &self.config,
             teps: &self.teps,
+            memory: &mut self.memory,
             entropy: self.entropy.as_mut(),
             cache: &mut self.cache,
             events: &mut self.events,
@@ -99,6 +111,10 @@ pub struct Endpoint {
     agreeing: VecDeque<FourTuple>,
     ports: Ports,
     controls: Controls,
+    redirected: Redirected,
+    plain_peers: PlainPeers,
+    /// Connections that became encrypted since somebody asked.
+    fresh: Vec<FourTuple>,
     /// Of [`Stats`], what is only counted.
     stats: Stats,
     /// The latest instant that was given.
@@ -118,6 +134,7 @@ impl Endpoint {
             services: Services {
                 config,
                 teps,
+                memory: Memory::default(),
                 entropy,
                 cache: SessionCache::new(),
                 events: Events::new(limits.events, config.debug),
@@ -128,6 +145,9 @@ impl Endpoint {
             agreeing: VecDeque::new(),
             ports: Ports::default(),
             controls: Controls::default(),
+            redirected: Redirected::default(),
+            plain_peers: PlainPeers::default(),
+            fresh: Vec::new(),
             stats: Stats::default(),
             now,
         }
@@ -142,22 +162,26 @@ impl Endpoint {
         packet: &[u8],
         out: &mut Vec<u8>,
     ) -> Verdict {
-        self.handle_packet_on(now, direction, 0, packet, out)
+        self.handle_noted_packet(now, direction, packet, Notes::default(), out)
     }
 
-    /// The same, for a packet seen on the network interface with this index, which tells connections between
-    /// link-local addresses apart. 0 is unknown.
-    pub fn handle_packet_on(
+    /// The same for a packet that the kernel said more of. What replaces a super-packet is one, too, and of at
+    /// least two segments.
+    pub fn handle_noted_packet(
         &mut self,
         now: Instant,
         direction: Direction,
-        interface: u32,
         packet: &[u8],
+        notes: Notes,
         out: &mut Vec<u8>,
     ) -> Verdict {
         self.now = self.now.max(now);
+        let interface = notes.interface;
+        if notes.is_truncated {
+            return self.refused(direction, interface, packet);
+        }
         let view = match View::parse(packet) {
-            Ok(view) => view,
+            Ok(view) => view.with_notes(notes),
             Err(error) => {
                 if is_bad(error) {
                     self.services.events.line(Line::BadPacket);
@@ -170,6 +194,8 @@ impl Endpoint {
         let verdict = self.decide(tuple, direction, &view, out);
         if verdict != Verdict::Replace {
             out.truncate(before);
+        } else if direction == Direction::Out && view.is_super() {
+            return self.kept_whole(&tuple, out, before);
         }
         verdict
     }
@@ -177,6 +203,7 @@ impl Endpoint {
     /// A packet that cannot be worked on. The kernel may well put it together and give it to its TCP, past us: a
     /// fragment over IPv6, which is one still when it comes here. To a connection that is encrypted, or may
     /// become so, that is a stranger's plaintext, so the first fragment goes nowhere, and with it the others.
+    /// Nor may one pass that was too long for the queue.
     fn refused(&self, direction: Direction, interface: u32, packet: &[u8]) -> Verdict {
         let ends = ends_of_refused(packet, direction).map(|ends| ends.on_interface(interface));
         let state = ends.and_then(|ends| self.table.get(&ends));
@@ -184,6 +211,23 @@ impl Endpoint {
             None | Some(State::Unwanted(_)) => Verdict::Accept,
             Some(_) => Verdict::Drop,
         }
+    }
+
+    /// What takes the place of a super-packet is cut into segments, and lost if it is shorter than one. So what
+    /// fits one goes by itself.
+    fn kept_whole(&mut self, tuple: &FourTuple, out: &mut Vec<u8>, before: usize) -> Verdict {
+        let packet = out.get(before..).unwrap_or_default();
+        let mtu = match self.table.get(tuple).map(|connection| &connection.state) {
+            Some(State::Encrypted(established)) => established.flow.mtu(),
+            _ => self.services.config.mtu,
+        };
+        if packet.len() > usize::from(mtu) {
+            return Verdict::Replace;
+        }
+        let outbox = &mut self.services.outbox;
+        outbox.push(Direction::Out, tuple.interface(), packet.to_vec());
+        out.truncate(before);
+        Verdict::Drop
     }
 
     /// Appends the next packet to be sent by ourselves. [`Direction::Out`] is for the wire, [`Direction::In`]
@@ -210,6 +254,12 @@ impl Endpoint {
             self.ready.pop_front();
         }
         None
+    }
+
+    /// Whether there may be something to transmit.
+    #[must_use]
+    pub fn has_packets(&self) -> bool {
+        !self.services.outbox.is_empty() || !self.ready.is_empty()
     }
 
     /// Takes a request of the control socket. What is not one is dropped.
@@ -271,6 +321,49 @@ impl Endpoint {
         }
     }
 
+    /// How many connections are encrypted.
+    #[must_use]
+    pub fn count_encrypted(&self) -> usize {
+        self.table.encrypted.len()
+    }
+
+    /// At most `count` encrypted connections, in a fixed order: the first ones, or those behind `after`.
+    #[must_use]
+    pub fn encrypted_after(&self, after: Option<FourTuple>, count: usize) -> Vec<FourTuple> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let tuples = self.table.encrypted.range((from, Bound::Unbounded));
+        tuples.take(count).copied().collect()
+    }
+
+    /// True if [`take_fresh`](Self::take_fresh) would find a connection.
+    #[must_use]
+    pub fn has_fresh(&self) -> bool {
+        !self.fresh.is_empty()
+    }
+
+    /// Connections that became encrypted since the last call, and are; of very many, some.
+    pub fn take_fresh(&mut self) -> Vec<FourTuple> {
+        let mut fresh = std::mem::take(&mut self.fresh);
+        fresh.retain(|tuple| self.table.encrypted.contains(tuple));
+        fresh
+    }
+
+    /// True if a connection is encrypted.
+    #[must_use]
+    pub fn is_encrypted(&self, tuple: &FourTuple) -> bool {
+        self.table.encrypted.contains(tuple)
+    }
+
+    /// Resets one connection that is encrypted or about to be, as [`shutdown`](Self::shutdown) all of them.
+    pub fn reset(&mut self, tuple: &FourTuple) {
+        self.abort(tuple);
+    }
+
+    /// Whether connections that begin from now on are encrypted, as [`Config::enabled`] says at first.
+    pub fn set_enabled(&mut self, enabled: bool) {
+        self.services.config.enabled = enabled;
+    }
+
     /// Octets in the buffers of all connections, and of packets, requests and answers that wait. It looks at
     /// every connection.
     #[must_use]
@@ -282,9 +375,10 @@ impl Endpoint {
     /// Numbers for a dump of the state.
     #[must_use]
     pub fn stats(&self) -> Stats {
+        let (encrypted, half_open) = self.redirected.counts();
         Stats {
-            half_open: self.table.half_open(),
-            encrypted: self.table.encrypted.len(),
+            half_open: self.table.half_open().saturating_add(half_open),
+            encrypted: self.table.encrypted.len().saturating_add(encrypted),
             tombstones: self.table.ended(),
             sessions: self.services.cache.len(),
             ports: self.ports.len(),

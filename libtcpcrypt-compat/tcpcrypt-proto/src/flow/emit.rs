@@ -18,7 +18,8 @@ pub(super) struct Resend {
 /// Ranges that wait at once. There is one per packet, and they are taken after each packet.
 const MAX_RESENDS: usize = 16;
 
-/// Octets of plaintext in one packet for the local TCP. More would need pages in a row from the kernel.
+/// Octets of plaintext in one packet for the local TCP, unless it comes in a longer one. More would need pages
+/// in a row from the kernel.
 pub(super) const MAX_DELIVERY: i64 = 16 * 1024;
 
 impl Flow {
@@ -48,7 +49,7 @@ impl Flow {
             fresh.write(&[], out);
             return Some(Direction::Out);
         }
-        if self.emit_plaintext(out) {
+        if self.emit_repetition(out) || self.emit_plaintext(out) {
             return Some(Direction::In);
         }
         if std::mem::take(&mut self.nudge_due) {
@@ -89,12 +90,32 @@ impl Flow {
         true
     }
 
+    /// Plaintext that the local TCP was given and has not got.
+    fn emit_repetition(&mut self, out: &mut Vec<u8>) -> bool {
+        let Some((from, to)) = self.repeating.take() else {
+            return false;
+        };
+        let from = from.max(self.inbound.acked);
+        let to = to.min(self.inbound.delivered);
+        if from >= to {
+            return false;
+        }
+        let end = to.min(from.saturating_add(MAX_DELIVERY));
+        self.repeating = (end < to).then_some((end, to));
+        let mut fresh = self.fresh(Direction::In, self.inbound.plain.seq(from));
+        fresh.flags |= Flags::PSH;
+        let mut slices = [[].as_slice(); MAX_SLICES];
+        let used = self.inbound.text(from, end, &mut slices);
+        fresh.write(slices.get(..used).unwrap_or_default(), out);
+        true
+    }
+
     /// Plaintext that did not fit the packet that completed it (rule 7), and the FIN behind it.
     fn emit_plaintext(&mut self, out: &mut Vec<u8>) -> bool {
         if !self.inbound.has_more() {
             return false;
         }
-        let delivery = self.deliver();
+        let delivery = self.deliver(MAX_DELIVERY);
         let mut fresh = self.fresh(Direction::In, self.inbound.plain.seq(delivery.from));
         fresh.flags |= Flags::PSH | delivery.fin;
         let mut slices = [[].as_slice(); MAX_SLICES];
@@ -110,8 +131,26 @@ impl Flow {
         fresh.seq = seq;
         fresh.ack = latest.ack;
         fresh.window = latest.window;
-        fresh.options = timestamps(latest.timestamps);
+        // Packets from the queue overtake those for the local TCP, and nothing may make these too old for it (RFC
+        // 7323 section 5). Linux asks the age of none without timestamps.
+        if direction == Direction::Out {
+            fresh.options = timestamps(latest.timestamps);
+            // Beside timestamps there is room.
+            let _fits = self.push_announced(&mut fresh.options);
+        }
         fresh
+    }
+
+    /// Adds the option that goes with the segments of an opener at first. Says whether there was room: without it
+    /// the peer would take the connection for plain.
+    pub(super) fn push_announced(&self, options: &mut OptionBuf) -> bool {
+        match &self.announced {
+            None => true,
+            Some(option) => {
+                options.trim();
+                options.push(option.as_bytes())
+            }
+        }
     }
 }
 

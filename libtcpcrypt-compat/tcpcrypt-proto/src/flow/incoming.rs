@@ -25,6 +25,8 @@ impl Flow {
         let window = self.bounded(packet.window(), self.options.remote_window_scale);
         let window_changed = window != self.latest_in.window;
         self.latest_in.window = window;
+        self.segment_size
+            .saw_window(window, self.options.remote_window_scale);
         self.latest_in.timestamps = self.timestamps_of(packet);
 
         let fin = packet.flags().has(Flags::FIN);
@@ -33,7 +35,9 @@ impl Flow {
                 // It would be one duplicate too many.
                 return Step::Drop;
             }
-            let mut rewrite = self.rewrite_in(packet, ack.ack);
+            let place = self.inbound.wire.place(packet.seq(), self.inbound.received);
+            let in_order = place <= self.inbound.received;
+            let mut rewrite = self.rewrite_in(packet, ack.ack, in_order);
             rewrite.seq = self.empty_seq_in(packet);
             rewrite.write(&[], out);
             return Step::Replace;
@@ -46,24 +50,26 @@ impl Flow {
         };
         self.follow_form();
         if self.inbound.has_more() {
-            let delivery = self.deliver();
+            // What came in so long a packet goes on in it.
+            let room = i64::try_from(packet.payload().len()).unwrap_or(0);
+            let delivery = self.deliver(room.max(MAX_DELIVERY));
             return self.replace_by(packet, ack.ack, delivery, out);
         }
         match taken {
             Taken::Next => self.replace_incomplete(packet, ack, window_changed, out),
             Taken::Early => self.replace_by_nudge(packet, ack.ack, out),
-            Taken::Old => match self.repeat(place, packet.payload().len(), fin) {
+            Taken::Old => match self.repetition(place, packet.payload().len(), fin) {
                 Some(delivery) => self.replace_by(packet, ack.ack, delivery, out),
                 None => self.replace_by_nudge(packet, ack.ack, out),
             },
         }
     }
 
-    /// The next plaintext for the local TCP; from here on it counts as handed over.
-    pub(super) fn deliver(&mut self) -> Delivery {
+    /// The next plaintext for the local TCP, at most `room` octets; from here on it counts as handed over.
+    pub(super) fn deliver(&mut self, room: i64) -> Delivery {
         let from = self.inbound.delivered;
         let opened = self.inbound.opened();
-        let to = opened.min(from.saturating_add(MAX_DELIVERY));
+        let to = opened.min(from.saturating_add(room));
         self.inbound.delivered = to;
         let mut fin = Flags::default();
         // The FIN must not overtake anything (rule 8).
@@ -75,18 +81,17 @@ impl Flow {
     }
 
     /// Plaintext once more that the local TCP has not acknowledged, of a segment that came once more.
-    fn repeat(&self, place: i64, len: usize, fin: bool) -> Option<Delivery> {
+    fn repetition(&self, place: i64, len: usize, fin: bool) -> Option<Delivery> {
         let inbound = &self.inbound;
         let end = place.saturating_add_unsigned(len as u64);
+        let room = end.saturating_sub(place).max(MAX_DELIVERY);
         let from = inbound
             .map
             .at_or_before_wire(place)
             .plain
             .max(inbound.acked);
         let to = inbound.map.at_or_after_wire(end).plain;
-        let to = to
-            .min(inbound.delivered)
-            .min(from.saturating_add(MAX_DELIVERY));
+        let to = to.min(inbound.delivered).min(from.saturating_add(room));
         let fin = if fin && inbound.fin_delivered && to == inbound.delivered {
             Flags::FIN
         } else {
@@ -104,10 +109,11 @@ impl Flow {
         window_changed: bool,
         out: &mut Vec<u8>,
     ) -> Step {
-        let mut rewrite = self.rewrite_in(packet, ack.ack);
+        let mut rewrite = self.rewrite_in(packet, ack.ack, true);
         let tells_sack = options::find(rewrite.options.as_slice(), options::SACK).is_some();
         // A record without data is never acknowledged for the data's sake.
-        if !self.inbound.runs.is_empty() || !self.inbound.is_incomplete() || tells_sack {
+        let nudges = !self.inbound.runs.is_empty() || !self.inbound.is_incomplete() || tells_sack;
+        if nudges || self.acknowledges_incomplete() {
             return self.replace_by_nudge(packet, ack.ack, out);
         }
         if !ack.advances && !window_changed {
@@ -127,7 +133,7 @@ impl Flow {
         delivery: Delivery,
         out: &mut Vec<u8>,
     ) -> Step {
-        let mut rewrite = self.rewrite_in(packet, ack);
+        let mut rewrite = self.rewrite_in(packet, ack, true);
         rewrite.flags = rewrite.flags.without(Flags::FIN) | delivery.fin;
         rewrite.seq = self.inbound.plain.seq(delivery.from);
         if let Some(pointer) = self.urgent_at(delivery.from) {
@@ -152,9 +158,10 @@ impl Flow {
         ack: Seq,
         out: &mut Vec<u8>,
     ) -> Step {
-        let mut rewrite = self.rewrite_in(packet, ack);
+        let mut rewrite = self.rewrite_in(packet, ack, false);
         if packet.flags().has(Flags::SYN) {
             rewrite.options = timestamps(self.timestamps_of(packet));
+            self.stamp(packet, false, &mut rewrite.options);
         }
         rewrite.flags = Flags::ACK;
         rewrite.seq = self.inbound.nudge_seq();
@@ -162,14 +169,16 @@ impl Flow {
         Step::Replace
     }
 
-    /// The packet with what is the same whatever it carries. Only a record says what is urgent.
-    fn rewrite_in<'v>(&self, packet: &View<'v>, ack: Seq) -> Rewrite<'v> {
+    /// The packet with what is the same whatever it carries. Only a record says what is urgent. `in_order` if what
+    /// it carries is new because of it, or as old as the packet.
+    fn rewrite_in<'v>(&mut self, packet: &View<'v>, ack: Seq, in_order: bool) -> Rewrite<'v> {
         let mut rewrite = Rewrite::of(packet);
         rewrite.ack = ack;
         rewrite.window = self.latest_in.window;
         rewrite.flags = rewrite.flags.without(Flags::URG);
         rewrite.urgent = 0;
         rewrite.options = self.options_in(packet);
+        self.stamp(packet, in_order, &mut rewrite.options);
         rewrite
     }
 

@@ -9,6 +9,8 @@ mod acks;
 mod byte_store;
 mod closing;
 mod emit;
+mod frames;
+mod gap;
 mod inbound;
 mod incoming;
 mod line;
@@ -17,6 +19,8 @@ mod outgoing;
 mod record_map;
 mod runs;
 mod sack;
+mod stamps;
+mod super_packet;
 mod timers;
 mod tombstone;
 mod window;
@@ -24,13 +28,19 @@ mod window;
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use crate::legacy::record::{Opener, RecordError, Sealer};
+use crate::eno::EnoOption;
+use crate::framing::RecordError;
 use crate::packet::{Direction, Flags, FourTuple, Seq, View, options};
+use crate::records::{Dialect, Opener, Sealer};
 
 use closing::Peer;
 use emit::Resend;
+use frames::Frames;
+use gap::Gap;
 use inbound::Inbound;
 use outbound::Outbound;
+use stamps::Stamps;
+use super_packet::SegmentSize;
 use timers::Timers;
 
 pub use tombstone::Tombstone;
@@ -61,6 +71,9 @@ pub struct FlowOptions {
     pub timestamps: bool,
     /// Octets of the longest IP packet on the path.
     pub mtu: u16,
+    /// The longest segment of the local TCP, its TCP options counted in: the smaller one of the MSS that it
+    /// announced and that it was shown. Into such segments the kernel cuts its super-packets.
+    pub segment: Option<u16>,
     /// The window scale that the local TCP announced, if both did (RFC 7323). Without it the bound on what is
     /// held for the peer is a constant.
     pub local_window_scale: Option<u8>,
@@ -77,6 +90,7 @@ impl FlowOptions {
             sack: false,
             timestamps: false,
             mtu: 1500,
+            segment: None,
             local_window_scale: None,
             remote_window_scale: None,
         }
@@ -172,10 +186,18 @@ pub struct Flow {
     true_ack_due: bool,
     /// One octet is to be repeated to the local TCP, so that it acknowledges.
     nudge_due: bool,
+    /// What goes with each segment until the peer has sent one behind its SYN.
+    announced: Option<EnoOption>,
     /// Resets to be sent, first onto the wire, then to the local TCP.
     resets_due: u8,
     reset: bool,
+    segment_size: SegmentSize,
+    stamps: Stamps,
+    gap: Option<Gap>,
+    /// Plaintext, from one place to another, that the local TCP is given once more.
+    repeating: Option<(i64, i64)>,
     timers: Timers,
+    frames: Frames,
 }
 
 impl Flow {
@@ -183,20 +205,24 @@ impl Flow {
     #[must_use]
     pub fn new(
         numbers: Numbers,
-        sealer: Sealer,
-        opener: Opener,
+        sealer: impl Into<Sealer>,
+        opener: impl Into<Opener>,
         options: FlowOptions,
         now: Instant,
     ) -> Self {
+        let sealer = sealer.into();
+        // Nobody who speaks the standard numbers as the original in divert mode does.
+        let ordinary = options.sack || sealer.dialect() == Dialect::Standard;
         Self {
-            out: Outbound::new(&numbers, sealer, !options.sack),
-            inbound: Inbound::new(&numbers, opener),
+            out: Outbound::new(&numbers, sealer, !ordinary),
+            inbound: Inbound::new(&numbers, opener.into()),
             options,
-            peer: if options.sack {
+            peer: if ordinary {
                 Peer::Ordinary
             } else {
                 Peer::Unknown
             },
+            announced: None,
             latest_out: Latest {
                 ack: numbers.in_wire,
                 ..Latest::default()
@@ -212,8 +238,19 @@ impl Flow {
             nudge_due: false,
             resets_due: 0,
             reset: false,
+            segment_size: SegmentSize::new(options.segment),
+            stamps: Stamps::default(),
+            gap: None,
+            repeating: None,
             timers: Timers::new(now),
+            frames: Frames::default(),
         }
+    }
+
+    /// Has each segment for the wire carry the option until the peer has sent a segment behind its SYN (RFC 8547
+    /// section 4.6).
+    pub(crate) fn announce(&mut self, option: EnoOption) {
+        self.announced = Some(option);
     }
 
     /// Translates a packet of the local TCP. With [`Step::Replace`] the whole IP packet for the wire was
@@ -236,7 +273,28 @@ impl Flow {
         if let Some(scale) = self.options.local_window_scale {
             self.inbound.window = Some(i64::from(packet.window()) << scale.min(14));
         }
-        self.outgoing_segment(packet, out)
+        self.frames.spoke();
+        if self.is_keep_alive(packet) {
+            self.out.rekey();
+        }
+        let before = out.len();
+        let step = self.outgoing_segment(packet, out);
+        self.look_for_gap(now, packet);
+        self.then_follow(now, before, step, out)
+    }
+
+    /// Makes the frames that are due behind a packet.
+    fn then_follow(&mut self, now: Instant, before: usize, step: Step, out: &mut Vec<u8>) -> Step {
+        if matches!(step, Step::Failed(_)) {
+            return step;
+        }
+        match self.follow_peer(now) {
+            Ok(()) => step,
+            Err(error) => {
+                out.truncate(before);
+                Step::Failed(error.into())
+            }
+        }
     }
 
     /// Translates a packet from the wire. With [`Step::Replace`] the whole IP packet for the local TCP was
@@ -255,7 +313,10 @@ impl Flow {
         if !flags.has(Flags::ACK) {
             return Step::Drop;
         }
+        self.announced = None;
+        let before = out.len();
         let step = self.incoming_segment(packet, out);
+        let step = self.then_follow(now, before, step, out);
         if self.inbound.is_incomplete() {
             self.timers.incomplete(now, self.inbound.received);
         }
@@ -267,7 +328,10 @@ impl Flow {
     pub fn poll_timeout(&self) -> Option<Instant> {
         // While there is another timer it is sooner.
         let given_up = || self.timers.given_up_at().filter(|_| self.out.is_awaited());
-        self.timers.next().or_else(given_up)
+        let gap = self.gap.as_ref().and_then(Gap::due);
+        let own = self.timers.next().into_iter().chain(gap).min();
+        let own = own.or_else(given_up);
+        own.into_iter().chain(self.frames.next()).min()
     }
 
     /// Whether the local TCP must have given up the connection: it has not repeated what the peer still has to
@@ -287,11 +351,13 @@ impl Flow {
         if self.timers.incomplete_is_due(now, incomplete) {
             self.nudge_due = true;
         }
+        self.fill_gap(now);
         if self.timers.rest_is_due(now) {
             self.out.rest();
             self.inbound.rest();
             self.resends = VecDeque::new();
         }
+        self.repeat_frames(now);
     }
 
     /// How far the connection is on its way to the end.
@@ -312,6 +378,12 @@ impl Flow {
     #[must_use]
     pub fn authenticated_once(&self) -> bool {
         self.inbound.authenticated
+    }
+
+    /// Octets of the longest IP packet on the path. No segment of the local TCP is longer, so what replaces a
+    /// super-packet is two at least if it is.
+    pub(crate) fn mtu(&self) -> u16 {
+        self.options.mtu
     }
 
     /// Octets of memory held beside the flow itself and the cipher contexts.

@@ -56,6 +56,40 @@ impl RecordMap {
         }
     }
 
+    /// Appends a record without plaintext that has to be acknowledged by itself.
+    pub(super) fn push_kept(&mut self, wire_len: usize) {
+        let end = self.end();
+        self.ends.push_back(Border {
+            plain: end.plain,
+            wire: end.wire.saturating_add_unsigned(wire_len as u64),
+        });
+    }
+
+    /// How many records without plaintext stand at the end, counted up to `most`.
+    pub(super) fn empty_at_end(&self, most: usize) -> usize {
+        let end = self.end().plain;
+        let same = self.ends.iter().rev().take_while(|it| it.plain == end);
+        let same = same.take(most.saturating_add(1)).count();
+        // The first of them ends a record with plaintext, unless that one is acknowledged.
+        match self.base.plain == end {
+            true => same.min(most),
+            false => same.saturating_sub(1),
+        }
+    }
+
+    /// The first border with a place in the plaintext; the last before if there is none with it. Records without
+    /// plaintext at that place stand behind it.
+    pub(super) fn first_at_or_before_plain(&self, plain: i64) -> Border {
+        if plain <= self.base.plain {
+            return self.base;
+        }
+        let before = self.ends.partition_point(|end| end.plain < plain);
+        match self.ends.get(before) {
+            Some(border) if border.plain == plain => *border,
+            _ => self.border(before),
+        }
+    }
+
     /// The last border at or before a place on the wire; the base if there is none.
     pub(super) fn at_or_before_wire(&self, wire: i64) -> Border {
         let after = self.ends.partition_point(|end| end.wire <= wire);
@@ -84,6 +118,25 @@ impl RecordMap {
         }
         let before = self.ends.partition_point(|end| end.plain < plain);
         self.ends.get(before).copied().unwrap_or(self.end())
+    }
+
+    /// How far from `from`, the beginning of a record, up to `to` records go that can stand in one super-packet
+    /// which is cut every `segment` octets: all of that length but the last, which may be shorter, and together
+    /// at most `room` octets.
+    pub(super) fn row(&self, from: i64, to: i64, segment: i64, room: i64) -> i64 {
+        let mut row = from;
+        let before = self.ends.partition_point(|end| end.wire <= from);
+        for end in self.ends.range(before..) {
+            let length = end.wire.saturating_sub(row);
+            if end.wire > to || end.wire.saturating_sub(from) > room || length > segment {
+                break;
+            }
+            row = end.wire;
+            if length < segment {
+                break;
+            }
+        }
+        row
     }
 
     /// Forgets the records that end at or before `border`, which must be one of this map.
@@ -143,6 +196,24 @@ mod tests {
         assert_eq!(map.at_or_before_wire(5), border(101, 141));
         map.release(border(151, 213));
         assert_eq!(map.end(), border(151, 213));
+    }
+
+    #[test]
+    fn rows_of_records_for_one_super_packet() {
+        let mut map = RecordMap::new();
+        for plain in [80, 80, 80, 30, 80, 80, 90, 80] {
+            map.push(plain, plain + 20);
+        }
+        let all = i64::MAX;
+        assert_eq!(map.row(0, all, 100, all), 350);
+        assert_eq!(map.row(100, all, 100, all), 350);
+        assert_eq!(map.row(0, 300, 100, all), 300);
+        assert_eq!(map.row(0, all, 100, 299), 200);
+        assert_eq!(map.row(300, all, 100, all), 350);
+        assert_eq!(map.row(350, all, 100, all), 550);
+        assert_eq!(map.row(550, all, 100, all), 550);
+        assert_eq!(map.row(0, all, 90, all), 0);
+        assert_eq!(map.row(660, all, 100, all), 760);
     }
 
     #[test]

@@ -4,6 +4,7 @@ pub mod checksum;
 mod flags;
 mod fresh;
 mod ipv6;
+mod notes;
 pub mod options;
 mod rewrite;
 mod view;
@@ -13,6 +14,7 @@ use std::net::{IpAddr, SocketAddr};
 
 pub use flags::Flags;
 pub use fresh::Fresh;
+pub use notes::{Checksum, Notes};
 pub use options::OptionBuf;
 pub use rewrite::Rewrite;
 pub use view::{ParseError, View, ends_of_refused};

@@ -230,6 +230,16 @@ impl OptionBuf {
         }
     }
 
+    /// Changes the value of the timestamps option, if there is one.
+    pub fn set_timestamp(&mut self, value: u32) {
+        if let Some((at, 10)) = self.place(TIMESTAMPS) {
+            let begin = at.saturating_add(2);
+            if let Some(place) = self.octets.get_mut(begin..begin.saturating_add(4)) {
+                place.copy_from_slice(&value.to_be_bytes());
+            }
+        }
+    }
+
     /// Puts SACK blocks at the end, as many as there is room for behind two NOPs. Gives their
     /// number.
     pub fn push_sack(&mut self, blocks: &[(Seq, Seq)]) -> usize {
@@ -329,5 +339,17 @@ mod tests {
         assert_eq!(beside.push_sack(&blocks), 3);
         assert_eq!(beside.padded_len(), 40);
         assert_eq!(OptionBuf::new().push_sack(&[]), 0);
+    }
+
+    #[test]
+    fn a_timestamp_is_changed_in_place() {
+        let mut options = OptionBuf::from_header(&[1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2]);
+        options.set_timestamp(0x0102_0304);
+        assert_eq!(options.as_slice(), [1, 1, 8, 10, 1, 2, 3, 4, 0, 0, 0, 2]);
+        for other in [&[8, 4, 0, 0][..], &[1, 1], &[8, 10, 0]] {
+            let mut options = OptionBuf::from_header(other);
+            options.set_timestamp(7);
+            assert_eq!(options.as_slice(), other);
+        }
     }
 }

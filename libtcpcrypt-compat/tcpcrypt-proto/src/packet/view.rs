@@ -7,6 +7,7 @@ use thiserror::Error;
 use super::checksum::pseudo_header;
 use super::flags::Flags;
 use super::ipv6::{self, Pieces};
+use super::notes::{Checksum, Notes};
 use super::options::{self, Options};
 use super::{Direction, FourTuple};
 use crate::seq::Seq;
@@ -52,6 +53,7 @@ pub struct View<'a> {
     payload: &'a [u8],
     source: IpAddr,
     destination: IpAddr,
+    notes: Notes,
 }
 
 fn cut(octets: &[u8], at: usize) -> Result<(&[u8], &[u8]), ParseError> {
@@ -99,7 +101,19 @@ impl<'a> View<'a> {
             payload,
             source,
             destination,
+            notes: Notes::default(),
         })
+    }
+
+    /// The same packet with what else is known of it.
+    #[must_use]
+    pub fn with_notes(self, notes: Notes) -> View<'a> {
+        View { notes, ..self }
+    }
+
+    /// Whether the packet is one of many segments.
+    pub fn is_super(&self) -> bool {
+        self.notes.is_super
     }
 
     /// Sender and receiver as this host sees them.
@@ -176,9 +190,13 @@ impl<'a> View<'a> {
             .fold(0, |sum, part| sum.saturating_add(part.len()))
     }
 
-    /// Whether the TCP checksum is right. The queue of arriving packets stands in front of the kernel's own look
-    /// at it, and the one that the kernel sees later is ours.
+    /// Whether the TCP checksum is right, by what the kernel says or else by a look at it. The queue of arriving
+    /// packets stands in front of the kernel's own look, and the one that the kernel sees later is ours.
     pub fn is_intact(&self) -> bool {
+        match self.notes.checksum {
+            Checksum::Verified | Checksum::Missing => return true,
+            Checksum::Unverified => {}
+        }
         let length = self.total_length().saturating_sub(self.ip.len());
         let mut sum = pseudo_header(self.source, self.destination, length);
         for part in [self.header.as_slice(), self.options, self.payload] {

@@ -7,10 +7,10 @@ use tcpcrypt_proto::config::Config;
 use tcpcrypt_proto::eno::Tep;
 
 use crate::model::rng::Rng;
-use crate::model::{End, Host, Lab, Network, Probe, SIDES, Side, Which};
+use crate::model::{End, Host, Lab, Loopback, Network, Probe, SIDES, Side, Which};
 use crate::promises::{
     assert_encrypted, assert_forgotten, assert_nothing_shown, assert_prefix, complete, exchange,
-    ours, pair, seconds, text,
+    ours, pair, seconds, tep, text,
 };
 
 #[test]
@@ -27,7 +27,7 @@ fn a_few_octets_each_way() {
         b"in clear? hello yourself"
     );
     let id = assert_encrypted(&mut lab, conn);
-    assert_eq!((id.len(), id[0]), (33, 0x21));
+    assert_eq!((id.len(), tep(&id)), (33, 0x21));
     assert_nothing_shown(&lab);
     lab.finish(conn, Side::Client);
     lab.finish(conn, Side::Server);
@@ -120,6 +120,110 @@ fn loss_costs_time_but_not_much() {
     }
 }
 
+/// Both kernels hand out super-packets and get such: the wire sees one record per segment all the same, and
+/// nothing is sent twice on a clean network.
+#[test]
+fn super_packets_become_one_record_per_segment() {
+    for (seed, sack) in [(1, true), (2, false)] {
+        let host = || {
+            ours().set(|s| {
+                s.super_packets = true;
+                s.sack = sack;
+            })
+        };
+        let network = Network {
+            merge: 0.95,
+            ..Network::clean()
+        };
+        let mut lab = Lab::new(seed).client(host()).server(host());
+        lab.set_network(network);
+        let conn = lab.connect();
+        let (up, down) = (text(1, 1_000_000), text(2, 1_000_000));
+        exchange(&mut lab, conn, &up, &down, seconds(20));
+        assert_nothing_shown(&lab);
+        assert!(lab.super_packets > 50, "{}", lab.super_packets);
+        for (_, stream) in lab.tap.streams() {
+            let sent: u64 = stream.segments.iter().map(|(from, to)| to - from).sum();
+            assert_eq!(sent, stream.octets.len() as u64, "sent twice");
+        }
+        for side in SIDES {
+            assert_eq!(lab.kernel(side).refusals, 0);
+            let again = lab.socket(conn, side).map(|s| s.send.retransmitted);
+            assert_eq!(again, Some(0), "{side:?}");
+        }
+    }
+}
+
+/// Under loss they cost no more than segments do.
+#[test]
+fn super_packets_under_loss() {
+    for loss in [0.005, 0.02] {
+        let mut sums = [Duration::ZERO; 2];
+        for seed in 0..10 {
+            let lab = |super_packets, host: fn() -> Host| {
+                let make = || host().set(|s| s.super_packets = super_packets);
+                let network = Network {
+                    merge: 0.5,
+                    ..Network::lossy(loss)
+                };
+                Lab::new(seed)
+                    .client(make())
+                    .server(make())
+                    .network(network)
+            };
+            sums[0] += time_for_a_megabyte(lab(false, Host::plain), false);
+            sums[1] += time_for_a_megabyte(lab(true, ours), true);
+        }
+        println!("loss {loss}: plain, encrypted in super-packets {sums:?}");
+        assert!(sums[1] < 2 * sums[0], "loss {loss}: {sums:?}");
+    }
+}
+
+/// What a daemon makes itself for its kernel is lost as well, and comes late: the queue's packets overtake it. The
+/// peer knows nothing of that and believes that all arrived, so nobody but the daemon can repair it in time.
+#[test]
+fn plaintext_is_lost_behind_the_daemon() {
+    let loopback = Loopback {
+        loss: 0.1,
+        delay: Duration::from_millis(3),
+    };
+    for super_packets in [false, true] {
+        let mut sums = [Duration::ZERO; 2];
+        for seed in 0..2 {
+            let lab = |host: fn() -> Host| {
+                let make = || {
+                    host().set(|s| {
+                        s.super_packets = super_packets;
+                        s.receive_buffer = 2 << 20;
+                    })
+                };
+                let network = Network {
+                    reorder: 0.01,
+                    merge: if super_packets { 0.9 } else { 0.0 },
+                    ..Network::lossy(0.005)
+                };
+                let mut lab = Lab::new(seed).client(make()).server(make());
+                lab.set_network(network);
+                lab.loopback = loopback;
+                lab
+            };
+            for (encrypted, host) in [(false, Host::plain as fn() -> Host), (true, ours)] {
+                let mut lab = lab(host);
+                let conn = lab.connect();
+                let begin = lab.now();
+                let (up, down) = (text(1, 1 << 20), text(2, 1 << 20));
+                exchange(&mut lab, conn, &up, &down, seconds(600));
+                sums[usize::from(encrypted)] += lab.now() - begin;
+                // What was overtaken, on a plain connection.
+                let late = SIDES.map(|side| lab.socket(conn, side).map(|s| s.late));
+                assert!(!encrypted || late == [Some(0); 2], "{late:?}");
+            }
+        }
+        println!("super-packets {super_packets}: plain, encrypted {sums:?}");
+        assert!(sums[1] < 2 * sums[0], "{super_packets}: {sums:?}");
+    }
+}
+
 /// Numbers go through 2^32 in both spaces, at different octets.
 #[test]
 fn numbers_wrap() {
@@ -189,7 +293,7 @@ fn damaged_packets_are_lost_packets() {
 }
 
 prop_compose! {
-    fn host()(sack in prop::bool::weighted(0.7), timestamps: bool, resegment: bool,
+    fn host()(super_packets: bool, sack in prop::bool::weighted(0.7), timestamps: bool, resegment: bool,
         scale in prop::option::of(0..9_u8), mss in 300..=1460_u16, octet: bool,
         buffer in 3000..200_000_usize,
         isn in prop_oneof![Just(None), (0xffff_0000..=u32::MAX).prop_map(Some)]) -> Host {
@@ -197,6 +301,7 @@ prop_compose! {
             s.sack = sack;
             s.timestamps = timestamps;
             s.resegment = resegment;
+            s.super_packets = super_packets;
             s.window_scale = scale;
             s.mss = mss;
             s.receive_buffer = buffer;
@@ -220,12 +325,26 @@ prop_compose! {
     }
 }
 
-fn any_two(seed: u64, hosts: (Host, Host), network: Network, up: usize, down: usize) {
+prop_compose! {
+    fn loopback()(loss in prop_oneof![2 => Just(0.0), 1 => 0.0..0.2], delay in 0..6_u64) -> Loopback {
+        Loopback { loss, delay: Duration::from_millis(delay) }
+    }
+}
+
+fn any_two(
+    seed: u64,
+    hosts: (Host, Host),
+    network: Network,
+    loopback: Loopback,
+    up: usize,
+    down: usize,
+) {
     let (up, down) = (text(seed, up), text(!seed, down));
     let mut lab = Lab::new(seed)
         .client(hosts.0)
         .server(hosts.1)
         .network(network);
+    lab.loopback = loopback;
     let conn = lab.connect();
     let early = Rng::new(seed).chance(0.5);
     if early {
@@ -239,6 +358,37 @@ fn any_two(seed: u64, hosts: (Host, Host), network: Network, up: usize, down: us
     assert_nothing_shown(&lab);
     assert_forgotten(&mut lab);
     assert_nothing_shown(&lab);
+}
+
+/// A megabyte each way takes no more than a few time-outs longer than without tcpcrypt.
+fn bulk(seed: u64, super_packets: bool, buffer: usize, network: &Network, loopback: Loopback) {
+    let time = |host: fn() -> Host| {
+        let make = || {
+            host().set(|s| {
+                s.super_packets = super_packets;
+                s.receive_buffer = buffer;
+            })
+        };
+        let mut lab = Lab::new(seed).client(make()).server(make());
+        lab.set_network(network.clone());
+        lab.loopback = loopback;
+        let conn = lab.connect();
+        let (up, down) = (text(seed, 1 << 20), text(!seed, 1 << 20));
+        let begin = lab.now();
+        lab.send(conn, Side::Client, &up);
+        lab.send(conn, Side::Server, &down);
+        let got = |lab: &Lab, side, all: &[u8]| lab.received(conn, side).len() == all.len();
+        let done = lab.run_until(seconds(600), |lab| {
+            got(lab, Side::Server, &up) && got(lab, Side::Client, &down)
+        });
+        assert!(done, "it stands still");
+        lab.now() - begin
+    };
+    let (plain, encrypted) = (time(Host::plain), time(ours));
+    assert!(
+        encrypted < 3 * plain + seconds(2),
+        "{plain:?} {encrypted:?}"
+    );
 }
 
 /// What an application writes at once, and how long it waits then.
@@ -338,7 +488,17 @@ proptest! {
     #![proptest_config(cases(60))]
     #[test]
     fn everything_arrives(seed: u64, client in host(), server in host(), network in network(),
-        up in 0..50_000_usize, down in 0..50_000_usize) {
-        any_two(seed, (client, server), network, up, down);
+        loopback in loopback(), up in 0..50_000_usize, down in 0..50_000_usize) {
+        any_two(seed, (client, server), network, loopback, up, down);
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(4))]
+    #[test]
+    fn bulk_both_ways_does_not_crawl(seed: u64, super_packets: bool, loss in 0.0..0.02, reorder in 0.0..0.02,
+        merge in 0.0..0.9, loopback in loopback(), buffer in 100_000..2_000_000_usize) {
+        let network = Network { reorder, merge, ..Network::lossy(loss) };
+        bulk(seed, super_packets, buffer, &network, loopback);
     }
 }

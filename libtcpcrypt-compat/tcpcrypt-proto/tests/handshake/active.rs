@@ -25,14 +25,14 @@ fn a_full_exchange() {
     assert_eq!(syn.options[26..], [0, 0]);
     let seen = pair.server.get(&syn).unwrap();
     assert_eq!(seen.window, 0);
-    assert_eq!(options::mss(&seen.options), Some(lowered_mss()));
+    assert_eq!(options::mss(&seen.options), Some(lowered_mss(true)));
     assert!(options::sack_permitted(&seen.options));
     let syn_ack = pair.server.syn_ack();
     let syn_ack = pair.server.out(&syn_ack).unwrap();
     assert_eq!(syn_ack.eno_bytes().unwrap(), [0xfd, 5, 0x45, 0x4e, 0x21]);
     let seen = pair.client.get(&syn_ack).unwrap();
     assert_eq!(seen.window, 0);
-    assert_eq!(options::mss(&seen.options), Some(lowered_mss()));
+    assert_eq!(options::mss(&seen.options), Some(lowered_mss(true)));
     let third = pair.third();
     let init1 = pair.client.out(&third).unwrap();
     assert_eq!(init1.options, [&STAMPS[..], &BARE].concat());
@@ -141,7 +141,7 @@ fn everything_the_local_tcp_sends_is_init1_until_encryption_is_on() {
     let seen = pair.client.get(&syn_ack).unwrap();
     assert_eq!(
         (seen.window, options::mss(&seen.options)),
-        (0, Some(lowered_mss()))
+        (0, Some(lowered_mss(true)))
     );
     same(pair.client.out(&third));
     // A TCP in front of the server's daemon may acknowledge INIT1; ours must not hear of it.

@@ -35,8 +35,13 @@ fn is_ipv6() -> bool {
 }
 
 /// What the local TCP sees of an MSS option that is too large or missing, over Ethernet.
-pub(crate) fn lowered_mss() -> u16 {
-    if is_ipv6() { 1400 } else { 1420 }
+pub(crate) fn lowered_mss(timestamps: bool) -> u16 {
+    match (is_ipv6(), timestamps) {
+        (false, true) => 1433,
+        (false, false) => 1421,
+        (true, true) => 1403,
+        (true, false) => 1400,
+    }
 }
 
 /// A segment, as one end sends it.
@@ -85,7 +90,7 @@ impl Segment {
     }
 
     pub(crate) fn eno(&self) -> Option<EnoOption> {
-        EnoOption::find(&self.options).expect("one option at most")
+        EnoOption::find_any(&self.options).expect("one option at most")
     }
 
     /// The octets of the ENO option.
@@ -102,6 +107,7 @@ impl Segment {
     pub(crate) fn stripped(mut self) -> Self {
         let mut options = OptionBuf::from_header(&self.options);
         options.blank(253);
+        options.blank(69);
         self.options = options.as_slice().to_vec();
         self
     }

@@ -188,10 +188,10 @@ fn resets_on_the_way() {
 #[test]
 fn mss_is_lowered_or_added() {
     for (options, seen) in [
-        (vec![2, 4, 5, 0xb4], Some(lowered_mss())),
+        (vec![2, 4, 5, 0xb4], Some(lowered_mss(false))),
         (vec![2, 4, 0x02, 0x18], Some(496)),
-        (vec![], Some(lowered_mss())),
-        (vec![3, 3, 7, 1], Some(lowered_mss())),
+        (vec![], Some(lowered_mss(false))),
+        (vec![3, 3, 7, 1], Some(lowered_mss(false))),
     ] {
         let mut pair = Pair::default();
         let syn = pair.client.syn().with(|syn| syn.options = options.clone());

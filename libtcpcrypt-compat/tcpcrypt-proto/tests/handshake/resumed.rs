@@ -36,7 +36,7 @@ fn a_chain() {
         // The client's TCP may send at once.
         let seen = pair.client.get(&syn_ack).unwrap();
         assert_eq!(seen.window, 65160);
-        assert_eq!(options::mss(&seen.options), Some(lowered_mss()));
+        assert_eq!(options::mss(&seen.options), Some(lowered_mss(true)));
         let third = pair.third();
         let wire = pair.client.out(&third).unwrap();
         assert_eq!((wire.eno(), wire.payload.len()), (None, 0));

@@ -5,11 +5,15 @@ use std::time::Instant;
 use kx_crypto::ecdh::{self, Curve, PrivateKey};
 use kx_crypto::random::Unavailable;
 use tcpcrypt_proto::config::Config;
+use tcpcrypt_proto::dialect::Policy;
 use tcpcrypt_proto::endpoint::Endpoint;
+use tcpcrypt_proto::eno::Tep;
 use tcpcrypt_proto::entropy::Entropy;
+use tcpcrypt_proto::packet::Notes;
+use tcpcrypt_proto::rfc8548::frame::KeyLimits;
 use tcpcrypt_proto::verdict::{Direction, Verdict};
 
-use super::family::{INTERFACE, interface};
+use super::family::{INTERFACE, interface, is_standard, is_upgrade};
 use super::rng::Rng;
 
 /// The face of an [`Endpoint`], so that a test can put something else there.
@@ -21,6 +25,17 @@ pub(crate) trait Front {
         packet: &[u8],
         out: &mut Vec<u8>,
     ) -> Verdict;
+    /// A packet that the kernel said more of.
+    fn noted(
+        &mut self,
+        now: Instant,
+        direction: Direction,
+        packet: &[u8],
+        _: Notes,
+        out: &mut Vec<u8>,
+    ) -> Verdict {
+        self.packet(now, direction, packet, out)
+    }
     fn transmit(&mut self, out: &mut Vec<u8>) -> Option<Direction>;
     fn deadline(&self) -> Option<Instant>;
     fn time_out(&mut self, now: Instant);
@@ -56,7 +71,22 @@ impl Front for Endpoint {
         packet: &[u8],
         out: &mut Vec<u8>,
     ) -> Verdict {
-        self.handle_packet_on(now, direction, INTERFACE, packet, out)
+        self.noted(now, direction, packet, Notes::default(), out)
+    }
+
+    fn noted(
+        &mut self,
+        now: Instant,
+        direction: Direction,
+        packet: &[u8],
+        notes: Notes,
+        out: &mut Vec<u8>,
+    ) -> Verdict {
+        let notes = Notes {
+            interface: INTERFACE,
+            ..notes
+        };
+        self.handle_noted_packet(now, direction, packet, notes, out)
     }
 
     fn transmit(&mut self, out: &mut Vec<u8>) -> Option<Direction> {
@@ -95,6 +125,19 @@ impl Entropy for Seeded {
     }
 }
 
-pub(crate) fn endpoint(config: Config, now: Instant, rng: Rng) -> Endpoint {
+pub(crate) fn endpoint(mut config: Config, now: Instant, mut rng: Rng) -> Endpoint {
+    if is_standard() {
+        let (eno, teps) = match is_upgrade() {
+            true => (Policy::Auto, &Tep::ALL[2..]),
+            false => (Policy::Standard, &Tep::ALL[..]),
+        };
+        config.eno = eno;
+        config.prefer = Some(teps[rng.below(teps.len() as u64) as usize]);
+        config.standard_ciphers.rotate_left(rng.below(3) as usize);
+        config.key_limits = KeyLimits {
+            frames: 1 + rng.below(60),
+            octets: 100_000,
+        };
+    }
     Endpoint::new(config, Box::new(Seeded(rng)), now)
 }

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 use tcpcrypt_control::{Datagram, Header, OptionName, wide};
 use tcpcrypt_proto::config::Config;
 use tcpcrypt_proto::endpoint::{ClientId, Endpoint};
-use tcpcrypt_proto::packet::{FourTuple, View};
+use tcpcrypt_proto::packet::{Checksum, FourTuple, Notes, View};
 use tcpcrypt_proto::verdict::{Direction, Verdict};
 
 use super::family::{address, scoped};
 use super::front::{Front, Nothing, endpoint};
 use super::kernel::{End, Kernel, Settings, Socket, State, checksums_are_right};
-use super::network::{Network, merged};
+use super::network::{Loopback, Network, merged};
+use super::offload::{Burst, bursts, cut, without_checksum};
 use super::rng::Rng;
 use super::tap::{Seen, Tap};
 
@@ -103,8 +104,13 @@ pub(crate) struct Lab {
     pub(crate) tap: Tap,
     next_port: u16,
     at_once: u32,
+    /// Super-packets that were replaced on their way out.
+    pub(crate) super_packets: u64,
     /// The longest packet that the links carry.
     pub(crate) mtu: usize,
+    /// What happens to the packets that daemons make for their own kernels.
+    pub(crate) loopback: Loopback,
+    looped: BTreeMap<(Duration, u64), (Side, Vec<u8>)>,
 }
 
 impl Lab {
@@ -131,7 +137,10 @@ impl Lab {
             tap: Tap::default(),
             next_port: 40_000,
             at_once: 0,
+            super_packets: 0,
             mtu: 1500,
+            loopback: Loopback::default(),
+            looped: BTreeMap::new(),
         }
     }
 
@@ -439,13 +448,14 @@ impl Lab {
     }
 
     fn next_event(&self) -> Option<Duration> {
-        let arrival = self.events.keys().next().map(|(at, _)| *at);
+        let arrivals = [&self.events, &self.looped].map(|events| events.keys().next());
+        let arrivals = arrivals.into_iter().flatten().map(|(at, _)| Some(*at));
         let timers = self.machines.iter().flat_map(|machine| {
             let front = machine.front.deadline();
             let front = front.map(|at| at.saturating_duration_since(self.begin));
             [machine.kernel.next_timer(), front]
         });
-        let next = timers.chain([arrival]).flatten().min()?;
+        let next = timers.chain(arrivals).flatten().min()?;
         Some(next.max(self.now))
     }
 
@@ -470,6 +480,14 @@ impl Lab {
             self.arrive(side, &packet);
             self.push_out(side);
         }
+        while let Some(entry) = self.looped.first_entry() {
+            if entry.key().0 > now {
+                break;
+            }
+            let (side, packet) = entry.remove();
+            self.kernel(side).packet(now, &packet);
+            self.push_out(side);
+        }
     }
 
     // Packets.
@@ -479,7 +497,21 @@ impl Lab {
         let instant = self.instant();
         for round in 0.. {
             assert!(round < 10_000, "a machine talks to itself");
-            let packets = self.machines[side.index()].kernel.take_packets();
+            let kernel = &mut self.machines[side.index()].kernel;
+            let packets = kernel.take_packets();
+            if kernel.settings.super_packets {
+                let done = packets.is_empty();
+                let bursts = bursts(packets, |view| kernel.segment_size(view));
+                for burst in bursts {
+                    self.push_burst(side, burst);
+                    self.own_packets(side);
+                }
+                self.own_packets(side);
+                if done {
+                    break;
+                }
+                continue;
+            }
             for packet in &packets {
                 let mut out = Vec::new();
                 let front = &mut self.machines[side.index()].front;
@@ -496,6 +528,30 @@ impl Lab {
         }
     }
 
+    /// Segments that leave together, behind which the device does its work.
+    fn push_burst(&mut self, side: Side, burst: Burst) {
+        let instant = self.instant();
+        let notes = Notes {
+            checksum: Checksum::Missing,
+            is_super: burst.size.is_some(),
+            ..Notes::default()
+        };
+        let packet = without_checksum(&burst.packet);
+        let mut out = Vec::new();
+        let front = &mut self.machines[side.index()].front;
+        let verdict = front.noted(instant, Direction::Out, &packet, notes, &mut out);
+        let segments = match (judged(verdict, &packet, out), verdict, burst.size) {
+            (None, ..) => Vec::new(),
+            (Some(_), Verdict::Accept, _) => burst.segments,
+            (Some(packet), _, None) => vec![packet],
+            (Some(packet), _, Some(size)) => cut(&packet, size),
+        };
+        self.super_packets += u64::from(burst.size.is_some() && verdict == Verdict::Replace);
+        for segment in segments {
+            self.wire(side, segment);
+        }
+    }
+
     /// The packets that the daemon makes itself.
     fn own_packets(&mut self, side: Side) {
         for round in 0.. {
@@ -508,12 +564,24 @@ impl Lab {
             assert!(is_whole(&out), "a packet of the daemon's own: {out:02x?}");
             match direction {
                 Direction::Out => self.wire(side, out),
-                Direction::In => {
-                    let now = self.now;
-                    self.kernel(side).packet(now, &out);
-                }
+                Direction::In => self.loop_back(side, out),
             }
         }
+    }
+
+    fn loop_back(&mut self, side: Side, packet: Vec<u8>) {
+        let Loopback { loss, delay } = self.loopback;
+        if loss > 0.0 && self.rng.chance(loss) {
+            return;
+        }
+        if delay.is_zero() {
+            let now = self.now;
+            self.kernel(side).packet(now, &packet);
+            return;
+        }
+        self.count += 1;
+        let at = (self.now + delay, self.count);
+        self.looped.insert(at, (side, packet));
     }
 
     fn arrive(&mut self, side: Side, packet: &[u8]) {
@@ -525,9 +593,22 @@ impl Lab {
             return;
         }
         let mut out = Vec::new();
-        let verdict = machine
-            .front
-            .packet(instant, Direction::In, packet, &mut out);
+        let verdict = if machine.kernel.settings.super_packets && packet.len() > self.mtu {
+            // The card has put it together from segments that it found right.
+            let notes = Notes {
+                checksum: Checksum::Missing,
+                is_super: true,
+                ..Notes::default()
+            };
+            let packet = without_checksum(packet);
+            machine
+                .front
+                .noted(instant, Direction::In, &packet, notes, &mut out)
+        } else {
+            machine
+                .front
+                .packet(instant, Direction::In, packet, &mut out)
+        };
         if let Some(packet) = judged(verdict, packet, out) {
             machine.kernel.packet(now, &packet);
         }

@@ -20,10 +20,12 @@ pub(crate) mod front;
 pub(crate) mod kernel;
 mod lab;
 pub(crate) mod network;
+pub(crate) mod offload;
 pub(crate) mod rng;
 mod tap;
 
+pub(crate) use family::{eno_kind, is_standard};
 pub(crate) use kernel::{End, Probe, Settings, State};
 pub(crate) use lab::{Conn, Host, Lab, PORT, SIDES, Side};
-pub(crate) use network::{Network, Which};
+pub(crate) use network::{Loopback, Network, Which};
 pub(crate) use tap::{Seen, Stream, Tap};

@@ -128,6 +128,12 @@ impl Kernel {
         }
     }
 
+    /// How much data the full segments of a connection have.
+    pub(crate) fn segment_size(&self, packet: &View<'_>) -> Option<usize> {
+        let id = self.by_tuple.get(&packet.tuple(Direction::Out))?;
+        usize::try_from(self.sockets[*id].send.mss).ok()
+    }
+
     /// What it wants to send.
     pub(crate) fn take_packets(&mut self) -> Vec<Vec<u8>> {
         let mut out = std::mem::take(&mut self.out);

@@ -32,6 +32,8 @@ pub(crate) struct Settings {
     pub(crate) probe: Probe,
     /// Retransmissions are cut at other places than the first time.
     pub(crate) resegment: bool,
+    /// Segments leave as super-packets and come as such, and checksums are the device's affair.
+    pub(crate) super_packets: bool,
     pub(crate) time_wait: Duration,
     /// Further options in SYNs, as they go onto the wire.
     pub(crate) syn_options: Vec<u8>,
@@ -52,6 +54,7 @@ impl Default for Settings {
             keep_alive: None,
             probe: Probe::Empty,
             resegment: true,
+            super_packets: false,
             time_wait: Duration::from_secs(60),
             syn_options: Vec::new(),
         }

@@ -57,6 +57,8 @@ pub(crate) struct Socket {
     orphan: bool,
     time_wait: Option<Duration>,
     keep_alive: Option<Duration>,
+    /// Segments that were thrown away because of their timestamps.
+    pub(crate) late: u64,
     pub(super) out: Vec<Vec<u8>>,
 }
 
@@ -84,6 +86,7 @@ impl Socket {
             orphan: false,
             time_wait: None,
             keep_alive: None,
+            late: 0,
             out: Vec::new(),
         }
     }
@@ -292,6 +295,7 @@ impl Socket {
         {
             // RFC 7323 section 5: from an earlier turn of the numbers, or just late.
             if later(recent, value) && !is_reset {
+                self.late += 1;
                 receive.ack_now = true;
                 return;
             }
