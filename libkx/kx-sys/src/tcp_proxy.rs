@@ -59,16 +59,23 @@ pub struct Listener(OwnedFd);
 pub struct ProxySocket(OwnedFd);
 
 impl Listener {
-    /// Listens on every IPv4 address.
+    /// Takes a port of every IPv4 address.
     ///
     /// # Errors
     /// The system's.
-    pub fn bind(port: u16, backlog: i32) -> io::Result<Listener> {
+    pub fn bind(port: u16) -> io::Result<Listener> {
         let socket = stream()?;
         sockopt::set_socket_reuseaddr(&socket, true)?;
         rustix::net::bind(&socket, &SocketAddrV4::new([0; 4].into(), port))?;
-        rustix::net::listen(&socket, backlog)?;
         Ok(Listener(socket))
+    }
+
+    /// From here on connections come. So many of them wait to be accepted.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn listen(&self, backlog: i32) -> io::Result<()> {
+        Ok(rustix::net::listen(&self.0, backlog)?)
     }
 
     /// The next connection and its other end; `None` if there is none now.

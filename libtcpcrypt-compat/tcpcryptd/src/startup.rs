@@ -15,8 +15,9 @@ use kx_sys::nfqueue::{self, Queue};
 use kx_sys::notify::{ConnectedNotifier, Notifier};
 use kx_sys::privileges::{self, DropError, User};
 use kx_sys::rule_changes::RuleChanges;
-use kx_sys::sandbox;
+use kx_sys::sandbox::{self, PartOfCall};
 use kx_sys::signals::{Signals, number};
+use kx_sys::sock_ops::{self, SockOpsError};
 use kx_sys::socket_end::SocketEnder;
 use kx_sys::tcp_proxy::{Listener, raise_file_limit};
 use rustix::thread::CapabilitySet;
@@ -33,8 +34,8 @@ use crate::guard::{self, Guard, Table};
 use crate::injector::Injector;
 use crate::key_log::{self, KeyLogFile};
 use crate::log::{ALWAYS, DEBUG, DEFAULT, Log, NOISY, system_text};
-use crate::options::Options;
-use crate::redirect::{self, ProxyDaemon};
+use crate::options::{EnoBy, Options};
+use crate::redirect::{self, Program, ProxyDaemon};
 use crate::rule_watch::RuleWatch;
 use crate::self_tests::{self, Dropper, TestError};
 use crate::usage;
@@ -112,6 +113,9 @@ pub enum StartError {
         /// The system's error.
         source: io::Error,
     },
+    /// `--eno-by=ebpf`
+    #[error("no eBPF program for handshakes: {}", missing(.0))]
+    Program(SockOpsError),
     /// `-D`
     #[error("a check of debug mode (-D) failed")]
     Check,
@@ -220,7 +224,7 @@ fn daemon(
     dropper: Option<Dropper>,
 ) -> Result<(), StartError> {
     let listener = match options.redirect {
-        true => Some(Listener::bind(redirect::PORT, redirect::BACKLOG).map_err(call("bind()"))?),
+        true => Some(Listener::bind(redirect::PORT).map_err(call("bind()"))?),
         false => None,
     };
     let settings = nfqueue::Settings {
@@ -245,7 +249,7 @@ fn daemon(
     let injector = Injector::open().map_err(call("socket()"))?;
     let control = bind_control(options, log)?;
     let key_log = open_key_log(log)?;
-    let endpoint = endpoint(options, seed, key_log.is_some());
+    let mut endpoint = endpoint(options, seed, key_log.is_some());
     let notifier = Notifier::from_environment().connect();
     let rules = RuleWatch::new(hear_of_rules(log));
     // Best effort: resets end nearly all connections.
@@ -254,18 +258,23 @@ fn daemon(
     if let Some(listener) = listener {
         let lookup = ConntrackLookup::open().map_err(call("nfct_open()"))?;
         let connections = redirect::connections_of(raise_file_limit());
-        if let Err(error) = drop_privileges(options, log) {
-            if let Some(tracking) = &mut tracking {
-                let _ = tracking.restore();
+        let begun = begin_listening(options, log, &listener, &mut endpoint);
+        let program = match begun {
+            Ok(program) => program,
+            Err(error) => {
+                if let Some(tracking) = &mut tracking {
+                    let _ = tracking.restore();
+                }
+                return Err(error);
             }
-            return Err(error);
-        }
+        };
         return proxy(
             log,
             notifier.as_ref(),
             redirect::Parts {
                 queue,
                 listener,
+                program,
                 lookup,
                 injector,
                 control,
@@ -293,7 +302,7 @@ fn daemon(
         }
         Ok((Side::Companion(watch), table)) => {
             drop((control, signals, endpoint, rules, ender));
-            confine(log, NOISY, &DIVERT_CALLS);
+            confine(log, NOISY, &DIVERT_CALLS, &[]);
             let guard = Guard {
                 queue,
                 divert,
@@ -311,7 +320,7 @@ fn daemon(
             None
         }
     };
-    confine(log, DEBUG, &DIVERT_CALLS);
+    confine(log, DEBUG, &DIVERT_CALLS, &[]);
     log.say(ALWAYS, "Running");
     if let Some(notifier) = &notifier {
         let _ = notifier.ready();
@@ -344,6 +353,63 @@ fn daemon(
     }
 }
 
+/// Attaches the program for handshakes if it can be had, gives up privileges and begins to listen. Which way
+/// handshakes go is said once.
+fn begin_listening(
+    options: &Options,
+    log: &Log,
+    listener: &Listener,
+    endpoint: &mut Endpoint,
+) -> Result<Option<Program>, StartError> {
+    let attached = match options.eno_by {
+        EnoBy::Queue => None,
+        EnoBy::Auto | EnoBy::Program => Some(Program::attach(listener)),
+    };
+    drop_privileges(options, log)?;
+    let attached = attached.map(|attached| {
+        let program = attached?;
+        match program.prepare(endpoint) {
+            Ok(()) => Ok(program),
+            Err(source) => Err(SockOpsError::System {
+                step: "using the program without privileges",
+                source,
+            }),
+        }
+    });
+    let program = match attached {
+        Some(Ok(program)) => {
+            log.say(DEFAULT, "ENO options by an eBPF program");
+            Some(program)
+        }
+        Some(Err(error)) if options.eno_by == EnoBy::Program => {
+            return Err(StartError::Program(error));
+        }
+        Some(Err(error)) => {
+            let why = missing(&error);
+            log.say(DEFAULT, format_args!("ENO options by the queue: {why}"));
+            None
+        }
+        None => {
+            log.say(DEFAULT, "ENO options by the queue");
+            None
+        }
+    };
+    listener
+        .listen(redirect::BACKLOG)
+        .map_err(call("listen()"))?;
+    Ok(program)
+}
+
+/// What an error of the program is about, with the system's words.
+fn missing(error: &SockOpsError) -> String {
+    match error {
+        SockOpsError::NotPermitted { source, .. }
+        | SockOpsError::Cgroup { source, .. }
+        | SockOpsError::System { source, .. } => format!("{error}: {}", system_text(source)),
+        _ => error.to_string(),
+    }
+}
+
 /// Redirect mode. There is no guard: when this process dies, the kernel resets its connections, and the queue
 /// lets new ones pass.
 fn proxy(
@@ -351,13 +417,18 @@ fn proxy(
     notifier: Option<&ConnectedNotifier>,
     parts: redirect::Parts,
 ) -> Result<(), StartError> {
+    let has_program = parts.program.is_some();
     let mut daemon = ProxyDaemon::new(parts).map_err(call("epoll_create()"))?;
     let calls = [
         sandbox::BASIC_CALLS,
         sandbox::SOCKET_CALLS,
         sandbox::PROXY_CALLS,
     ];
-    confine(log, DEBUG, &calls);
+    let parts: &[_] = match has_program {
+        true => &[sock_ops::WORKING],
+        false => &[],
+    };
+    confine(log, DEBUG, &calls, parts);
     log.say(ALWAYS, "Running");
     if let Some(notifier) = notifier {
         let _ = notifier.ready();
@@ -507,8 +578,8 @@ fn drop_privileges(options: &Options, log: &Log) -> Result<(), StartError> {
 }
 
 /// Best effort: the limit for core files may be fixed from outside, the kernel may be old.
-fn confine(log: &Log, level: u8, calls: &[&[i64]]) {
+fn confine(log: &Log, level: u8, calls: &[&[i64]], parts: &[PartOfCall]) {
     let _ = kx_sys::hardening::forbid_core_dumps();
-    let report = sandbox::confine(calls);
+    let report = sandbox::confine(calls, parts);
     log.say(level, format_args!("Sandbox: {report}"));
 }

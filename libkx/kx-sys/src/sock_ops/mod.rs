@@ -31,6 +31,7 @@ use program::Maps;
 use syscall::{Map, MapKind, MapShape, MapTypes};
 
 pub use cgroup::{open_cgroup, own_cgroup};
+pub use syscall::WORKING;
 pub use error::SockOpsError;
 pub use record::{RawOption, Seen};
 
@@ -198,6 +199,16 @@ impl SockOps {
     pub fn offer(&self, socket: impl AsFd, option: &RawOption) -> io::Result<()> {
         let record = record::opener(option);
         self.loaded.sockets.set(&key_of(socket.as_fd()), &record)
+    }
+
+    /// From here on no segment of this socket carries an option of ours: not the one behind the SYNs either, by
+    /// which the peer would learn that its answer came. Nothing is [seen](Self::seen) of it any more.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn withdraw(&self, socket: impl AsFd) -> io::Result<()> {
+        self.loaded.sockets.remove(&key_of(socket.as_fd()))?;
+        Ok(())
     }
 
     /// SYNs that come to this socket are answered. To be called between bind and listen. The kernel keeps the

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use super::instruction::INSTRUCTION;
+use crate::sandbox::PartOfCall;
 
 /// Commands (`enum bpf_cmd`).
 const MAP_CREATE: libc::c_int = 0;
@@ -13,6 +14,13 @@ const MAP_DELETE: libc::c_int = 3;
 const PROGRAM_LOAD: libc::c_int = 5;
 const TYPES_LOAD: libc::c_int = 18;
 const LINK_CREATE: libc::c_int = 28;
+
+/// What a sandbox has to leave of bpf(2) to whoever has attached the program: looking into its maps and changing
+/// them.
+pub const WORKING: PartOfCall = PartOfCall {
+    call: libc::SYS_bpf,
+    first: &[MAP_LOOKUP as u32, MAP_UPDATE as u32, MAP_DELETE as u32],
+};
 
 /// `BPF_NOEXIST`
 const ONLY_NEW: u64 = 1;

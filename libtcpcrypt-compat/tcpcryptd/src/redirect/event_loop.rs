@@ -22,7 +22,7 @@ use crate::log::{DEBUG, Log};
 use super::buffers::Buffers;
 use super::quirk::Ending;
 use super::table::{Key, Syns, Table};
-use super::{Counters, Proxy};
+use super::{Counters, Program, Proxy};
 
 /// Datagrams received with one call.
 const BATCH: usize = 64;
@@ -45,6 +45,8 @@ pub struct Parts {
     pub queue: Queue,
     /// Where redirected connections come from.
     pub listener: Listener,
+    /// What does the options of handshakes, if it can be had.
+    pub program: Option<Program>,
     /// Who knows where they wanted to go.
     pub lookup: ConntrackLookup,
     /// Where packets go to that we make.
@@ -115,6 +117,7 @@ impl ProxyDaemon {
                 injector: parts.injector,
                 lookup: parts.lookup,
                 listener: parts.listener,
+                program: parts.program,
                 epoll,
                 table: Table::default(),
                 syns: Syns::default(),

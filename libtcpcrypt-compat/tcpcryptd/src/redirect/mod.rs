@@ -15,6 +15,7 @@ mod end;
 mod event_loop;
 mod handshake;
 mod packets;
+mod program;
 mod quirk;
 mod table;
 
@@ -41,6 +42,7 @@ use quirk::Ending;
 use table::{Key, Side, Syns, Table};
 
 pub use event_loop::{Ended, Parts, ProxyDaemon};
+pub use program::Program;
 
 /// Where redirected connections arrive.
 pub const PORT: u16 = 65530;
@@ -105,6 +107,8 @@ pub struct Proxy {
     injector: Injector,
     lookup: ConntrackLookup,
     listener: Listener,
+    /// Without it, options of handshakes are the queue's business.
+    program: Option<Program>,
     epoll: OwnedFd,
     table: Table,
     syns: Syns,

@@ -1,0 +1,79 @@
+//! The options of our handshakes by a program that the kernel runs, without their segments coming through the
+//! queue. What it cannot do the queue does, as it does all where there is no program.
+//!
+//! At the end that is connected to, the program answers by itself, by a table. It knows neither settings of ports
+//! nor sessions; but the SYN-ACK waits in the queue in any case, and who lets it go puts right what the host has
+//! decided otherwise.
+
+use std::io;
+use std::os::fd::AsFd;
+
+use kx_sys::sock_ops::{self, RawOption, SockOps, SockOpsError};
+use kx_sys::tcp_proxy::{Listener, ProxySocket};
+use tcpcrypt_proto::endpoint::Endpoint;
+use tcpcrypt_proto::packet::Seq;
+use tcpcrypt_proto::stream::Server;
+
+/// The program, in the kernel until this is dropped.
+#[derive(Debug)]
+pub struct Program(SockOps);
+
+/// What the program saw of a connection that stands.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Seen {
+    /// The ENO option of the SYN, if one was sent or answered.
+    pub syn: Option<RawOption>,
+    /// That of the SYN-ACK.
+    pub syn_ack: Option<RawOption>,
+    /// The numbers behind the SYNs: ours, the peer's.
+    pub numbers: (Seq, Seq),
+}
+
+impl Program {
+    /// Attaches it to the cgroup that this process is in, and to the listener, which must not listen yet.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn attach(listener: &Listener) -> Result<Program, SockOpsError> {
+        let cgroup = sock_ops::own_cgroup()?;
+        let program = SockOps::attach(cgroup.as_fd())?;
+        program
+            .listen_on(listener)
+            .map_err(|source| SockOpsError::System {
+                step: "naming the listener",
+                source,
+            })?;
+        Ok(Program(program))
+    }
+
+    /// Says what is to be answered. To be called with the rights that are left for work: kernels before 5.19 may
+    /// want more.
+    ///
+    /// # Errors
+    /// The system's; the program is of no use then.
+    pub fn prepare(&self, host: &mut Endpoint) -> io::Result<()> {
+        for (suboption, answer) in Server::answers(host) {
+            self.0.answer(suboption, &raw(answer.as_bytes())?)?;
+        }
+        Ok(())
+    }
+
+    /// The SYN of a socket that is not connected yet will have this option.
+    pub(super) fn offer(&self, socket: &ProxySocket, option: &[u8]) -> io::Result<()> {
+        self.0.offer(socket, &raw(option)?)
+    }
+
+    /// What was seen of a socket's connection. Where that cannot be had nothing was.
+    pub(super) fn seen(&self, socket: &ProxySocket) -> Seen {
+        let seen = self.0.seen(socket).unwrap_or_default();
+        Seen {
+            syn: seen.syn,
+            syn_ack: seen.syn_ack,
+            numbers: (Seq(seen.numbers.0), Seq(seen.numbers.1)),
+        }
+    }
+}
+
+fn raw(option: &[u8]) -> io::Result<RawOption> {
+    RawOption::new(option).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
+}
