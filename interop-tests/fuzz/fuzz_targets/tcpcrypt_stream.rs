@@ -11,7 +11,7 @@ use libfuzzer_sys::fuzz_target;
 use tcpcrypt_proto::config::Config;
 use tcpcrypt_proto::endpoint::Endpoint;
 use tcpcrypt_proto::entropy::Entropy;
-use tcpcrypt_proto::packet::{OptionBuf, Seq};
+use tcpcrypt_proto::packet::Seq;
 use tcpcrypt_proto::stream::{Client, READ_ROOM, Server, Shape, Stream, first_unit};
 
 /// The same numbers in each run, others in each use.
@@ -58,11 +58,9 @@ struct Pair {
 fn open(mut hosts: [Endpoint; 2], now: Instant) -> Option<Pair> {
     let [near, far] = &mut hosts;
     let mut client = Client::new(near, now, 40_000, peer(2))?;
-    let (mut syn, mut answer) = (OptionBuf::new(), OptionBuf::new());
-    client.syn(near, now, &mut syn);
-    let server = Server::new(far, now, 80, peer(1), syn.as_slice())?;
-    server.syn_ack(far, &mut answer);
-    client.syn_ack(near, now, answer.as_slice());
+    let syn = client.offer(near, now, 40)?;
+    let mut server = Server::new(far, now, 80, peer(1), syn)?;
+    client.answered(near, now, server.answer(far, now, 40));
     let numbers = (Seq(u32::MAX - 5000), Seq(7));
     let mut ways = [Way::default(), Way::default()];
     let near_stream = client.begin(near, now, numbers, &mut ways[1].wire).ok()?;

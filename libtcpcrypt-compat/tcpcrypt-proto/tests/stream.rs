@@ -13,15 +13,18 @@ use recorded::{NAMES, json, octets};
 use serde_json::Value;
 use tcpcrypt_proto::config::Config;
 use tcpcrypt_proto::endpoint::Endpoint;
+use tcpcrypt_proto::eno::EnoOption;
 use tcpcrypt_proto::entropy::{Entropy, System};
 use tcpcrypt_proto::event::Line;
 use tcpcrypt_proto::legacy::keys::SessionId;
-use tcpcrypt_proto::packet::{OptionBuf, Seq};
+use tcpcrypt_proto::packet::Seq;
 use tcpcrypt_proto::stream::{
     Broken, Client, READ_ROOM, Server, Settled, Shape, Stream, first_unit,
 };
 
 const PORT: u16 = 40_000;
+/// What the kernel's options leave in a SYN.
+const ROOM: usize = 20;
 const NUMBERS: (Seq, Seq) = (Seq(0xffff_ff00), Seq(77));
 
 fn peer(last: u8) -> SocketAddr {
@@ -53,17 +56,13 @@ fn open(mut hosts: [Endpoint; 2], strip: bool) -> Pair {
     let now = Instant::now();
     let [near, far] = &mut hosts;
     let mut client = Client::new(near, now, PORT, peer(2)).expect("wanted");
-    let mut syn = OptionBuf::new();
-    assert!(client.syn(near, now, &mut syn));
-    let mut again = OptionBuf::new();
-    assert!(client.syn(near, now, &mut again));
-    assert_eq!(syn.as_slice(), again.as_slice());
-    assert!(Server::is_wanted(syn.as_slice()));
-    let server = Server::new(far, now, 8080, peer(1), syn.as_slice()).expect("wanted");
-    let mut answer = OptionBuf::new();
-    assert!(server.syn_ack(far, &mut answer));
-    let options = if strip { &[] } else { answer.as_slice() };
-    let settled = client.syn_ack(near, now, options);
+    let syn = client.offer(near, now, ROOM).expect("room");
+    assert_eq!(client.offer(near, now, ROOM), Some(syn));
+    assert!(Server::is_wanted(far, 8080, &syn));
+    let mut server = Server::new(far, now, 8080, peer(1), syn).expect("wanted");
+    let answer = server.answer(far, now, ROOM).expect("room");
+    assert_eq!(server.answer(far, now, ROOM), Some(answer));
+    let settled = client.answered(near, now, Some(answer).filter(|_| !strip));
     let mut wire = Vec::new();
     let near_stream = client.begin(near, now, NUMBERS, &mut wire).expect("begun");
     let far_stream = server
@@ -81,6 +80,10 @@ fn open(mut hosts: [Endpoint; 2], strip: bool) -> Pair {
 
 fn id_of(stream: &Stream) -> Option<SessionId> {
     stream.session().map(|session| session.id)
+}
+
+fn option(octets: &[u8]) -> Option<EnoOption> {
+    EnoOption::find_any(octets).expect("one option")
 }
 
 fn hosts() -> [Endpoint; 2] {
@@ -323,21 +326,15 @@ fn options_that_are_full() {
     let mut pair = open(hosts(), false);
     pair.settle();
     let [mut near, _] = pair.hosts;
-    let mut client = Client::new(&mut near, now, PORT, peer(2)).expect("wanted");
-    let mut options = OptionBuf::from_header(&[&[8, 28][..], &[7; 26]].concat());
-    assert!(client.syn(&mut near, now, &mut options));
-    assert_eq!(
-        options.as_slice().get(28..),
-        Some(&[253, 6, 0x45, 0x4e, 0x21, 0x22][..])
-    );
-    let mut client = Client::new(&mut near, now, PORT, peer(2)).expect("wanted");
-    let mut full = OptionBuf::from_header(&[&[8, 40][..], &[7; 38]].concat());
-    assert!(!client.syn(&mut near, now, &mut full));
+    let mut offer = |room| {
+        let mut client = Client::new(&mut near, now, PORT, peer(2)).expect("wanted");
+        client.offer(&mut near, now, room)
+    };
+    let short = offer(12).expect("room");
+    assert_eq!(short.as_bytes(), [253, 6, 0x45, 0x4e, 0x21, 0x22]);
+    assert_eq!(offer(5), None);
     // The session that was not named is still there for the next.
-    let mut client = Client::new(&mut near, now, PORT, peer(2)).expect("wanted");
-    let mut empty = OptionBuf::new();
-    assert!(client.syn(&mut near, now, &mut empty));
-    assert_eq!(empty.as_slice().len(), 16);
+    assert_eq!(offer(ROOM).expect("room").as_bytes().len(), 16);
 }
 
 /// One step of a connection: who sends how much in records how long, and how much is delivered to whom.
@@ -534,17 +531,16 @@ fn replay(name: &str, as_client: bool, cut: usize) {
         let mut sent = Vec::new();
         let (mut stream, ours, theirs) = if as_client {
             let mut client = Client::new(&mut host, now, PORT, peer(2)).unwrap();
-            let mut options = OptionBuf::new();
-            assert!(client.syn(&mut host, now, &mut options));
-            assert_eq!(options.as_slice(), syn, "{name}");
-            client.syn_ack(&mut host, now, &syn_ack);
+            let offer = client.offer(&mut host, now, ROOM).unwrap();
+            assert_eq!(offer.as_bytes(), syn, "{name}");
+            client.answered(&mut host, now, option(&syn_ack));
             let stream = client.begin(&mut host, now, NUMBERS, &mut sent).unwrap();
             (stream, "c2s", "s2c")
         } else {
-            let server = Server::new(&mut host, now, 8080, peer(1), &syn).unwrap();
-            let mut options = OptionBuf::new();
-            assert!(server.syn_ack(&mut host, &mut options));
-            assert_eq!(options.as_slice(), syn_ack, "{name}");
+            let offer = option(&syn).unwrap();
+            let mut server = Server::new(&mut host, now, 8080, peer(1), offer).unwrap();
+            let answer = server.answer(&mut host, now, ROOM).unwrap();
+            assert_eq!(answer.as_bytes(), syn_ack, "{name}");
             (server.begin(&mut host, now, NUMBERS).unwrap(), "s2c", "c2s")
         };
         let (out_wire, out_plain, unflagged) = frames(connection, ours);

@@ -476,7 +476,7 @@ impl Active {
             rewrite.flags |= Flags::PSH;
         }
         let init1 = exchange.question.init1();
-        let fits = segment::append(&mut rewrite.options, &bare);
+        let fits = rewrite.options.append(bare.as_bytes());
         if !fits || rewrite.length(init1.len()) > usize::from(cx.config.mtu) {
             cx.events.line(Line::NoSpaceForEno);
             return Move::failed(Line::SendingRst);

@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use crate::conn::exchange::LegacyQuestion;
-use crate::conn::{Wish, resume, segment};
+use crate::conn::{Wish, resume};
 use crate::endpoint::Endpoint;
-use crate::eno::{Answer, EnoOption, Offer, Tep};
+use crate::eno::{Answer, EnoOption, Kind, Offer, Tep};
 use crate::event::Line;
 use crate::legacy::keys::Session;
-use crate::packet::{OptionBuf, Seq};
+use crate::packet::Seq;
 
 use super::handshake::{Handshake, Opening, Part, enable};
 use super::{Broken, Settled, Stream};
@@ -55,30 +55,43 @@ impl Client {
         }
     }
 
-    /// Puts the offer among the options of a SYN; of a repeated one, the same offer. False if there is no room:
-    /// the connection is plain then.
-    pub fn syn(&mut self, host: &mut Endpoint, now: Instant, options: &mut OptionBuf) -> bool {
-        if let Some(offer) = &self.offer {
-            return segment::append(options, offer);
+    /// The option for our SYN, in at most `room` octets; for a repeated SYN the same. `None` if there is no room: the
+    /// connection is plain then.
+    pub fn offer(&mut self, host: &mut Endpoint, now: Instant, room: usize) -> Option<EnoOption> {
+        let fits = |offer: &EnoOption| offer.as_bytes().len() <= room;
+        if self.offer.is_some() {
+            return self.offer.filter(fits);
         }
-        let mut offer = self.offered().build();
-        let mut fits = segment::append(options, &offer);
-        if !fits && self.session.is_some() {
+        let mut offer = Some(self.offered().build()).filter(fits);
+        if offer.is_none() && self.session.is_some() {
             self.give_up(host, now);
-            offer = self.offered().build();
-            fits = segment::append(options, &offer);
+            offer = Some(self.offered().build()).filter(fits);
         }
-        if fits {
-            self.offer = Some(offer);
-        } else {
+        self.offer = offer;
+        if offer.is_none() {
             host.stream_line(Line::NoSpaceForHello);
         }
-        fits
+        offer
     }
 
-    /// Reads the options of the SYN-ACK. A repeated one changes nothing any more.
-    pub fn syn_ack(&mut self, host: &mut Endpoint, now: Instant, options: &[u8]) -> Settled {
-        let Some(answer) = EnoOption::find(options).ok().flatten() else {
+    /// The option for the segments behind our SYN, until the peer has sent one behind its own.
+    #[must_use]
+    pub fn following(&self) -> Option<EnoOption> {
+        match self.agreed {
+            Agreed::Exchange(..) => Some(EnoOption::bare()),
+            // The original says nothing more (tcpcrypt spec 7.6).
+            Agreed::Nothing | Agreed::Resumed(_) => None,
+        }
+    }
+
+    /// Takes the option of the SYN-ACK. That of a repeated one changes nothing any more.
+    pub fn answered(
+        &mut self,
+        host: &mut Endpoint,
+        now: Instant,
+        answer: Option<EnoOption>,
+    ) -> Settled {
+        let Some(answer) = answer.filter(|answer| answer.kind() == Kind::Experimental) else {
             self.give_up(host, now);
             return Settled::Plain;
         };

@@ -3,12 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use crate::conn::{Wish, resume, segment};
+use crate::conn::{Wish, resume};
 use crate::endpoint::Endpoint;
-use crate::eno::{EnoOption, Tep};
+use crate::eno::{EnoOption, Kind, Tep};
 use crate::event::Line;
 use crate::legacy::keys::Session;
-use crate::packet::{OptionBuf, Seq};
+use crate::packet::Seq;
 
 use super::handshake::{Handshake, Opening, Part, enable};
 use super::{Broken, Stream};
@@ -28,28 +28,27 @@ enum Plan {
 }
 
 impl Server {
-    /// Whether a SYN with these options asks for what we have, so that [`Server::new`] would not refuse it.
+    /// Whether a SYN with this option to the local port `port` asks for what we have, so that [`Server::new`] would
+    /// not refuse it.
     #[must_use]
-    pub fn is_wanted(options: &[u8]) -> bool {
-        EnoOption::find(options)
-            .ok()
-            .flatten()
-            .is_some_and(|offer| {
-                offer.choose(&Tep::DEFAULT).is_some() || offer.resume_ids().next().is_some()
-            })
+    pub fn is_wanted(host: &Endpoint, port: u16, offer: &EnoOption) -> bool {
+        let asks = offer.choose(&Tep::DEFAULT).is_some() || offer.resume_ids().next().is_some();
+        offer.kind() == Kind::Experimental && asks && host.serves(port)
     }
 
-    /// A SYN of `peer` with these options to the local port `port`, whose settings count. `None` if the
-    /// connection is plain.
+    /// A SYN of `peer` with this option to the local port `port`, whose settings count. `None` if the connection is
+    /// plain.
     pub fn new(
         host: &mut Endpoint,
         now: Instant,
         port: u16,
         peer: SocketAddr,
-        options: &[u8],
+        offer: EnoOption,
     ) -> Option<Self> {
         let wish = host.wish_of_listener(port)?;
-        let offer = EnoOption::find(options).ok().flatten()?;
+        if offer.kind() != Kind::Experimental {
+            return None;
+        }
         let teps = host.stream_teps();
         let mut cx = host.stream_context(now);
         let (plan, answer) = if let Some(session) = resume::legacy_named(&mut cx, &offer, wish) {
@@ -72,14 +71,14 @@ impl Server {
         })
     }
 
-    /// Puts our choice among the options of a SYN-ACK, the same in each repetition. False if there is no room:
+    /// The option for our SYN-ACK, in at most `room` octets; for a repeated one the same. `None` if there is no room:
     /// the connection is plain then.
-    pub fn syn_ack(&self, host: &mut Endpoint, options: &mut OptionBuf) -> bool {
-        let fits = segment::append(options, &self.answer);
+    pub fn answer(&mut self, host: &mut Endpoint, _now: Instant, room: usize) -> Option<EnoOption> {
+        let fits = self.answer.as_bytes().len() <= room;
         if !fits {
             host.stream_line(Line::NoSpaceForHello);
         }
-        fits
+        fits.then_some(self.answer)
     }
 
     /// The connection stands. `ours` and `theirs` are the numbers behind the two SYNs.

@@ -4,6 +4,7 @@ use std::net::SocketAddrV4;
 use std::time::Instant;
 
 use tcpcrypt_proto::endpoint::{Endpoint, Fate};
+use tcpcrypt_proto::eno::EnoOption;
 use tcpcrypt_proto::packet::{FourTuple, Seq};
 use tcpcrypt_proto::stream::{Client, Server, Settled, Stream};
 
@@ -33,6 +34,16 @@ pub(super) struct Held {
     pub packet: Vec<u8>,
 }
 
+/// What a SYN-ACK to a SYN of ours said.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Answer {
+    pub option: Option<EnoOption>,
+    /// The number behind it.
+    pub end: Seq,
+    /// It permits selective acknowledgements.
+    pub sack: bool,
+}
+
 /// One connection.
 pub(super) struct Connection {
     pub way: Way,
@@ -55,6 +66,8 @@ pub(super) struct Connection {
     pub client: Option<Client>,
     pub server: Option<Server>,
     pub agreed: Settled,
+    /// The option of our segments behind the SYN, until the peer has sent one behind its own.
+    pub following: Option<EnoOption>,
     /// The numbers behind the SYNs on the wire: ours, the peer's.
     pub numbers: (Seq, Seq),
     /// The peer's SYN permits selective acknowledgements: it is not the original in divert mode.
@@ -77,6 +90,17 @@ impl Connection {
     /// The peer.
     pub(super) fn peer(&self) -> std::net::SocketAddr {
         self.listed.remote
+    }
+
+    /// The SYN-ACK to our SYN came.
+    pub(super) fn answered(&mut self, host: &mut Endpoint, now: Instant, answer: Answer) {
+        let Some(client) = &mut self.client else {
+            return;
+        };
+        self.numbers.1 = answer.end;
+        self.sack = answer.sack;
+        self.agreed = client.answered(host, now, answer.option);
+        self.following = client.following();
     }
 
     /// The handshake is over, in one way or the other.

@@ -7,13 +7,13 @@ use kx_sys::conntrack_lookup::Ends;
 use kx_sys::nfqueue::{Decision, Verdict, Verdicts};
 use kx_sys::tcp_proxy::{ProxySocket, stays_here};
 use tcpcrypt_proto::endpoint::Fate;
-use tcpcrypt_proto::packet::options;
-use tcpcrypt_proto::packet::{Direction, FourTuple, Rewrite, Seq, View};
+use tcpcrypt_proto::packet::{Direction, FourTuple, OptionBuf, Rewrite, Seq, View};
 use tcpcrypt_proto::stream::{Client, Server, Settled, Stream};
 
 use super::carry::Trouble;
 use super::connection::{Connection, Held, Redirected, Way};
 use super::end::End;
+use super::packets::with_option;
 use super::table::{Key, Side};
 use super::{
     ACCEPTING, ANSWERING, CONNECTING, HANDSHAKE_TOS, INIT1_PATIENCE, MARK_NEAR, PORT, Proxy,
@@ -47,9 +47,9 @@ impl Proxy {
                 let syn = isn.and_then(|isn| self.syns.take(redirected.opener, isn));
                 if let Some(syn) = syn {
                     let (port, peer) = (to.port(), opener.into());
-                    let options = syn.options.as_slice();
-                    sack = options::sack_permitted(options);
-                    server = Server::new(&mut self.host, now, port, peer, options);
+                    sack = syn.sack;
+                    let offer = syn.offer;
+                    server = offer.and_then(|it| Server::new(&mut self.host, now, port, peer, it));
                 }
             }
         }
@@ -102,6 +102,7 @@ impl Proxy {
             client,
             server,
             agreed,
+            following: None,
             numbers: match (way, syn_ack) {
                 (Way::In, Some(view)) => (view.end(), view.ack()),
                 _ => (Seq(0), Seq(0)),
@@ -178,7 +179,7 @@ impl Proxy {
         }
         let deadline = now.checked_add(ACCEPTING);
         self.table.set_deadline(key, connection, deadline);
-        self.release(connection, verdicts);
+        self.release(now, connection, verdicts);
         true
     }
 
@@ -215,47 +216,39 @@ impl Proxy {
     }
 
     /// The opener gets its SYN-ACK.
-    fn release(&mut self, connection: &mut Connection, verdicts: &mut Verdicts) {
-        let Some(id) = self.take_held(connection) else {
-            return self.send_held(connection);
-        };
-        let accept = Decision {
-            verdict: Verdict::Accept,
-            mark: None,
-            replace: false,
-        };
-        let host = &mut self.host;
-        let (server, packet) = (&mut connection.server, &connection.held.packet);
-        verdicts.decide(id, |buffer| {
-            let (Some(choice), Ok(view)) = (&server, View::parse(packet)) else {
-                return accept;
-            };
-            let mut rewrite = Rewrite::of(&view);
-            if !choice.syn_ack(host, &mut rewrite.options) || !rewrite.write(&[], buffer) {
-                *server = None;
-                return accept;
-            }
-            Decision {
-                replace: true,
-                ..accept
-            }
-        });
-    }
-
-    /// The same for a SYN-ACK that had no place in the queue: another of the kind is made.
-    fn send_held(&mut self, connection: &mut Connection) {
+    fn release(&mut self, now: Instant, connection: &mut Connection, verdicts: &mut Verdicts) {
+        let id = self.take_held(connection);
         let Ok(view) = View::parse(&connection.held.packet) else {
+            // It was not seen.
             return;
         };
-        let mut rewrite = Rewrite::of(&view);
-        if let Some(server) = &connection.server {
-            if !server.syn_ack(&mut self.host, &mut rewrite.options) {
-                connection.server = None;
+        let server = &mut connection.server;
+        let room = OptionBuf::room_in(view.options());
+        let answer = server
+            .as_mut()
+            .and_then(|it| it.answer(&mut self.host, now, room));
+        let mut packet = Vec::new();
+        let with = answer.is_some_and(|answer| with_option(&view, &answer, &mut packet));
+        if !with {
+            if let Some(server) = server.take() {
+                server.give_up(&mut self.host, now);
             }
         }
-        let mut packet = Vec::new();
-        if rewrite.write(&[], &mut packet) {
-            self.injector.send(Direction::Out, 0, &packet);
+        match id {
+            Some(id) => verdicts.decide(id, |buffer| {
+                buffer.extend_from_slice(&packet);
+                Decision {
+                    verdict: Verdict::Accept,
+                    mark: None,
+                    replace: with,
+                }
+            }),
+            // It had no place in the queue: another of the kind is made.
+            None => {
+                if with || Rewrite::of(&view).write(&[], &mut packet) {
+                    self.injector.send(Direction::Out, 0, &packet);
+                }
+            }
         }
     }
 

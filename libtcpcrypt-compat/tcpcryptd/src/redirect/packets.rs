@@ -13,7 +13,7 @@ use tcpcrypt_proto::stream::{Server, Settled};
 
 use crate::divert::{MARK_INWARD, MARK_OUTWARD};
 
-use super::connection::{Held, Redirected};
+use super::connection::{Answer, Held, Redirected};
 use super::table::{Key, SeenSyn};
 use super::{HELD, MARK_REDIRECT, PORT, Proxy};
 
@@ -133,16 +133,16 @@ impl Proxy {
         let Some(client) = &mut connection.client else {
             return Judged::Accept;
         };
-        let mut rewrite = Rewrite::of(view);
         connection.numbers.0 = view.seq() + 1;
-        if !client.syn(&mut self.host, now, &mut rewrite.options) {
+        let room = OptionBuf::room_in(view.options());
+        let Some(offer) = client.offer(&mut self.host, now, room) else {
             if let Some(mut client) = connection.client.take() {
                 client.give_up(&mut self.host, now);
             }
             connection.unmark();
             return Judged::Accept;
-        }
-        replaced(rewrite.write(&[], out))
+        };
+        replaced(with_option(view, &offer, out))
     }
 
     /// A SYN of a peer: before it is redirected (our rules), or redirected already (the original's).
@@ -160,15 +160,16 @@ impl Proxy {
         if !is_before && tuple.local.port() != PORT || from.ip().is_loopback() {
             return Judged::Accept;
         }
-        let is_wanted = Server::is_wanted(view.options())
-            && has_room(view)
-            && self.host.serves(tuple.local.port());
+        let offer = eno(view);
+        let is_wanted = has_room(view)
+            && offer.is_some_and(|it| Server::is_wanted(&self.host, tuple.local.port(), &it));
         // Anybody can send SYNs; those too many find the application as they would without us.
         if is_before && (!is_wanted || self.is_full() || self.has_too_many_begun()) {
             return Judged::Accept;
         }
-        let options = OptionBuf::from_header(view.options());
-        self.syns.note(now, from, view.seq(), SeenSyn { options });
+        let sack = options::sack_permitted(view.options());
+        self.syns
+            .note(now, from, view.seq(), SeenSyn { offer, sack });
         match is_before {
             true => Judged::Mark(MARK_REDIRECT),
             false => Judged::Accept,
@@ -193,7 +194,7 @@ impl Proxy {
         }
         let redirected = Redirected { here, opener };
         if let Some(key) = self.table.by_redirected.get(&redirected).copied() {
-            if let Some(judged) = self.repeated_syn_ack(key, view, out) {
+            if let Some(judged) = self.repeated_syn_ack(now, key, view, out) {
                 return judged;
             }
             // The opener began anew; the old one was not accepted and never will be.
@@ -238,7 +239,13 @@ impl Proxy {
     }
 
     /// The same SYN-ACK again. `None` if it is another's.
-    fn repeated_syn_ack(&mut self, key: Key, view: &View<'_>, out: &mut Vec<u8>) -> Option<Judged> {
+    fn repeated_syn_ack(
+        &mut self,
+        now: Instant,
+        key: Key,
+        view: &View<'_>,
+        out: &mut Vec<u8>,
+    ) -> Option<Judged> {
         let connection = self.table.get(key)?;
         let first = View::parse(&connection.held.packet).ok()?;
         if (first.seq(), first.ack()) != (view.seq(), view.ack()) {
@@ -247,13 +254,13 @@ impl Proxy {
         if !connection.connected {
             return Some(Judged::Drop);
         }
-        let Some(server) = &connection.server else {
+        let Some(server) = &mut connection.server else {
             return Some(Judged::Accept);
         };
-        let mut rewrite = Rewrite::of(view);
-        Some(match server.syn_ack(&mut self.host, &mut rewrite.options) {
-            true => replaced(rewrite.write(&[], out)),
-            false => Judged::Drop,
+        let room = OptionBuf::room_in(view.options());
+        Some(match server.answer(&mut self.host, now, room) {
+            Some(answer) => replaced(with_option(view, &answer, out)),
+            None => Judged::Drop,
         })
     }
 
@@ -286,15 +293,12 @@ impl Proxy {
         if connection.connected || view.ack() != connection.numbers.0 {
             return Judged::Accept;
         }
-        let Some(client) = &mut connection.client else {
-            return Judged::Accept;
+        let seen = Answer {
+            option: eno(view).filter(|_| has_room(view)),
+            end: view.end(),
+            sack: options::sack_permitted(view.options()),
         };
-        connection.numbers.1 = view.end();
-        connection.sack = options::sack_permitted(view.options());
-        connection.agreed = match has_room(view) {
-            true => client.syn_ack(&mut self.host, now, view.options()),
-            false => Settled::Plain,
-        };
+        connection.answered(&mut self.host, now, seen);
         Judged::Accept
     }
 
@@ -317,8 +321,9 @@ impl Proxy {
                 let waits = connection.fate == Fate::Undecided
                     && connection.agreed == Settled::Exchange
                     && (connection.stream.is_some() || exchange);
-                if first && waits && !view.flags().has(Flags::RST) {
-                    return with_eno(view, out);
+                let option = connection.following.filter(|_| first && waits);
+                if let (Some(option), false) = (option, view.flags().has(Flags::RST)) {
+                    return with_eno(view, &option, out);
                 }
             }
             if direction == Direction::In && view.flags().has(Flags::FIN) {
@@ -358,21 +363,27 @@ fn replaced(written: bool) -> Judged {
 
 /// Our first segment shows by the short option that we have seen the peer's choice. Without data it stays here:
 /// the one that matters has INIT1.
-fn with_eno(view: &View<'_>, out: &mut Vec<u8>) -> Judged {
-    if view.payload().is_empty() {
-        return Judged::Drop;
+fn with_eno(view: &View<'_>, option: &EnoOption, out: &mut Vec<u8>) -> Judged {
+    match view.payload().is_empty() {
+        true => Judged::Drop,
+        false => replaced(with_option(view, option, out)),
     }
+}
+
+/// The same segment with this option; says whether there was room.
+pub(super) fn with_option(view: &View<'_>, option: &EnoOption, out: &mut Vec<u8>) -> bool {
     let mut rewrite = Rewrite::of(view);
-    rewrite.options.trim();
-    match rewrite.options.push(EnoOption::bare().as_bytes()) {
-        true => replaced(rewrite.write(&[view.payload()], out)),
-        false => Judged::Drop,
-    }
+    rewrite.options.append(option.as_bytes()) && rewrite.write(&[view.payload()], out)
+}
+
+/// The ENO option of a segment. Two of them, or one that cannot be read, are none.
+fn eno(view: &View<'_>) -> Option<EnoOption> {
+    EnoOption::find_any(view.options()).ok().flatten()
 }
 
 /// Whether a SYN negotiates by itself. That is somebody else's business.
 fn has_eno(view: &View<'_>) -> bool {
-    EnoOption::find(view.options()) != Ok(None)
+    EnoOption::find_any(view.options()) != Ok(None)
         || options::find(view.options(), tcpcrypt_proto::eno::RFC_KIND).is_some()
 }
 

@@ -4,7 +4,8 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
-use tcpcrypt_proto::packet::{FourTuple, OptionBuf, Seq};
+use tcpcrypt_proto::eno::EnoOption;
+use tcpcrypt_proto::packet::{FourTuple, Seq};
 
 use super::connection::{Connection, Redirected, Way};
 
@@ -199,7 +200,9 @@ impl Table {
 /// A SYN that was let in, until its SYN-ACK comes by.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SeenSyn {
-    pub options: OptionBuf,
+    pub offer: Option<EnoOption>,
+    /// It permits selective acknowledgements.
+    pub sack: bool,
 }
 
 /// Those SYNs, by who sent them and their number.
@@ -251,7 +254,8 @@ mod tests {
         let mut syns = Syns::default();
         let from: SocketAddrV4 = "10.0.0.1:1".parse().expect("address");
         let syn = SeenSyn {
-            options: OptionBuf::new(),
+            offer: None,
+            sack: true,
         };
         for number in 0..40_000 {
             syns.note(now, from, Seq(number), syn);
