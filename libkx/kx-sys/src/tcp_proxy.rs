@@ -122,6 +122,22 @@ impl ProxySocket {
         tos: u8,
         quiet: bool,
     ) -> io::Result<ProxySocket> {
+        let socket = Self::unconnected(from)?;
+        if tos != 0 {
+            socket.set_tos(tos)?;
+        }
+        if quiet {
+            socket.be_quiet()?;
+        }
+        socket.begin(to)?;
+        Ok(socket)
+    }
+
+    /// What will be a connection, from a certain address of this host if it matters.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn unconnected(from: Option<Ipv4Addr>) -> io::Result<ProxySocket> {
         let socket = ProxySocket(stream()?);
         socket.prepare()?;
         if let Some(from) = from {
@@ -134,14 +150,24 @@ impl ProxySocket {
             )?;
             rustix::net::bind(&socket.0, &SocketAddrV4::new(from, 0))?;
         }
-        if tos != 0 {
-            socket.set_tos(tos)?;
-        }
-        if quiet {
-            sockopt::set_tcp_quickack(&socket.0, false)?;
-        }
-        match rustix::net::connect(&socket.0, &to) {
-            Ok(()) | Err(rustix::io::Errno::INPROGRESS) => Ok(socket),
+        Ok(socket)
+    }
+
+    /// The handshake's third segment waits for data that go with it, a fifth of a second at most.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn be_quiet(&self) -> io::Result<()> {
+        Ok(sockopt::set_tcp_quickack(&self.0, false)?)
+    }
+
+    /// Begins the connection.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn begin(&self, to: SocketAddrV4) -> io::Result<()> {
+        match rustix::net::connect(&self.0, &to) {
+            Ok(()) | Err(rustix::io::Errno::INPROGRESS) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
@@ -173,10 +199,8 @@ impl ProxySocket {
             _ => sockopt::set_socket_reuseaddr(&socket.0, true)?,
         }
         rustix::net::bind(&socket.0, &from)?;
-        match rustix::net::connect(&socket.0, &to) {
-            Ok(()) | Err(rustix::io::Errno::INPROGRESS) => Ok(socket),
-            Err(error) => Err(error.into()),
-        }
+        socket.begin(to)?;
+        Ok(socket)
     }
 
     /// What every socket of a proxy needs: segments at once, urgent data in their place, a reset at its end.
@@ -261,6 +285,14 @@ impl ProxySocket {
     /// The system's.
     pub fn segment_size(&self) -> io::Result<usize> {
         segment_size(&self.0)
+    }
+
+    /// Whether both ends of a connection permit selective acknowledgements.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn permits_sack(&self) -> io::Result<bool> {
+        permits_sack(&self.0)
     }
 
     /// Reads what is there; `Ok(None)` if that is nothing, `Ok(Some(0))` at the end.
@@ -375,6 +407,32 @@ fn segment_size(socket: &OwnedFd) -> io::Result<usize> {
     }
 }
 
+/// The front of `struct tcp_info` is enough.
+#[allow(unsafe_code)]
+fn permits_sack(socket: &OwnedFd) -> io::Result<bool> {
+    /// Where `tcpi_options` is, and its bit `TCPI_OPT_SACK`.
+    const OPTIONS: usize = 5;
+    const SACK: u8 = 2;
+    let mut front = [0_u8; 8];
+    let mut length = front.len() as libc::socklen_t;
+    // SAFETY: the value has as many octets as is said, and outlives the call.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            front.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    match result {
+        0 => Ok(front
+            .get(OPTIONS)
+            .is_some_and(|options| options & SACK != 0)),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// One call for all: `sendmmsg` with the flag that ends a segment behind each message.
 #[allow(unsafe_code)]
 fn send_segments(socket: &OwnedFd, pieces: &[&[u8]]) -> io::Result<usize> {
@@ -450,6 +508,8 @@ mod tests {
         assert_eq!(socket.read(&mut buffer).expect("ended"), Some(0));
         assert!(socket.segment_size().expect("known") > 500);
         assert!(socket.original_destination().is_err());
+        let sack = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_sack").expect("a setting");
+        assert_eq!(socket.permits_sack().expect("known"), sack.trim() != "0");
     }
 
     #[test]

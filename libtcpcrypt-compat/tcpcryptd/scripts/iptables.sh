@@ -39,6 +39,7 @@ ENDING_MARK=0x100000
 WATCHED_MARK=0x800000
 END_MARKS=0x900000
 NEAR_MARK=0x40000
+PROGRAM_MARK=0x20000
 NEAR_TABLE=65530
 OWN=0x74637001
 QUEUES=/proc/net/netfilter/nfnetlink_queue
@@ -142,6 +143,7 @@ nft_redirect_rules() {
     queue="queue num $DIVERT_PORT bypass"
     syn="tcp flags & (syn | ack | rst | fin) == syn"
     answer="tcp flags & (syn | ack | rst | fin) == syn | ack"
+    bare="tcp flags & (syn | ack | rst | fin) == ack"
     other="tcp flags & (syn | ack) != syn"
     cat <<END
 table ip $TABLE {
@@ -151,8 +153,10 @@ table ip $TABLE {
     }
     chain output {
         type route hook output priority mangle; policy accept;
-        oifname != lo $to $syn $queue
+        oifname != lo $to $syn meta mark & $PROGRAM_MARK == 0 $queue
         tcp sport $PROXY_PORT $answer $queue
+        $to $syn meta mark & $PROGRAM_MARK == $PROGRAM_MARK ct mark set ct mark | $PROGRAM_MARK
+        $to $bare meta mark & $PROGRAM_MARK == $PROGRAM_MARK meta length <= 100 drop
         $to ip dscp $HANDSHAKE_DSCP $other $queue
         meta l4proto tcp meta mark & $WATCHED_MARK == $WATCHED_MARK ct mark set ct mark | $WATCHED_MARK
         meta l4proto tcp meta mark & $ENDING_MARK == $ENDING_MARK ct mark set ct mark | $ENDING_MARK
@@ -164,7 +168,7 @@ table ip $TABLE {
     }
     chain input {
         type filter hook input priority mangle; policy accept;
-        iifname != lo $from $answer $queue
+        iifname != lo $from $answer ct mark & $PROGRAM_MARK == 0 $queue
         ct mark & $ENDING_MARK == $ENDING_MARK $other $queue
         ct mark & $WATCHED_MARK == $WATCHED_MARK tcp flags & (syn | fin) == fin $queue
     }
@@ -317,6 +321,8 @@ redirect_rules() {
     answer="--tcp-flags SYN,ACK,RST,FIN SYN,ACK"
     to="-p tcp -m multiport $not --dports $PORTS"
     from="-p tcp -m multiport $not --sports $PORTS"
+    bare="--tcp-flags SYN,ACK,RST,FIN ACK"
+    by_program=$PROGRAM_MARK/$PROGRAM_MARK
     asked="-p tcp -m mark --mark $REDIRECT_MARK/$REDIRECT_MARK"
     redirect="-j REDIRECT --to-ports $PROXY_PORT"
     # Words are meant to be split here.
@@ -325,17 +331,21 @@ redirect_rules() {
         # The other half has the same ends.
         rule_in raw "$1" OUTPUT -o lo -p tcp -m mark --mark $NEAR_MARK/$NEAR_MARK -j CT --notrack || return
         # New connections: the daemon says whether it wants them.
-        rule_in mangle "$1" OUTPUT ! -o lo $to $syn $queue || return
+        rule_in mangle "$1" OUTPUT ! -o lo $to $syn -m mark ! --mark $by_program $queue || return
         rule_in mangle "$1" PREROUTING ! -i lo $to $syn -m addrtype --dst-type LOCAL $queue || return
         rule_in nat "$1" OUTPUT $asked $redirect || return
         rule_in nat "$1" PREROUTING $asked $redirect || return
         # The answer to whoever was redirected waits for the other half.
         rule_in mangle "$1" OUTPUT -p tcp --sport $PROXY_PORT $answer $queue || return
-        # The daemon's own handshakes.
-        rule_in mangle "$1" INPUT ! -i lo $from $answer $queue || return
+        # The daemon's own handshakes, where no program in the kernel does them.
+        rule_in mangle "$1" INPUT ! -i lo $from $answer -m connmark ! --mark $by_program $queue || return
         rule_in mangle "$1" OUTPUT $to -m tos --tos $HANDSHAKE_TOS ! --syn $queue || return
         rule_in mangle "$1" POSTROUTING -p tcp -m tos --tos $HANDSHAKE_TOS \
             -j TOS --set-tos 0x00 || return
+        # Where one does, a segment behind the SYNs has data, or the original would not take it.
+        rule_in mangle "$1" OUTPUT $to $syn -m mark --mark $by_program \
+            -j CONNMARK --save-mark --nfmask $PROGRAM_MARK --ctmask $PROGRAM_MARK || return
+        rule_in mangle "$1" OUTPUT $to $bare -m mark --mark $by_program -m length --length 0:100 -j DROP || return
         # The end of connections with the original, which counts in its own way.
         rule_in mangle "$1" OUTPUT -p tcp -m mark --mark $WATCHED_MARK/$WATCHED_MARK \
             -j CONNMARK --save-mark --nfmask $END_MARKS --ctmask $END_MARKS || return

@@ -249,7 +249,7 @@ fn daemon(
     let injector = Injector::open().map_err(call("socket()"))?;
     let control = bind_control(options, log)?;
     let key_log = open_key_log(log)?;
-    let mut endpoint = endpoint(options, seed, key_log.is_some());
+    let endpoint = endpoint(options, seed, key_log.is_some());
     let notifier = Notifier::from_environment().connect();
     let rules = RuleWatch::new(hear_of_rules(log));
     // Best effort: resets end nearly all connections.
@@ -258,7 +258,7 @@ fn daemon(
     if let Some(listener) = listener {
         let lookup = ConntrackLookup::open().map_err(call("nfct_open()"))?;
         let connections = redirect::connections_of(raise_file_limit());
-        let begun = begin_listening(options, log, &listener, &mut endpoint);
+        let begun = begin_listening(options, log, &listener, &endpoint);
         let program = match begun {
             Ok(program) => program,
             Err(error) => {
@@ -359,7 +359,7 @@ fn begin_listening(
     options: &Options,
     log: &Log,
     listener: &Listener,
-    endpoint: &mut Endpoint,
+    endpoint: &Endpoint,
 ) -> Result<Option<Program>, StartError> {
     let attached = match options.eno_by {
         EnoBy::Queue => None,

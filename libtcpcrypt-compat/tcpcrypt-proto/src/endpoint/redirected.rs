@@ -174,7 +174,7 @@ impl Endpoint {
     }
 
     /// Streams speak the original's dialect only.
-    fn is_encrypting(&self) -> bool {
+    pub(crate) fn is_encrypting(&self) -> bool {
         let config = &self.services.config;
         config.enabled && matches!(config.eno, Policy::Auto | Policy::Legacy)
     }

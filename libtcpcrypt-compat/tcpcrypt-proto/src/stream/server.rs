@@ -71,6 +71,41 @@ impl Server {
         })
     }
 
+    /// How SYNs are answered by somebody who knows neither settings of ports nor sessions: the first suboption that
+    /// stands here gets the option beside it.
+    #[must_use]
+    pub fn answers(host: &Endpoint) -> Vec<(u8, EnoOption)> {
+        let teps = host.is_encrypting().then(|| host.stream_teps());
+        let teps = teps.into_iter().flatten();
+        teps.map(|tep| (tep.octet(), EnoOption::accept(tep, false)))
+            .collect()
+    }
+
+    /// A SYN of `peer` with the option `offer` that got one of [these answers](Self::answers) already. What the port
+    /// `port` wants counts as far as that can still be had. `None` if it is no answer of ours.
+    #[must_use]
+    pub fn answered(
+        host: &mut Endpoint,
+        port: u16,
+        peer: SocketAddr,
+        (offer, answer): (EnoOption, EnoOption),
+    ) -> Option<Self> {
+        let tep = answer.choose(&host.stream_teps())?;
+        let wish = host.wish_of_listener(port);
+        Some(Self {
+            peer,
+            wish: Wish {
+                enabled: true,
+                app_aware: answer.app_aware(),
+                insists: false,
+                no_cache: wish.is_some_and(|wish| wish.no_cache),
+            },
+            offer,
+            plan: Plan::Exchange(tep),
+            answer,
+        })
+    }
+
     /// The option for our SYN-ACK, in at most `room` octets; for a repeated one the same. `None` if there is no room:
     /// the connection is plain then.
     pub fn answer(&mut self, host: &mut Endpoint, _now: Instant, room: usize) -> Option<EnoOption> {

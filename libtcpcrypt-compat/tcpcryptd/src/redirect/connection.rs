@@ -34,6 +34,17 @@ pub(super) struct Held {
     pub packet: Vec<u8>,
 }
 
+/// By what the rules know the handshake of the half that we open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sign {
+    /// It is over, or plain.
+    None,
+    /// Type of service: its segments come through the queue.
+    Tos,
+    /// A mark: the program does what is to be done.
+    Mark,
+}
+
 /// What a SYN-ACK to a SYN of ours said.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Answer {
@@ -61,8 +72,10 @@ pub(super) struct Connection {
     pub held: Held,
     /// The half that we open stands.
     pub connected: bool,
-    /// Handshake packets of the half that we open still come through the queue.
-    pub marked: bool,
+    /// What the segments of the half that we open bear.
+    pub sign: Sign,
+    /// Our SYN has an offer.
+    pub asked: bool,
     pub client: Option<Client>,
     pub server: Option<Server>,
     pub agreed: Settled,
@@ -113,8 +126,9 @@ impl Connection {
             return;
         }
         self.fate = fate;
+        self.unmark();
         // Only who was asked has answered.
-        if self.way == Way::Out && self.marked {
+        if self.way == Way::Out && self.asked {
             host.remember_peer(now, self.peer(), fate == Fate::Plain);
         }
         if fate != Fate::Plain {
@@ -130,18 +144,20 @@ impl Connection {
             far.socket.keep_alive();
         }
         host.redirected(self.listed, self.alias, fate);
-        self.unmark();
     }
 
-    /// Packets of the half that we open need not come through the queue any more.
+    /// Packets of the half that we open are like others.
     pub(super) fn unmark(&mut self) {
-        if !std::mem::take(&mut self.marked) {
+        let sign = std::mem::replace(&mut self.sign, Sign::None);
+        let (Way::Out, Some(far)) = (self.way, &self.far) else {
             return;
-        }
-        if let (Way::Out, Some(far)) = (self.way, &self.far) {
-            // At worst packets go on coming through the queue, unchanged.
-            let _ = far.socket.set_tos(0);
-        }
+        };
+        // At worst packets go on coming through the queue, unchanged.
+        let _ = match sign {
+            Sign::None => Ok(()),
+            Sign::Tos => far.socket.set_tos(0),
+            Sign::Mark => far.socket.set_mark(0),
+        };
     }
 
     /// Nothing comes of it, or it has ended.

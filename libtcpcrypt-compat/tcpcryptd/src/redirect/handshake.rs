@@ -1,22 +1,25 @@
 //! From a SYN-ACK that waits to a connection with two halves.
 
-use std::net::{SocketAddr, SocketAddrV4};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Instant;
 
 use kx_sys::conntrack_lookup::Ends;
 use kx_sys::nfqueue::{Decision, Verdict, Verdicts};
 use kx_sys::tcp_proxy::{ProxySocket, stays_here};
 use tcpcrypt_proto::endpoint::Fate;
-use tcpcrypt_proto::packet::{Direction, FourTuple, OptionBuf, Rewrite, Seq, View};
+use tcpcrypt_proto::packet::{Direction, FourTuple, Seq, View};
 use tcpcrypt_proto::stream::{Client, Server, Settled, Stream};
 
 use super::carry::Trouble;
-use super::connection::{Connection, Held, Redirected, Way};
+use super::connection::{Answer, Connection, Held, Redirected, Sign, Way};
 use super::end::End;
-use super::packets::with_option;
+use super::packets::{eno, room_in, with_option};
+use super::program::Seen;
 use super::table::{Key, Side};
 use super::{
-    ACCEPTING, ANSWERING, CONNECTING, HANDSHAKE_TOS, INIT1_PATIENCE, MARK_NEAR, PORT, Proxy,
+    ACCEPTING, ANSWERING, CONNECTING, HANDSHAKE_TOS, INIT1_PATIENCE, MARK_NEAR, MARK_PROGRAM, PORT,
+    Proxy, SMALLEST_MSS, SYN_ROOM,
 };
 
 impl Proxy {
@@ -28,7 +31,7 @@ impl Proxy {
         original: Ends,
         syn_ack: Option<&View<'_>>,
         held: Held,
-    ) -> std::io::Result<()> {
+    ) -> io::Result<()> {
         let way = match redirected.here.ip().is_loopback() {
             true => Way::Out,
             false => Way::In,
@@ -53,19 +56,18 @@ impl Proxy {
                 }
             }
         }
-        let marked = client.is_some();
-        let tos = if marked { HANDSHAKE_TOS } else { 0 };
         let begun = match way {
             // An application that chose its address keeps it.
-            Way::Out => ProxySocket::connect(Some(*opener.ip()), to, tos, marked),
+            Way::Out => self.connect(now, *opener.ip(), to, &mut client),
             // Only with our rules the answers would find their way.
             Way::In if stays_here(*opener.ip(), MARK_NEAR).unwrap_or(false) => {
-                ProxySocket::connect_as(opener, to, MARK_NEAR)
+                ProxySocket::connect_as(opener, to, MARK_NEAR).map(|socket| (socket, Sign::None))
             }
-            Way::In => ProxySocket::connect(None, to, tos, marked),
+            Way::In => ProxySocket::connect(None, to, 0, false).map(|socket| (socket, Sign::None)),
         };
-        let begun = begun.and_then(|socket| Ok((socket.local()?, End::new(socket))));
-        let (local, end) = match begun {
+        let begun =
+            begun.and_then(|(socket, sign)| Ok((socket.local()?, End::new(socket), sign)));
+        let (local, end, sign) = match begun {
             Ok(begun) => begun,
             Err(error) => {
                 if let Some(mut client) = client {
@@ -98,7 +100,8 @@ impl Proxy {
             far,
             held,
             connected: false,
-            marked,
+            sign,
+            asked: sign != Sign::None,
             client,
             server,
             agreed,
@@ -118,6 +121,8 @@ impl Proxy {
             fate: Fate::Undecided,
         });
         self.counters.redirected += 1;
+        // An earlier connection of the same ends.
+        self.ending.remove(&connection.onward);
         let key = self.table.insert(connection);
         self.host.redirected(listed, alias, Fate::Undecided);
         let Some(mut connection) = self.table.take(key) else {
@@ -138,6 +143,66 @@ impl Proxy {
         self.table.set_deadline(key, &mut connection, deadline);
         self.table.put_back(key, connection);
         Ok(())
+    }
+
+    /// Begins the half that goes on to a peer, and says how it is known.
+    fn connect(
+        &mut self,
+        now: Instant,
+        from: Ipv4Addr,
+        to: SocketAddrV4,
+        client: &mut Option<Client>,
+    ) -> io::Result<(ProxySocket, Sign)> {
+        let Some(asking) = client else {
+            let socket = ProxySocket::connect(Some(from), to, 0, false)?;
+            return Ok((socket, Sign::None));
+        };
+        if let Some(program) = &self.program {
+            let socket = ProxySocket::unconnected(Some(from))?;
+            let Some(offer) = asking.offer(&mut self.host, now, SYN_ROOM) else {
+                asking.give_up(&mut self.host, now);
+                *client = None;
+                socket.begin(to)?;
+                return Ok((socket, Sign::None));
+            };
+            // Where the program does not take it, there is the queue.
+            if program.offer(&socket, &offer).is_ok() {
+                socket.set_mark(MARK_PROGRAM)?;
+                socket.be_quiet()?;
+                socket.begin(to)?;
+                return Ok((socket, Sign::Mark));
+            }
+        }
+        let socket = ProxySocket::connect(Some(from), to, HANDSHAKE_TOS, true)?;
+        Ok((socket, Sign::Tos))
+    }
+
+    /// What the program saw of the half that goes on, which stands.
+    fn hear(&mut self, now: Instant, connection: &mut Connection) -> Result<(), Trouble> {
+        let (Some(program), Some(far), Sign::Mark) =
+            (&self.program, &connection.far, connection.sign)
+        else {
+            return Ok(());
+        };
+        let seen = program.seen(&far.socket);
+        let has_room = far.socket.segment_size()? >= usize::from(SMALLEST_MSS);
+        let answer = Answer {
+            option: seen.syn_ack.filter(|_| has_room),
+            end: seen.numbers.1,
+            sack: far.socket.permits_sack()?,
+        };
+        // What was not written was not asked.
+        connection.asked = seen.syn.is_some();
+        connection.numbers.0 = seen.numbers.0;
+        connection.answered(&mut self.host, now, answer);
+        if connection.following == seen.third {
+            return Ok(());
+        }
+        match (&connection.far, connection.following) {
+            // The peer must not believe that we took its answer.
+            (Some(far), None) => Ok(program.withdraw(&far.socket)?),
+            _ => Err(Trouble::System),
+        }
     }
 
     /// Looks whether the half that we open stands. False: not yet. If it never will, the opener is told, and
@@ -163,21 +228,24 @@ impl Proxy {
         }
         connection.connected = true;
         let begun = match connection.way {
-            Way::Out => self.begin_stream(now, key, connection),
-            Way::In => {
-                if connection.far.is_some() {
-                    connection.stream = Some(Stream::plain());
-                    connection.settled(&mut self.host, now);
-                }
-                Ok(())
-            }
+            Way::Out => self
+                .hear(now, connection)
+                .and_then(|()| self.begin_stream(now, key, connection)),
+            // A SYN-ACK that nobody held.
+            Way::In if connection.far.is_some() => self.begin_answering(now, connection),
+            Way::In => Ok(()),
         };
         if begun.is_err() {
             connection.connected = false;
             self.refuse(connection, verdicts, true);
             return true;
         }
-        let deadline = now.checked_add(ACCEPTING);
+        let patience = match (connection.way, &connection.stream) {
+            // INIT1 has to come.
+            (Way::In, Some(stream)) if !stream.is_ready() => INIT1_PATIENCE,
+            _ => ACCEPTING,
+        };
+        let deadline = now.checked_add(patience);
         self.table.set_deadline(key, connection, deadline);
         self.release(now, connection, verdicts);
         true
@@ -203,11 +271,30 @@ impl Proxy {
         far.together = connection.sack;
         far.write(shape, &wire, &mut self.buffers)?;
         let is_ready = stream.is_ready();
-        if is_ready {
-            // Nothing goes with the third segment, so it has to go by itself.
-            far.socket.acknowledge_now();
-        }
         stream.rest();
+        connection.stream = Some(stream);
+        if is_ready {
+            connection.settled(&mut self.host, now);
+            if let Some(far) = &connection.far {
+                // Nothing goes with the third segment, so it has to go by itself.
+                far.socket.acknowledge_now();
+            }
+        }
+        Ok(())
+    }
+
+    /// The wire's half of a connection that comes in stands.
+    fn begin_answering(
+        &mut self,
+        now: Instant,
+        connection: &mut Connection,
+    ) -> Result<(), Trouble> {
+        let numbers = connection.numbers;
+        let stream = match connection.server.take() {
+            Some(server) => server.begin(&mut self.host, now, numbers)?,
+            None => Stream::plain(),
+        };
+        let is_ready = stream.is_ready();
         connection.stream = Some(stream);
         if is_ready {
             connection.settled(&mut self.host, now);
@@ -223,32 +310,34 @@ impl Proxy {
             return;
         };
         let server = &mut connection.server;
-        let room = OptionBuf::room_in(view.options());
+        let room = room_in(&view);
         let answer = server
             .as_mut()
             .and_then(|it| it.answer(&mut self.host, now, room));
         let mut packet = Vec::new();
-        let with = answer.is_some_and(|answer| with_option(&view, &answer, &mut packet));
+        let with = answer.is_some_and(|answer| with_option(&view, Some(&answer), &mut packet));
         if !with {
             if let Some(server) = server.take() {
                 server.give_up(&mut self.host, now);
             }
+            packet.clear();
+            with_option(&view, None, &mut packet);
         }
+        // The program may have written just this.
+        let replace = eno(&view) != answer.filter(|_| with);
         match id {
             Some(id) => verdicts.decide(id, |buffer| {
-                buffer.extend_from_slice(&packet);
+                if replace {
+                    buffer.extend_from_slice(&packet);
+                }
                 Decision {
                     verdict: Verdict::Accept,
                     mark: None,
-                    replace: with,
+                    replace,
                 }
             }),
             // It had no place in the queue: another of the kind is made.
-            None => {
-                if with || Rewrite::of(&view).write(&[], &mut packet) {
-                    self.injector.send(Direction::Out, 0, &packet);
-                }
-            }
+            None => self.injector.send(Direction::Out, 0, &packet),
         }
     }
 
@@ -280,7 +369,7 @@ impl Proxy {
     }
 
     /// An opener's half stands, and its SYN-ACK did not come by: the original's rules leave those with ECN bits
-    /// alone. The other half follows; a peer cannot have got our answer to its offer.
+    /// alone. The other half follows. Only the program can have answered a peer's offer.
     fn accepted_unseen(&mut self, now: Instant, socket: ProxySocket, redirected: Redirected) {
         let Ok(destination) = socket.original_destination() else {
             // Reset by dropping it.
@@ -306,6 +395,13 @@ impl Proxy {
             return;
         };
         self.table.accepted(key, &connection);
+        if connection.way == Way::In
+            && self
+                .hear_answer(&socket, original, &mut connection)
+                .is_err()
+        {
+            return self.destroy(now, key, connection, None);
+        }
         let end = End::new(socket);
         let (side, place) = match connection.way {
             Way::Out => (Side::Near, &mut connection.near),
@@ -317,6 +413,34 @@ impl Proxy {
             Ok(()) => self.table.put_back(key, connection),
             Err(_) => self.destroy(now, key, connection, None),
         }
+    }
+
+    /// What the program has answered to a peer, which must come true.
+    fn hear_answer(
+        &mut self,
+        socket: &ProxySocket,
+        original: Ends,
+        connection: &mut Connection,
+    ) -> Result<(), Trouble> {
+        let Some(program) = &self.program else {
+            return Ok(());
+        };
+        let Seen {
+            syn: Some(offer),
+            syn_ack: Some(answer),
+            numbers,
+            ..
+        } = program.seen(socket)
+        else {
+            return Ok(());
+        };
+        let (port, peer) = (original.destination.port(), original.source.into());
+        let server = Server::answered(&mut self.host, port, peer, (offer, answer));
+        connection.server = Some(server.ok_or(Trouble::System)?);
+        connection.agreed = Settled::Exchange;
+        connection.numbers = numbers;
+        connection.sack = socket.permits_sack()?;
+        Ok(())
     }
 
     /// An opener's half stands.
@@ -357,23 +481,8 @@ impl Proxy {
                 if let Some(far) = &mut connection.far {
                     far.together = connection.sack;
                 }
-                let numbers = connection.numbers;
-                let begun = match connection.server.take() {
-                    Some(server) => server.begin(&mut self.host, now, numbers),
-                    None => Ok(Stream::plain()),
-                };
-                match begun {
-                    Ok(stream) => {
-                        let is_ready = stream.is_ready();
-                        connection.stream = Some(stream);
-                        if is_ready {
-                            connection.settled(&mut self.host, now);
-                        }
-                    }
-                    Err(broken) => {
-                        let trouble = Some(broken.into());
-                        return self.destroy(now, key, connection, trouble);
-                    }
+                if let Err(trouble) = self.begin_answering(now, &mut connection) {
+                    return self.destroy(now, key, connection, Some(trouble));
                 }
                 deadline = now.checked_add(INIT1_PATIENCE);
             }

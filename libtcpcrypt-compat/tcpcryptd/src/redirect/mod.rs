@@ -61,6 +61,15 @@ pub const MARK_ENDING: u32 = 0x0010_0000;
 /// that have it stay on this host, by our rules; so the application sees the peer's address.
 pub const MARK_NEAR: u32 = 0x0004_0000;
 
+/// The bit in the mark of connections of ours whose handshake the program does: their SYNs need not come through
+/// the queue, and what acknowledges a SYN-ACK without data goes nowhere, since the original takes only what has
+/// INIT1.
+pub const MARK_PROGRAM: u32 = 0x0002_0000;
+/// Octets for our option in a SYN that the kernel makes, beside its own.
+const SYN_ROOM: usize = 20;
+/// With a smaller maximum an INIT message or a record is not sure to fit a segment.
+const SMALLEST_MSS: u16 = 256;
+
 /// An application's octets have no borders.
 const PLAIN_SHAPE: Shape = Shape::Stream;
 

@@ -6,22 +6,19 @@ use std::time::Instant;
 use kx_sys::conntrack_lookup::Ends;
 use kx_sys::nfqueue::{Decision, Hook, Packet, Verdict, Verdicts};
 use tcpcrypt_proto::endpoint::Fate;
-use tcpcrypt_proto::eno::EnoOption;
+use tcpcrypt_proto::eno::{EnoOption, Kind};
 use tcpcrypt_proto::packet::options;
 use tcpcrypt_proto::packet::{Direction, Flags, FourTuple, Fresh, OptionBuf, Rewrite, View};
 use tcpcrypt_proto::stream::{Server, Settled};
 
 use crate::divert::{MARK_INWARD, MARK_OUTWARD};
 
-use super::connection::{Answer, Held, Redirected};
+use super::connection::{Answer, Held, Redirected, Sign};
 use super::table::{Key, SeenSyn};
-use super::{HELD, MARK_REDIRECT, PORT, Proxy};
+use super::{HELD, MARK_REDIRECT, PORT, Proxy, SMALLEST_MSS};
 
 const SYN: Flags = Flags::SYN;
 const SYN_ACK: Flags = Flags(Flags::SYN.0 | Flags::ACK.0);
-
-/// With a smaller maximum an INIT message or a record is not sure to fit a segment.
-const SMALLEST_MSS: u16 = 256;
 
 /// What becomes of a packet.
 enum Judged {
@@ -130,19 +127,20 @@ impl Proxy {
         let Some(connection) = self.table.get(key) else {
             return Judged::Accept;
         };
-        let Some(client) = &mut connection.client else {
+        let (Some(client), Sign::Tos) = (&mut connection.client, connection.sign) else {
             return Judged::Accept;
         };
         connection.numbers.0 = view.seq() + 1;
-        let room = OptionBuf::room_in(view.options());
+        let room = room_in(view);
         let Some(offer) = client.offer(&mut self.host, now, room) else {
             if let Some(mut client) = connection.client.take() {
                 client.give_up(&mut self.host, now);
             }
+            connection.asked = false;
             connection.unmark();
             return Judged::Accept;
         };
-        replaced(with_option(view, &offer, out))
+        replaced(with_option(view, Some(&offer), out))
     }
 
     /// A SYN of a peer: before it is redirected (our rules), or redirected already (the original's).
@@ -254,14 +252,17 @@ impl Proxy {
         if !connection.connected {
             return Some(Judged::Drop);
         }
-        let Some(server) = &mut connection.server else {
-            return Some(Judged::Accept);
+        let room = room_in(view);
+        let server = connection.server.as_mut();
+        let answer = match server.map(|server| server.answer(&mut self.host, now, room)) {
+            Some(None) => return Some(Judged::Drop),
+            Some(answer) => answer,
+            None => None,
         };
-        let room = OptionBuf::room_in(view.options());
-        Some(match server.answer(&mut self.host, now, room) {
-            Some(answer) => replaced(with_option(view, &answer, out)),
-            None => Judged::Drop,
-        })
+        if eno(view) == answer {
+            return Some(Judged::Accept);
+        }
+        Some(replaced(with_option(view, answer.as_ref(), out)))
     }
 
     /// Tells an opener that there is nobody, and our listener that it is gone.
@@ -290,7 +291,10 @@ impl Proxy {
         let Some(connection) = self.table.get(key) else {
             return Judged::Accept;
         };
-        if connection.connected || view.ack() != connection.numbers.0 {
+        if connection.sign != Sign::Tos
+            || connection.connected
+            || view.ack() != connection.numbers.0
+        {
             return Judged::Accept;
         }
         let seen = Answer {
@@ -314,7 +318,7 @@ impl Proxy {
         let key = key.or_else(|| self.redirected_key(&tuple));
         let mut quirk = self.ending.get(&tuple).copied();
         if let Some(connection) = key.and_then(|key| self.table.get(key)) {
-            if direction == Direction::Out && connection.marked {
+            if direction == Direction::Out && connection.sign == Sign::Tos {
                 let first = view.seq() == connection.numbers.0;
                 let exchange =
                     connection.agreed == Settled::Exchange && connection.client.is_some();
@@ -366,18 +370,39 @@ fn replaced(written: bool) -> Judged {
 fn with_eno(view: &View<'_>, option: &EnoOption, out: &mut Vec<u8>) -> Judged {
     match view.payload().is_empty() {
         true => Judged::Drop,
-        false => replaced(with_option(view, option, out)),
+        false => replaced(with_option(view, Some(option), out)),
     }
 }
 
-/// The same segment with this option; says whether there was room.
-pub(super) fn with_option(view: &View<'_>, option: &EnoOption, out: &mut Vec<u8>) -> bool {
+/// The same segment with this ENO option, or none, in place of what the program wrote; says whether there was room.
+pub(super) fn with_option(
+    view: &View<'_>,
+    option: Option<&EnoOption>,
+    out: &mut Vec<u8>,
+) -> bool {
     let mut rewrite = Rewrite::of(view);
-    rewrite.options.append(option.as_bytes()) && rewrite.write(&[view.payload()], out)
+    rewrite.options = without_eno(view);
+    option.is_none_or(|option| rewrite.options.append(option.as_bytes()))
+        && rewrite.write(&[view.payload()], out)
+}
+
+/// Octets that an ENO option may have.
+pub(super) fn room_in(view: &View<'_>) -> usize {
+    OptionBuf::room_in(without_eno(view).as_slice())
+}
+
+fn without_eno(view: &View<'_>) -> OptionBuf {
+    let mut options = OptionBuf::from_header(view.options());
+    match eno(view).map(|option| option.kind()) {
+        Some(Kind::Experimental) => options.remove(tcpcrypt_proto::eno::KIND),
+        Some(Kind::Standard) => options.remove(tcpcrypt_proto::eno::RFC_KIND),
+        None => {}
+    }
+    options
 }
 
 /// The ENO option of a segment. Two of them, or one that cannot be read, are none.
-fn eno(view: &View<'_>) -> Option<EnoOption> {
+pub(super) fn eno(view: &View<'_>) -> Option<EnoOption> {
     EnoOption::find_any(view.options()).ok().flatten()
 }
 

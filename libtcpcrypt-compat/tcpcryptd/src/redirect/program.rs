@@ -11,6 +11,7 @@ use std::os::fd::AsFd;
 use kx_sys::sock_ops::{self, RawOption, SockOps, SockOpsError};
 use kx_sys::tcp_proxy::{Listener, ProxySocket};
 use tcpcrypt_proto::endpoint::Endpoint;
+use tcpcrypt_proto::eno::EnoOption;
 use tcpcrypt_proto::packet::Seq;
 use tcpcrypt_proto::stream::Server;
 
@@ -19,12 +20,14 @@ use tcpcrypt_proto::stream::Server;
 pub struct Program(SockOps);
 
 /// What the program saw of a connection that stands.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Seen {
     /// The ENO option of the SYN, if one was sent or answered.
-    pub syn: Option<RawOption>,
+    pub syn: Option<EnoOption>,
     /// That of the SYN-ACK.
-    pub syn_ack: Option<RawOption>,
+    pub syn_ack: Option<EnoOption>,
+    /// That of the segment behind; at the opener, what it is to carry.
+    pub third: Option<EnoOption>,
     /// The numbers behind the SYNs: ours, the peer's.
     pub numbers: (Seq, Seq),
 }
@@ -51,29 +54,36 @@ impl Program {
     ///
     /// # Errors
     /// The system's; the program is of no use then.
-    pub fn prepare(&self, host: &mut Endpoint) -> io::Result<()> {
+    pub fn prepare(&self, host: &Endpoint) -> io::Result<()> {
         for (suboption, answer) in Server::answers(host) {
-            self.0.answer(suboption, &raw(answer.as_bytes())?)?;
+            self.0.answer(suboption, &raw(&answer)?)?;
         }
         Ok(())
     }
 
     /// The SYN of a socket that is not connected yet will have this option.
-    pub(super) fn offer(&self, socket: &ProxySocket, option: &[u8]) -> io::Result<()> {
+    pub(super) fn offer(&self, socket: &ProxySocket, option: &EnoOption) -> io::Result<()> {
         self.0.offer(socket, &raw(option)?)
+    }
+
+    /// The segments behind the SYN will have no option.
+    pub(super) fn withdraw(&self, socket: &ProxySocket) -> io::Result<()> {
+        self.0.withdraw(socket)
     }
 
     /// What was seen of a socket's connection. Where that cannot be had nothing was.
     pub(super) fn seen(&self, socket: &ProxySocket) -> Seen {
         let seen = self.0.seen(socket).unwrap_or_default();
+        let option = |raw: Option<RawOption>| EnoOption::find_any(raw?.as_bytes()).ok().flatten();
         Seen {
-            syn: seen.syn,
-            syn_ack: seen.syn_ack,
+            syn: option(seen.syn),
+            syn_ack: option(seen.syn_ack),
+            third: option(seen.third),
             numbers: (Seq(seen.numbers.0), Seq(seen.numbers.1)),
         }
     }
 }
 
-fn raw(option: &[u8]) -> io::Result<RawOption> {
-    RawOption::new(option).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
+fn raw(option: &EnoOption) -> io::Result<RawOption> {
+    RawOption::new(option.as_bytes()).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
 }
