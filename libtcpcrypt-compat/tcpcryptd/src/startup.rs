@@ -219,8 +219,8 @@ fn daemon(
     seed: &[u8],
     dropper: Option<Dropper>,
 ) -> Result<(), StartError> {
-    let listener = match options.redirect {
-        true => Some(Listener::bind(redirect::PORT, redirect::BACKLOG).map_err(call("bind()"))?),
+    let listeners = match options.redirect {
+        true => Some(listen(log)?),
         false => None,
     };
     let settings = nfqueue::Settings {
@@ -251,7 +251,7 @@ fn daemon(
     // Best effort: resets end nearly all connections.
     let ender = SocketEnder::open().ok();
     let mut tracking = track_liberally(log);
-    if let Some(listener) = listener {
+    if let Some(listeners) = listeners {
         let lookup = ConntrackLookup::open().map_err(call("nfct_open()"))?;
         let connections = redirect::connections_of(raise_file_limit());
         if let Err(error) = drop_privileges(options, log) {
@@ -265,7 +265,7 @@ fn daemon(
             notifier.as_ref(),
             redirect::Parts {
                 queue,
-                listener,
+                listeners,
                 lookup,
                 injector,
                 control,
@@ -448,6 +448,20 @@ fn bind_control(options: &Options, log: &Log) -> Result<ControlSocket, StartErro
     let line = format_args!("Opening control socket at {address}");
     log.say(DEFAULT, line);
     ControlSocket::bind(&address).map_err(call("bind()"))
+}
+
+/// Where redirected connections arrive, over IPv6 if the system has it.
+fn listen(log: &Log) -> Result<Vec<Listener>, StartError> {
+    let (port, backlog) = (redirect::PORT, redirect::BACKLOG);
+    let mut listeners = vec![Listener::bind(port, backlog).map_err(call("bind()"))?];
+    match Listener::bind_ipv6(port, backlog) {
+        Ok(listener) => listeners.push(listener),
+        Err(error) => {
+            let line = format_args!("No connections over IPv6: {}", system_text(&error));
+            log.say(NOISY, line);
+        }
+    }
+    Ok(listeners)
 }
 
 /// Connection tracking sees plain sequence numbers on one side of us and others on the other; in redirect mode
