@@ -189,7 +189,8 @@ impl Host {
             crate::subject::workspace().join("libtcpcrypt-compat/tcpcryptd/scripts/iptables.sh");
         self.script(&format!(
             "MODE=redirect ONLY_PORTS={ports} DAEMON_USER=nobody DIVERT_PORT=666 RULES=iptables \
-             IPTABLES='iptables-legacy' {} start",
+             IPTABLES='iptables-legacy' IP6TABLES='ip6tables-legacy' IPV6={} {} start",
+            if self.address6.is_some() { "yes" } else { "no" },
             script.display()
         ));
     }

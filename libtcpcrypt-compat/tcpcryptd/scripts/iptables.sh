@@ -82,11 +82,6 @@ case "$IPV6" in
     auto) if [ -e /proc/net/if_inet6 ]; then six=yes; else six=no; fi ;;
     *) complain "IPV6 is yes, no or auto" ;;
 esac
-# The proxy has IPv4 only; what goes over IPv6 stays as it is.
-if [ "$MODE" = redirect ]; then
-    [ "$IPV6" != yes ] || complain "MODE=redirect has no IPv6"
-    six=no
-fi
 # One table for both families.
 if [ "$six" = yes ]; then FAMILY=inet; else FAMILY=ip; fi
 
@@ -99,38 +94,54 @@ near_start() {
     [ "$MODE" = redirect ] || return 0
     # It may have been started before.
     [ -n "$ECHO" ] || near_stop
+    near_start_for 4 0.0.0.0/0 127.0.0.1
+    [ "$six" = no ] || near_start_for 6 ::/0 ::1
+}
+
+# $1: the version of IP, $2: every address of it, $3: the one of loopback.
+near_start_for() {
     number=32000
-    [ "$(cat /proc/sys/net/ipv4/tcp_fwmark_accept 2>/dev/null)" != 1 ] || number=$((number + 1))
-    [ "$(cat /proc/sys/net/ipv4/fwmark_reflect 2>/dev/null)" != 1 ] || number=$((number + 2))
+    [ "$(near_get ipv4/tcp_fwmark_accept)" != 1 ] || number=$((number + 1))
+    [ "$(near_get "ipv$1/fwmark_reflect")" != 1 ] || number=$((number + 2))
     # The route is the last, since the daemon takes it for all of this.
     {
-        $ECHO ip rule add pref $number fwmark $NEAR_MARK/$NEAR_MARK lookup $NEAR_TABLE &&
-            near_set tcp_fwmark_accept 1 &&
-            near_set fwmark_reflect 1 &&
-            $ECHO ip route add local 0.0.0.0/0 dev lo src 127.0.0.1 table $NEAR_TABLE
+        $ECHO ip "-$1" rule add pref $number fwmark $NEAR_MARK/$NEAR_MARK lookup $NEAR_TABLE &&
+            near_set ipv4/tcp_fwmark_accept 1 &&
+            near_set "ipv$1/fwmark_reflect" 1 &&
+            $ECHO ip "-$1" route add local "$2" dev lo src "$3" table $NEAR_TABLE
     } 2>/dev/null || {
-        near_stop
-        echo "No route for connections to servers: they see an address of this host" >&2
+        near_stop_for "$@"
+        echo "No IPv$1 route for connections to servers: they see an address of this host" >&2
     }
+}
+
+near_get() {
+    cat "/proc/sys/net/$1" 2>/dev/null
 }
 
 near_set() {
     if [ -n "$ECHO" ]; then
-        $ECHO "echo $2 >/proc/sys/net/ipv4/$1"
+        $ECHO "echo $2 >/proc/sys/net/$1"
     else
-        echo "$2" >"/proc/sys/net/ipv4/$1"
+        echo "$2" >"/proc/sys/net/$1"
     fi
 }
 
 near_stop() {
     [ "$MODE" = redirect ] || return 0
-    $ECHO ip route del local 0.0.0.0/0 dev lo src 127.0.0.1 table $NEAR_TABLE 2>/dev/null
+    # The other way round: each puts back what it found.
+    [ "$six" = no ] || near_stop_for 6 ::/0 ::1
+    near_stop_for 4 0.0.0.0/0 127.0.0.1
+}
+
+near_stop_for() {
+    $ECHO ip "-$1" route del local "$2" dev lo src "$3" table $NEAR_TABLE 2>/dev/null
     for before in 0 1 2 3; do
-        $ECHO ip rule del pref $((32000 + before)) fwmark $NEAR_MARK/$NEAR_MARK lookup $NEAR_TABLE \
-            2>/dev/null || continue
+        $ECHO ip "-$1" rule del pref $((32000 + before)) fwmark $NEAR_MARK/$NEAR_MARK \
+            lookup $NEAR_TABLE 2>/dev/null || continue
         [ -z "$ECHO" ] || continue
-        [ $((before & 1)) != 0 ] || near_set tcp_fwmark_accept 0
-        [ $((before & 2)) != 0 ] || near_set fwmark_reflect 0
+        [ $((before & 1)) != 0 ] || near_set ipv4/tcp_fwmark_accept 0
+        [ $((before & 2)) != 0 ] || near_set "ipv$1/fwmark_reflect" 0
     done
     return 0
 }
@@ -145,8 +156,16 @@ nft_redirect_rules() {
     answer="tcp flags & (syn | ack | rst | fin) == syn | ack"
     bare="tcp flags & (syn | ack | rst | fin) == ack"
     other="tcp flags & (syn | ack) != syn"
+    handshakes="        $to ip dscp $HANDSHAKE_DSCP $other $queue"
+    clear="        meta l4proto tcp ip dscp $HANDSHAKE_DSCP ip dscp set 0"
+    if [ $FAMILY = inet ]; then
+        handshakes="$handshakes
+        $to ip6 dscp $HANDSHAKE_DSCP $other $queue"
+        clear="$clear
+        meta l4proto tcp ip6 dscp $HANDSHAKE_DSCP ip6 dscp set 0"
+    fi
     cat <<END
-table ip $TABLE {
+table $FAMILY $TABLE {
     chain near {
         type filter hook output priority raw; policy accept;
         oifname lo meta mark & $NEAR_MARK == $NEAR_MARK notrack
@@ -157,7 +176,7 @@ table ip $TABLE {
         tcp sport $PROXY_PORT $answer $queue
         $to $syn meta mark & $PROGRAM_MARK == $PROGRAM_MARK ct mark set ct mark | $PROGRAM_MARK
         $to $bare meta mark & $PROGRAM_MARK == $PROGRAM_MARK meta length <= 100 drop
-        $to ip dscp $HANDSHAKE_DSCP $other $queue
+$handshakes
         meta l4proto tcp meta mark & $WATCHED_MARK == $WATCHED_MARK ct mark set ct mark | $WATCHED_MARK
         meta l4proto tcp meta mark & $ENDING_MARK == $ENDING_MARK ct mark set ct mark | $ENDING_MARK
         meta l4proto tcp meta mark & $ENDING_MARK == $ENDING_MARK $queue
@@ -174,7 +193,7 @@ table ip $TABLE {
     }
     chain postrouting {
         type filter hook postrouting priority mangle; policy accept;
-        meta l4proto tcp ip dscp $HANDSHAKE_DSCP ip dscp set 0
+$clear
     }
     chain redirect_output {
         type nat hook output priority -100; policy accept;

@@ -223,8 +223,8 @@ fn daemon(
     seed: &[u8],
     dropper: Option<Dropper>,
 ) -> Result<(), StartError> {
-    let listener = match options.redirect {
-        true => Some(Listener::bind(redirect::PORT).map_err(call("bind()"))?),
+    let listeners = match options.redirect {
+        true => Some(bind_listeners(log)?),
         false => None,
     };
     let settings = nfqueue::Settings {
@@ -255,10 +255,10 @@ fn daemon(
     // Best effort: resets end nearly all connections.
     let ender = SocketEnder::open().ok();
     let mut tracking = track_liberally(log);
-    if let Some(listener) = listener {
+    if let Some(listeners) = listeners {
         let lookup = ConntrackLookup::open().map_err(call("nfct_open()"))?;
         let connections = redirect::connections_of(raise_file_limit());
-        let begun = begin_listening(options, log, &listener, &endpoint);
+        let begun = begin_listening(options, log, &listeners, &endpoint);
         let program = match begun {
             Ok(program) => program,
             Err(error) => {
@@ -273,7 +273,7 @@ fn daemon(
             notifier.as_ref(),
             redirect::Parts {
                 queue,
-                listener,
+                listeners,
                 program,
                 lookup,
                 injector,
@@ -358,12 +358,12 @@ fn daemon(
 fn begin_listening(
     options: &Options,
     log: &Log,
-    listener: &Listener,
+    listeners: &[Listener],
     endpoint: &Endpoint,
 ) -> Result<Option<Program>, StartError> {
     let attached = match options.eno_by {
         EnoBy::Queue => None,
-        EnoBy::Auto | EnoBy::Program => Some(Program::attach(listener)),
+        EnoBy::Auto | EnoBy::Program => Some(Program::attach(listeners)),
     };
     drop_privileges(options, log)?;
     let attached = attached.map(|attached| {
@@ -394,9 +394,10 @@ fn begin_listening(
             None
         }
     };
-    listener
-        .listen(redirect::BACKLOG)
-        .map_err(call("listen()"))?;
+    for listener in listeners {
+        let listening = listener.listen(redirect::BACKLOG);
+        listening.map_err(call("listen()"))?;
+    }
     Ok(program)
 }
 
@@ -519,6 +520,19 @@ fn bind_control(options: &Options, log: &Log) -> Result<ControlSocket, StartErro
     let line = format_args!("Opening control socket at {address}");
     log.say(DEFAULT, line);
     ControlSocket::bind(&address).map_err(call("bind()"))
+}
+
+/// Where redirected connections will arrive, over IPv6 if the system has it.
+fn bind_listeners(log: &Log) -> Result<Vec<Listener>, StartError> {
+    let mut listeners = vec![Listener::bind(redirect::PORT).map_err(call("bind()"))?];
+    match Listener::bind_ipv6(redirect::PORT) {
+        Ok(listener) => listeners.push(listener),
+        Err(error) => {
+            let line = format_args!("No connections over IPv6: {}", system_text(&error));
+            log.say(NOISY, line);
+        }
+    }
+    Ok(listeners)
 }
 
 /// Connection tracking sees plain sequence numbers on one side of us and others on the other; in redirect mode

@@ -1,6 +1,6 @@
 //! A connection between an application of this host and a peer, as the proxy has it.
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use tcpcrypt_proto::endpoint::{Endpoint, Fate};
@@ -23,8 +23,8 @@ pub(super) enum Way {
 /// The addresses of a SYN-ACK of the redirected half: ours and the opener's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Redirected {
-    pub here: SocketAddrV4,
-    pub opener: SocketAddrV4,
+    pub here: SocketAddr,
+    pub opener: SocketAddr,
 }
 
 /// The SYN-ACK that the opener waits for.
@@ -101,7 +101,7 @@ pub(super) struct Connection {
 
 impl Connection {
     /// The peer.
-    pub(super) fn peer(&self) -> std::net::SocketAddr {
+    pub(super) fn peer(&self) -> SocketAddr {
         self.listed.remote
     }
 

@@ -1,7 +1,7 @@
 //! From a SYN-ACK that waits to a connection with two halves.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use kx_sys::conntrack_lookup::Ends;
@@ -41,15 +41,15 @@ impl Proxy {
         let mut sack = true;
         match way {
             Way::Out => {
-                if !self.host.is_plain_peer(now, &to.into()) {
-                    client = Client::new(&mut self.host, now, opener.port(), to.into());
+                if !self.host.is_plain_peer(now, &to) {
+                    client = Client::new(&mut self.host, now, opener.port(), to);
                 }
             }
             Way::In => {
                 let isn = syn_ack.map(|view| view.ack() + u32::MAX);
                 let syn = isn.and_then(|isn| self.syns.take(redirected.opener, isn));
                 if let Some(syn) = syn {
-                    let (port, peer) = (to.port(), opener.into());
+                    let (port, peer) = (to.port(), opener);
                     sack = syn.sack;
                     let offer = syn.offer;
                     server = offer.and_then(|it| Server::new(&mut self.host, now, port, peer, it));
@@ -58,9 +58,9 @@ impl Proxy {
         }
         let begun = match way {
             // An application that chose its address keeps it.
-            Way::Out => self.connect(now, *opener.ip(), to, &mut client),
+            Way::Out => self.connect(now, opener.ip(), to, &mut client),
             // Only with our rules the answers would find their way.
-            Way::In if stays_here(*opener.ip(), MARK_NEAR).unwrap_or(false) => {
+            Way::In if stays_here(opener.ip(), MARK_NEAR).unwrap_or(false) => {
                 ProxySocket::connect_as(opener, to, MARK_NEAR).map(|socket| (socket, Sign::None))
             }
             Way::In => ProxySocket::connect(None, to, 0, false).map(|socket| (socket, Sign::None)),
@@ -149,8 +149,8 @@ impl Proxy {
     fn connect(
         &mut self,
         now: Instant,
-        from: Ipv4Addr,
-        to: SocketAddrV4,
+        from: IpAddr,
+        to: SocketAddr,
         client: &mut Option<Client>,
     ) -> io::Result<(ProxySocket, Sign)> {
         let Some(asking) = client else {
@@ -158,7 +158,7 @@ impl Proxy {
             return Ok((socket, Sign::None));
         };
         if let Some(program) = &self.program {
-            let socket = ProxySocket::unconnected(Some(from))?;
+            let socket = ProxySocket::unconnected(Some(from), to)?;
             let Some(offer) = asking.offer(&mut self.host, now, SYN_ROOM) else {
                 asking.give_up(&mut self.host, now);
                 *client = None;
@@ -444,7 +444,7 @@ impl Proxy {
     }
 
     /// An opener's half stands.
-    pub(super) fn accepted(&mut self, now: Instant, socket: ProxySocket, opener: SocketAddrV4) {
+    pub(super) fn accepted(&mut self, now: Instant, socket: ProxySocket, opener: SocketAddr) {
         let Ok(here) = socket.local() else { return };
         let redirected = Redirected { here, opener };
         let Some(key) = self.table.by_redirected.get(&redirected).copied() else {
@@ -457,7 +457,7 @@ impl Proxy {
             Way::Out => connection.listed.remote,
             Way::In => connection.listed.local,
         };
-        let agrees = socket.original_destination().map(SocketAddr::V4).ok() == Some(meant);
+        let agrees = socket.original_destination().ok() == Some(meant);
         if !agrees || !connection.connected {
             return self.destroy(now, key, connection, None);
         }
@@ -499,9 +499,6 @@ impl Proxy {
     }
 }
 
-fn tuple(local: SocketAddrV4, remote: SocketAddrV4) -> FourTuple {
-    FourTuple {
-        local: local.into(),
-        remote: remote.into(),
-    }
+fn tuple(local: SocketAddr, remote: SocketAddr) -> FourTuple {
+    FourTuple { local, remote }
 }

@@ -115,7 +115,8 @@ pub struct Proxy {
     host: Endpoint,
     injector: Injector,
     lookup: ConntrackLookup,
-    listener: Listener,
+    /// One for each family.
+    listeners: Vec<Listener>,
     /// Without it, options of handshakes are the queue's business.
     program: Option<Program>,
     epoll: OwnedFd,
@@ -239,9 +240,12 @@ impl Proxy {
         }
     }
 
-    fn handle_accepts(&mut self, now: Instant) {
+    fn handle_accepts(&mut self, now: Instant, which: usize) {
         for _ in 0..ACCEPTS_IN_A_ROW {
-            match self.listener.accept() {
+            let Some(listener) = self.listeners.get(which) else {
+                return;
+            };
+            match listener.accept() {
                 Ok(Some((socket, peer))) => self.accepted(now, socket, peer),
                 Ok(None) => return,
                 // Gone before we looked, or no descriptors; the limit sees to those.

@@ -1,6 +1,6 @@
 //! Packets of the queue: whose they are, and what becomes of them.
 
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::time::Instant;
 
 use kx_sys::conntrack_lookup::Ends;
@@ -112,6 +112,7 @@ impl Proxy {
     ) -> Judged {
         let Some(key) = self.table.by_onward.get(&tuple).copied() else {
             let leave = tuple.remote.port() == PORT
+                || is_link_local(tuple.remote.ip())
                 || self.is_full()
                 || !view.payload().is_empty()
                 || has_eno(view)
@@ -151,15 +152,14 @@ impl Proxy {
         tuple: FourTuple,
         view: &View<'_>,
     ) -> Judged {
-        let SocketAddr::V4(from) = tuple.remote else {
-            return Judged::Accept;
-        };
+        let from = tuple.remote;
         let is_before = hook == Hook::Prerouting;
         if !is_before && tuple.local.port() != PORT || from.ip().is_loopback() {
             return Judged::Accept;
         }
         let offer = eno(view);
         let is_wanted = has_room(view)
+            && !is_link_local(from.ip())
             && offer.is_some_and(|it| Server::is_wanted(&self.host, tuple.local.port(), &it));
         // Anybody can send SYNs; those too many find the application as they would without us.
         if is_before && (!is_wanted || self.is_full() || self.has_too_many_begun()) {
@@ -184,9 +184,7 @@ impl Proxy {
         out: &mut Vec<u8>,
         verdicts: &mut Verdicts,
     ) -> Judged {
-        let (SocketAddr::V4(here), SocketAddr::V4(opener)) = (tuple.local, tuple.remote) else {
-            return Judged::Accept;
-        };
+        let (here, opener) = (tuple.local, tuple.remote);
         if here.port() != PORT {
             return Judged::Accept;
         }
@@ -350,10 +348,10 @@ impl Proxy {
     }
 
     fn redirected_key(&self, tuple: &FourTuple) -> Option<Key> {
-        let (SocketAddr::V4(here), SocketAddr::V4(opener)) = (tuple.local, tuple.remote) else {
-            return None;
+        let redirected = Redirected {
+            here: tuple.local,
+            opener: tuple.remote,
         };
-        let redirected = Redirected { here, opener };
         self.table.by_accepted.get(&redirected).copied()
     }
 }
@@ -410,6 +408,11 @@ pub(super) fn eno(view: &View<'_>) -> Option<EnoOption> {
 fn has_eno(view: &View<'_>) -> bool {
     EnoOption::find_any(view.options()) != Ok(None)
         || options::find(view.options(), tcpcrypt_proto::eno::RFC_KIND).is_some()
+}
+
+/// Such an address means nothing without its interface, which nobody has who is not on it.
+fn is_link_local(ip: IpAddr) -> bool {
+    matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local())
 }
 
 fn has_room(view: &View<'_>) -> bool {

@@ -33,19 +33,20 @@ pub(super) struct Seen {
 }
 
 impl Program {
-    /// Attaches it to the cgroup that this process is in, and to the listener, which must not listen yet.
+    /// Attaches it to the cgroup that this process is in, and to listeners, which must not listen yet.
     ///
     /// # Errors
     /// What is missing.
-    pub fn attach(listener: &Listener) -> Result<Program, SockOpsError> {
+    pub fn attach(listeners: &[Listener]) -> Result<Program, SockOpsError> {
         let cgroup = sock_ops::own_cgroup()?;
         let program = SockOps::attach(cgroup.as_fd())?;
-        program
-            .listen_on(listener)
-            .map_err(|source| SockOpsError::System {
-                step: "naming the listener",
+        for listener in listeners {
+            let named = program.listen_on(listener);
+            named.map_err(|source| SockOpsError::System {
+                step: "naming a listener",
                 source,
             })?;
+        }
         Ok(Program(program))
     }
 

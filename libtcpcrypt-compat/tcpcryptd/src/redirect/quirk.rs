@@ -89,8 +89,8 @@ impl Connection {
         match self.way {
             Way::Out => self.onward,
             Way::In => FourTuple {
-                local: self.redirected.here.into(),
-                remote: self.redirected.opener.into(),
+                local: self.redirected.here,
+                remote: self.redirected.opener,
             },
         }
     }

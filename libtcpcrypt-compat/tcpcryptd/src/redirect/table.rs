@@ -1,7 +1,7 @@
 //! All connections, by the names that events and packets know them by.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use tcpcrypt_proto::eno::EnoOption;
@@ -208,12 +208,12 @@ pub(super) struct SeenSyn {
 /// Those SYNs, by who sent them and their number.
 #[derive(Debug, Default)]
 pub(super) struct Syns {
-    seen: HashMap<(SocketAddrV4, Seq), (SeenSyn, Instant)>,
-    order: VecDeque<(Instant, (SocketAddrV4, Seq))>,
+    seen: HashMap<(SocketAddr, Seq), (SeenSyn, Instant)>,
+    order: VecDeque<(Instant, (SocketAddr, Seq))>,
 }
 
 impl Syns {
-    pub(super) fn note(&mut self, now: Instant, from: SocketAddrV4, isn: Seq, syn: SeenSyn) {
+    pub(super) fn note(&mut self, now: Instant, from: SocketAddr, isn: Seq, syn: SeenSyn) {
         while let Some((since, _)) = self.order.front() {
             let fresh = now.saturating_duration_since(*since) < SYN_LIFETIME;
             if fresh && self.order.len() < SYNS {
@@ -229,7 +229,7 @@ impl Syns {
         self.order.push_back((now, (from, isn)));
     }
 
-    pub(super) fn take(&mut self, from: SocketAddrV4, isn: Seq) -> Option<SeenSyn> {
+    pub(super) fn take(&mut self, from: SocketAddr, isn: Seq) -> Option<SeenSyn> {
         self.seen.remove(&(from, isn)).map(|(syn, _)| syn)
     }
 }
@@ -252,7 +252,7 @@ mod tests {
     fn syns_are_bounded() {
         let now = Instant::now();
         let mut syns = Syns::default();
-        let from: SocketAddrV4 = "10.0.0.1:1".parse().expect("address");
+        let from: SocketAddr = "10.0.0.1:1".parse().expect("address");
         let syn = SeenSyn {
             offer: None,
             sack: true,
