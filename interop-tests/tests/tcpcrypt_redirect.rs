@@ -6,13 +6,14 @@ use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 use interop_tests::lab::applications::{accept, exchange, local, remote, talk};
-use interop_tests::lab::case::case;
+use interop_tests::lab::case::{Pair, case};
 use interop_tests::lab::daemon::Daemon;
 use interop_tests::lab::redirect::Mode::{
-    Divert, Redirect, RedirectOriginalOmit, RedirectOriginalRules,
+    Divert, Redirect, RedirectByProgram, RedirectOriginalOmit, RedirectOriginalRules,
+    RedirectOriginalRulesByProgram,
 };
 use interop_tests::lab::redirect::{
-    agreed_id, between, either_end_closes_first, half_close, one_talk, one_talk_on,
+    Mode, WAYS, agreed_id, between, either_end_closes_first, half_close, one_talk, one_talk_on,
 };
 use interop_tests::lab::scenarios::{
     ANSWER, QUESTION, assert_secret, busy_at_once, close_both, slow,
@@ -31,6 +32,14 @@ fn in_all_modes(name: &str, body: impl Fn(&Lab, &Daemon<'_>, &Daemon<'_>)) {
         (Divert, Redirect),
         (RedirectOriginalRules, RedirectOriginalRules),
         (RedirectOriginalOmit, RedirectOriginalOmit),
+        (RedirectByProgram, RedirectByProgram),
+        (RedirectByProgram, Redirect),
+        (RedirectByProgram, Divert),
+        (Divert, RedirectByProgram),
+        (
+            RedirectOriginalRulesByProgram,
+            RedirectOriginalRulesByProgram,
+        ),
     ] {
         case(name, Settings::default(), |lab, pair| {
             eprintln!("{name}: {modes:?}");
@@ -39,11 +48,21 @@ fn in_all_modes(name: &str, body: impl Fn(&Lab, &Daemon<'_>, &Daemon<'_>)) {
     }
 }
 
-/// Ours at both ends, as a proxy.
+/// Ours at both ends, as a proxy, with handshakes in either way.
 fn redirected(name: &str, settings: Settings, body: impl Fn(&Lab, &Daemon<'_>, &Daemon<'_>)) {
-    case(name, settings, |lab, pair| {
-        between(lab, pair, (Redirect, Redirect), &body);
+    in_either_way(name, settings, |lab, pair, mode| {
+        between(lab, pair, (mode, mode), &body);
     });
+}
+
+/// With our rules and handshakes in either way.
+fn in_either_way(name: &str, settings: Settings, body: impl Fn(&Lab, Pair, Mode)) {
+    for mode in WAYS.into_iter().filter(|mode| mode.is_possible()) {
+        case(name, settings, |lab, pair| {
+            eprintln!("{name}: {mode:?}");
+            body(lab, pair, mode);
+        });
+    }
 }
 
 #[test]
@@ -172,7 +191,13 @@ fn redirect_a_closed_port_refuses() {
 #[test]
 fn redirect_plain_peers_are_served() {
     for client_has_it in [true, false] {
-        for mode in [Redirect, RedirectOriginalRules] {
+        let modes = [
+            Redirect,
+            RedirectByProgram,
+            RedirectOriginalRules,
+            RedirectOriginalRulesByProgram,
+        ];
+        for mode in modes.into_iter().filter(|mode| mode.is_possible()) {
             case(
                 "redirect_plain_peers_are_served",
                 Settings::default(),
@@ -198,7 +223,7 @@ fn redirect_plain_peers_are_served() {
                             began.elapsed()
                         );
                         // Ours leave them alone: the application sees its real peer.
-                        if mode == Redirect && !client_has_it {
+                        if WAYS.contains(&mode) && !client_has_it {
                             assert_eq!(remote(&far), local(&near));
                         }
                         exchange(&near, &far, 300_000, 300_000).expect("exchanging");
@@ -314,7 +339,11 @@ fn redirect_keeps_the_applications_address() {
 #[test]
 fn redirect_a_server_sees_its_clients_address() {
     let name = "redirect_a_server_sees_its_clients_address";
-    for modes in [(Redirect, Redirect), (Divert, Redirect)] {
+    for modes in [
+        (Redirect, Redirect),
+        (Divert, Redirect),
+        (RedirectByProgram, RedirectByProgram),
+    ] {
         case(name, Settings::default(), |lab, pair| {
             between(lab, pair, modes, |lab, client, server| {
                 let listener = lab.server.listen(PORT);
@@ -325,7 +354,7 @@ fn redirect_a_server_sees_its_clients_address() {
                     talk(&near, &far, QUESTION, ANSWER).expect("talking");
                     assert_eq!(remote(&far).ip(), local(&near).ip());
                     // A proxy at the client's end has another port on the wire.
-                    assert!(modes.0 == Redirect || remote(&far) == local(&near));
+                    assert!(modes.0 != Divert || remote(&far) == local(&near));
                     let id = agreed_id(client, server, &near);
                     assert!(server.row_of(local(&far), remote(&far)).is_some(), "{id}");
                     match by_client {
@@ -506,11 +535,11 @@ fn redirect_a_slow_reader_stops_the_writer() {
 
 #[test]
 fn redirect_restarts_of_either_daemon() {
-    case(
+    in_either_way(
         "redirect_restarts_of_either_daemon",
         Settings::default(),
-        |lab, pair| {
-            let options = Redirect.options(&["-v"]);
+        |lab, pair, mode| {
+            let options = mode.options(&["-v"]);
             let client = Daemon::start(&lab.client, pair.client, &options);
             let server = Daemon::start(&lab.server, pair.server, &options);
             lab.redirect(&PORT.to_string());
@@ -531,11 +560,11 @@ fn redirect_restarts_of_either_daemon() {
 #[test]
 fn redirect_a_killed_daemon_opens_the_way() {
     for client_dies in [true, false] {
-        case(
+        in_either_way(
             "redirect_a_killed_daemon_opens_the_way",
             Settings::default(),
-            |lab, pair| {
-                let options = Redirect.options(&["-v"]);
+            |lab, pair, mode| {
+                let options = mode.options(&["-v"]);
                 let client = Daemon::start(&lab.client, pair.client, &options);
                 let server = Daemon::start(&lab.server, pair.server, &options);
                 lab.redirect(&PORT.to_string());

@@ -94,7 +94,7 @@ impl<'h> Daemon<'h> {
             command.args(["-oL", "-eL"]).arg(&implementation.tcpcryptd);
             command
         } else {
-            host.command(&implementation.tcpcryptd)
+            host.command_with_cgroups(&implementation.tcpcryptd)
         };
         command.args(["-f", "-p", "666", "-U", USER, "-J"]);
         command.arg(host.dir().join("jail"));
@@ -104,6 +104,10 @@ impl<'h> Daemon<'h> {
         if !implementation.original && !options.iter().any(says) {
             command.arg("--eno=legacy");
         }
+        // The original has options of one letter only.
+        let options = options
+            .iter()
+            .filter(|option| !implementation.original || !option.starts_with("--"));
         command.args(options).envs(environment.iter().copied());
         command.stdin(Stdio::null()).stdout(file).stderr(errors);
         let child = command

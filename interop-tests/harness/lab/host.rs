@@ -64,6 +64,16 @@ impl Host {
         command
     }
 
+    /// The same for a program that has to find its cgroup: `ip netns` hides where those are mounted.
+    pub fn command_with_cgroups(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new("nsenter");
+        command
+            .arg(format!("--net=/run/netns/{}", self.namespace))
+            .arg("--")
+            .arg(program);
+        command
+    }
+
     /// Runs shell commands on this host; panics when one fails.
     pub fn script(&self, text: &str) {
         let done = run_command(self.command("sh").args(["-euc", text]));

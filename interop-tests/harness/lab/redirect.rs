@@ -10,39 +10,66 @@ use crate::lab::daemon::Daemon;
 use crate::lab::host::Host;
 use crate::lab::scenarios::{ANSWER, QUESTION, close_both};
 use crate::lab::{Lab, PORT};
+use crate::skip::skip;
 use crate::wait;
 
 /// How a host takes part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Our rules and `-e`.
+    /// Our rules and `-e`, handshakes by the queue.
     Redirect,
-    /// The original's rules and `-e`.
+    /// Our rules and `-e`, handshakes by a program in the kernel.
+    RedirectByProgram,
+    /// The original's rules and `-e`, handshakes by the queue.
     RedirectOriginalRules,
-    /// The same, for all ports but some.
+    /// The original's rules and `-e`, handshakes by a program in the kernel.
+    RedirectOriginalRulesByProgram,
+    /// The original's rules for all ports but some.
     RedirectOriginalOmit,
     /// The rules of divert mode.
     Divert,
 }
 
-use Mode::{Divert, Redirect, RedirectOriginalOmit, RedirectOriginalRules};
+use Mode::{
+    Divert, Redirect, RedirectByProgram, RedirectOriginalOmit, RedirectOriginalRules,
+    RedirectOriginalRulesByProgram,
+};
+
+/// Both ways of handshakes, with our rules.
+pub const WAYS: [Mode; 2] = [Redirect, RedirectByProgram];
 
 impl Mode {
     /// The daemon's options.
     pub fn options(self, more: &[&'static str]) -> Vec<&'static str> {
         let mut options = more.to_vec();
-        if self != Divert {
-            options.push("-e");
-        }
+        options.extend_from_slice(match self {
+            Divert => &[][..],
+            RedirectByProgram | RedirectOriginalRulesByProgram => &["-e", "--eno-by=ebpf"],
+            Redirect | RedirectOriginalRules | RedirectOriginalOmit => &["-e", "--eno-by=queue"],
+        });
         options
+    }
+
+    /// Whether this machine can do it; says if not.
+    pub fn is_possible(self) -> bool {
+        if !matches!(self, RedirectByProgram | RedirectOriginalRulesByProgram) {
+            return true;
+        }
+        match kx_sys::sock_ops::probe() {
+            Ok(()) => true,
+            Err(error) => {
+                skip(&format!("{self:?}"), &error.to_string());
+                false
+            }
+        }
     }
 
     /// Adds the rules.
     pub fn rules(self, host: &Host) {
         let ports = PORT.to_string();
         match self {
-            Redirect => host.redirect(&ports),
-            RedirectOriginalRules => host.redirect_as_original(&ports, false),
+            Redirect | RedirectByProgram => host.redirect(&ports),
+            RedirectOriginalRules | RedirectOriginalRulesByProgram => host.redirect_as_original(&ports, false),
             RedirectOriginalOmit => host.redirect_as_original("22,261,443,992:995", true),
             Divert => host.divert(&ports),
         }
@@ -56,6 +83,9 @@ pub fn between(
     modes: (Mode, Mode),
     body: impl Fn(&Lab, &Daemon<'_>, &Daemon<'_>),
 ) {
+    if !modes.0.is_possible() || !modes.1.is_possible() {
+        return;
+    }
     let client = Daemon::start(&lab.client, pair.client, &modes.0.options(&["-v"]));
     let server = Daemon::start(&lab.server, pair.server, &modes.1.options(&["-v"]));
     modes.0.rules(&lab.client);
