@@ -69,7 +69,9 @@ impl Mode {
         let ports = PORT.to_string();
         match self {
             Redirect | RedirectByProgram => host.redirect(&ports),
-            RedirectOriginalRules | RedirectOriginalRulesByProgram => host.redirect_as_original(&ports, false),
+            RedirectOriginalRules | RedirectOriginalRulesByProgram => {
+                host.redirect_as_original(&ports, false)
+            }
             RedirectOriginalOmit => host.redirect_as_original("22,261,443,992:995", true),
             Divert => host.divert(&ports),
         }

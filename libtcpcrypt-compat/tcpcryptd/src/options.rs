@@ -166,7 +166,9 @@ impl Options {
             match word.as_bytes() {
                 b"--help" => return Err(Stop::Help),
                 b"--version" => return Err(Stop::Version),
-                word if [ENO, AEAD, ENO_BY].iter().any(|name| word.starts_with(name)) => {}
+                word if [ENO, AEAD, ENO_BY]
+                    .iter()
+                    .any(|name| word.starts_with(name)) => {}
                 [b'-', b'-', ..] => return Err(Stop::UnknownWord),
                 _ => {}
             }

@@ -31,9 +31,9 @@ use program::Maps;
 use syscall::{Map, MapKind, MapShape, MapTypes};
 
 pub use cgroup::{open_cgroup, own_cgroup};
-pub use syscall::WORKING;
 pub use error::SockOpsError;
 pub use record::{RawOption, Seen};
+pub use syscall::WORKING;
 
 /// The name of a session in a SYN: the octet of its key exchange with the highest bit set, and nine more.
 pub type SessionName = [u8; program::SESSION];

@@ -65,8 +65,7 @@ impl Proxy {
             }
             Way::In => ProxySocket::connect(None, to, 0, false).map(|socket| (socket, Sign::None)),
         };
-        let begun =
-            begun.and_then(|(socket, sign)| Ok((socket.local()?, End::new(socket), sign)));
+        let begun = begun.and_then(|(socket, sign)| Ok((socket.local()?, End::new(socket), sign)));
         let (local, end, sign) = match begun {
             Ok(begun) => begun,
             Err(error) => {
@@ -327,6 +326,7 @@ impl Proxy {
         let replace = eno(&view) != answer.filter(|_| with);
         match id {
             Some(id) => verdicts.decide(id, |buffer| {
+                self.counters.replaced += u64::from(replace);
                 if replace {
                     buffer.extend_from_slice(&packet);
                 }

@@ -373,11 +373,7 @@ fn with_eno(view: &View<'_>, option: &EnoOption, out: &mut Vec<u8>) -> Judged {
 }
 
 /// The same segment with this ENO option, or none, in place of what the program wrote; says whether there was room.
-pub(super) fn with_option(
-    view: &View<'_>,
-    option: Option<&EnoOption>,
-    out: &mut Vec<u8>,
-) -> bool {
+pub(super) fn with_option(view: &View<'_>, option: Option<&EnoOption>, out: &mut Vec<u8>) -> bool {
     let mut rewrite = Rewrite::of(view);
     rewrite.options = without_eno(view);
     option.is_none_or(|option| rewrite.options.append(option.as_bytes()))

@@ -86,5 +86,6 @@ impl Program {
 }
 
 fn raw(option: &EnoOption) -> io::Result<RawOption> {
-    RawOption::new(option.as_bytes()).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
+    RawOption::new(option.as_bytes())
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
 }
