@@ -633,29 +633,18 @@ fn redirect_works_with_ecn() {
             one_talk(lab, client, server);
         },
     );
-    // The original's rules overlook such handshakes, but they do not come by them if the program does them.
-    let modes = (
-        RedirectOriginalRulesByProgram,
-        RedirectOriginalRulesByProgram,
-    );
-    case("redirect_works_with_ecn", settings, |lab, pair| {
-        between(lab, pair, modes, |lab, client, server| {
-            // A session that the client names is not resumed: the program knows none.
-            for _ in 0..3 {
-                assert_eq!(&one_talk(lab, client, server)[..2], "21");
-            }
+    // The original's rules overlook such handshakes: the connection stands, though in the clear.
+    for mode in [RedirectOriginalRules, RedirectOriginalRulesByProgram] {
+        let modes = (mode, mode);
+        case("redirect_works_with_ecn", settings, |lab, pair| {
+            between(lab, pair, modes, |lab, _, _| {
+                let listener = lab.server.listen(PORT);
+                for _ in 0..3 {
+                    let (near, far) = lab.connect_to(&listener).expect("connecting");
+                    talk(&near, &far, QUESTION, ANSWER).expect("talking");
+                    close_both(near, far);
+                }
+            });
         });
-    });
-    // By the queue the connection stands, though in the clear.
-    let modes = (RedirectOriginalRules, RedirectOriginalRules);
-    case("redirect_works_with_ecn", settings, |lab, pair| {
-        between(lab, pair, modes, |lab, _, _| {
-            let listener = lab.server.listen(PORT);
-            for _ in 0..3 {
-                let (near, far) = lab.connect_to(&listener).expect("connecting");
-                talk(&near, &far, QUESTION, ANSWER).expect("talking");
-                close_both(near, far);
-            }
-        });
-    });
+    }
 }

@@ -2,8 +2,6 @@
 //! both ways have in common is in `tcpcrypt_redirect.rs`.
 
 use std::net::SocketAddrV4;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use interop_tests::lab::applications::{accept, exchange, local, talk};
@@ -12,7 +10,6 @@ use interop_tests::lab::case::{Pair, case, crossings};
 use interop_tests::lab::control::{APP_SUPPORT, ENABLE, NOBODY};
 use interop_tests::lab::daemon::Daemon;
 use interop_tests::lab::host::Host;
-use interop_tests::lab::implementation::Implementation;
 use interop_tests::lab::redirect::Mode::{
     Divert, Redirect, RedirectByProgram, RedirectOriginalRulesByProgram,
 };
@@ -120,92 +117,24 @@ fn without_cgroups(host: &Host, pair: Pair, option: &str, runs: bool) -> String 
 #[test]
 fn by_program_that_is_not_called_connections_are_plain() {
     let name = "by_program_that_is_not_called_connections_are_plain";
-    case(name, Settings::default(), |lab, pair| {
-        let Some(cgroup) = Cgroup::new(lab) else {
+    by_program(name, RedirectByProgram, |lab, client, server| {
+        let Some(cgroup) = &lab.client.cgroup else {
             return skip(name, "no cgroup can be made");
         };
-        let pair = Pair {
-            client: cgroup.with(lab, pair.client),
-            ..pair
-        };
-        let modes = (RedirectByProgram, RedirectByProgram);
-        between(lab, pair, modes, |lab, client, server| {
-            let listener = lab.server.listen(PORT);
-            assert_eq!(&one_talk_on(lab, client, server, &listener)[..2], "21");
-            let tap = lab.tap();
-            cgroup.leave(client.pid());
-            for _ in 0..3 {
-                let (near, far) = lab.connect_to(&listener).expect("connecting");
-                talk(&near, &far, QUESTION, ANSWER).expect("talking");
-                exchange(&near, &far, 300_000, 300_000).expect("exchanging");
-            }
-            assert_eq!(offer_and_answer(&tap), [None, None]);
-            // Once it is back it is seen that the session is still there, and that nobody was taken for plain.
-            cgroup.enter(client.pid());
-            assert_eq!(&one_talk_on(lab, client, server, &listener)[..2], "A1");
-        });
+        let listener = lab.server.listen(PORT);
+        assert_eq!(&one_talk_on(lab, client, server, &listener)[..2], "21");
+        let tap = lab.tap();
+        cgroup.leave(client.pid());
+        for _ in 0..3 {
+            let (near, far) = lab.connect_to(&listener).expect("connecting");
+            talk(&near, &far, QUESTION, ANSWER).expect("talking");
+            exchange(&near, &far, 300_000, 300_000).expect("exchanging");
+        }
+        assert_eq!(offer_and_answer(&tap), [None, None]);
+        // Once it is back it is seen that the session is still there, and that nobody was taken for plain.
+        cgroup.enter(client.pid());
+        assert_eq!(&one_talk_on(lab, client, server, &listener)[..2], "A1");
     });
-}
-
-/// A cgroup below that of this process.
-struct Cgroup {
-    home: PathBuf,
-    path: PathBuf,
-}
-
-impl Cgroup {
-    /// Makes one; `None` where that is not possible.
-    fn new(lab: &Lab) -> Option<Cgroup> {
-        let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
-        let line = mounts.lines().find(|line| line.contains(" - cgroup2 "))?;
-        let root = line.split(' ').nth(4)?;
-        let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
-        let own = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
-        let home = Path::new(root).join(own);
-        let path = home.join(
-            lab.client
-                .dir()
-                .strip_prefix("/")
-                .ok()?
-                .as_os_str()
-                .to_str()?
-                .replace('/', "-"),
-        );
-        std::fs::create_dir(&path).ok()?;
-        Some(Cgroup { home, path })
-    }
-
-    /// The same daemon, which starts in the cgroup.
-    fn with(&self, lab: &Lab, from: &Implementation) -> &'static Implementation {
-        let script = lab.client.dir().join("in-cgroup");
-        let (procs, program) = (self.path.join("cgroup.procs"), &from.tcpcryptd);
-        let (procs, program) = (procs.display(), program.display());
-        let text = format!("#!/bin/sh\necho $$ >{procs}\nexec {program} \"$@\"\n");
-        std::fs::write(&script, text).expect("a script");
-        let mode = std::fs::Permissions::from_mode(0o755);
-        std::fs::set_permissions(&script, mode).expect("executable");
-        Box::leak(Box::new(Implementation {
-            tcpcryptd: script,
-            ..from.clone()
-        }))
-    }
-
-    fn enter(&self, process: u32) {
-        let moved = std::fs::write(self.path.join("cgroup.procs"), process.to_string());
-        moved.expect("moving it in");
-    }
-
-    fn leave(&self, process: u32) {
-        let moved = std::fs::write(self.home.join("cgroup.procs"), process.to_string());
-        moved.expect("moving it out");
-    }
-}
-
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        // Its processes are dead, though perhaps not quite gone.
-        wait::until(PATIENCE, || std::fs::remove_dir(&self.path).ok());
-    }
 }
 
 /// Cookies leave nothing of the SYN for the program to answer: the answer comes from the queue.

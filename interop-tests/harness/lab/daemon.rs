@@ -94,7 +94,7 @@ impl<'h> Daemon<'h> {
             command.args(["-oL", "-eL"]).arg(&implementation.tcpcryptd);
             command
         } else {
-            host.command_with_cgroups(&implementation.tcpcryptd)
+            host.daemon(&implementation.tcpcryptd)
         };
         command.args(["-f", "-p", "666", "-U", USER, "-J"]);
         command.arg(host.dir().join("jail"));

@@ -38,6 +38,9 @@ impl Proxy {
         };
         let (to, opener) = (original.destination, original.source);
         let (mut client, mut server) = (None, None);
+        let isn = syn_ack.map(|view| view.ack() + u32::MAX);
+        let syn = isn.and_then(|isn| self.syns.take(redirected.opener, isn));
+        let asked = syn.is_some_and(|syn| syn.asked);
         let mut sack = true;
         match way {
             Way::Out => {
@@ -46,9 +49,7 @@ impl Proxy {
                 }
             }
             Way::In => {
-                let isn = syn_ack.map(|view| view.ack() + u32::MAX);
-                let syn = isn.and_then(|isn| self.syns.take(redirected.opener, isn));
-                if let Some(syn) = syn {
+                if let Some(syn) = &syn {
                     let (port, peer) = (to.port(), opener);
                     sack = syn.sack;
                     let offer = syn.offer;
@@ -58,7 +59,7 @@ impl Proxy {
         }
         let begun = match way {
             // An application that chose its address keeps it.
-            Way::Out => self.connect(now, opener.ip(), to, &mut client),
+            Way::Out => self.connect(now, opener.ip(), to, &mut client, asked),
             // Only with our rules the answers would find their way.
             Way::In if stays_here(opener.ip(), MARK_NEAR).unwrap_or(false) => {
                 ProxySocket::connect_as(opener, to, MARK_NEAR).map(|socket| (socket, Sign::None))
@@ -144,19 +145,21 @@ impl Proxy {
         Ok(())
     }
 
-    /// Begins the half that goes on to a peer, and says how it is known.
+    /// Begins the half that goes on to a peer, and says how it is known. By the program only with rules that `asked`
+    /// about it, so ours: they let no acknowledgement pass that the original would take for INIT1.
     fn connect(
         &mut self,
         now: Instant,
         from: IpAddr,
         to: SocketAddr,
         client: &mut Option<Client>,
+        asked: bool,
     ) -> io::Result<(ProxySocket, Sign)> {
         let Some(asking) = client else {
             let socket = ProxySocket::connect(Some(from), to, 0, false)?;
             return Ok((socket, Sign::None));
         };
-        if let Some(program) = &self.program {
+        if let Some(program) = self.program.as_ref().filter(|_| asked) {
             let socket = ProxySocket::unconnected(Some(from), to)?;
             let Some(offer) = asking.offer(&mut self.host, now, SYN_ROOM) else {
                 asking.give_up(&mut self.host, now);

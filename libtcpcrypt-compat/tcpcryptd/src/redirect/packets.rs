@@ -119,10 +119,16 @@ impl Proxy {
                 || self
                     .host
                     .leaves_alone(now, tuple.local.port(), &tuple.remote);
-            return match leave {
-                true => Judged::Accept,
-                false => Judged::Mark(MARK_REDIRECT),
+            if leave {
+                return Judged::Accept;
+            }
+            let asked = SeenSyn {
+                offer: None,
+                asked: true,
+                sack: options::sack_permitted(view.options()),
             };
+            self.syns.note(now, tuple.local, view.seq(), asked);
+            return Judged::Mark(MARK_REDIRECT);
         };
         self.ending.remove(&tuple);
         let Some(connection) = self.table.get(key) else {
@@ -166,8 +172,12 @@ impl Proxy {
             return Judged::Accept;
         }
         let sack = options::sack_permitted(view.options());
-        self.syns
-            .note(now, from, view.seq(), SeenSyn { offer, sack });
+        let syn = SeenSyn {
+            offer,
+            asked: is_before,
+            sack,
+        };
+        self.syns.note(now, from, view.seq(), syn);
         match is_before {
             true => Judged::Mark(MARK_REDIRECT),
             false => Judged::Accept,

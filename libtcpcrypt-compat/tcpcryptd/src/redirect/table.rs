@@ -9,7 +9,7 @@ use tcpcrypt_proto::packet::{FourTuple, Seq};
 
 use super::connection::{Connection, Redirected, Way};
 
-/// SYNs of peers whose SYN-ACK has not come by, at most.
+/// SYNs whose SYN-ACK has not come by, at most.
 const SYNS: usize = 16_384;
 /// The kernel answers a SYN at once, or not at all.
 const SYN_LIFETIME: Duration = Duration::from_secs(5);
@@ -197,10 +197,12 @@ impl Table {
     }
 }
 
-/// A SYN that was let in, until its SYN-ACK comes by.
+/// A SYN of a peer, or of an application that we were asked about, until its SYN-ACK comes by.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SeenSyn {
     pub offer: Option<EnoOption>,
+    /// Rules asked about it, so ours.
+    pub asked: bool,
     /// It permits selective acknowledgements.
     pub sack: bool,
 }
@@ -255,6 +257,7 @@ mod tests {
         let from: SocketAddr = "10.0.0.1:1".parse().expect("address");
         let syn = SeenSyn {
             offer: None,
+            asked: true,
             sack: true,
         };
         for number in 0..40_000 {
