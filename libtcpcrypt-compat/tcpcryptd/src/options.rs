@@ -444,6 +444,18 @@ mod tests {
     }
 
     #[test]
+    fn ways_of_handshakes() {
+        let by = |words: &[&str]| parse(words).map(|options| options.eno_by);
+        assert_eq!(by(&["-e"]), Ok(EnoBy::Auto));
+        assert_eq!(by(&["--eno-by=ebpf", "-e"]), Ok(EnoBy::Program));
+        assert_eq!(by(&["-e", "--eno-by=queue"]), Ok(EnoBy::Queue));
+        assert_eq!(by(&["--eno-by=auto"]), Ok(EnoBy::Auto));
+        assert_eq!(by(&["--eno-by=ebpf"]), Err(Stop::NotRedirectEnoBy));
+        let unknown = Stop::UnknownEnoBy("bpf".into());
+        assert_eq!(by(&["-e", "--eno-by=bpf"]), Err(unknown));
+    }
+
+    #[test]
     fn key_exchanges_are_known_or_refused() {
         for (text, prefer) in [
             ("0", None),

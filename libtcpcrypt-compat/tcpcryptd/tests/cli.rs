@@ -135,6 +135,11 @@ fn what_is_refused_before_anything_is_done() {
         (&["-C", "1"], "unknown key exchange '1'"),
         (&["-C0x23", "--eno=legacy"], "RFC 8548"),
         (
+            &["-e", "--eno-by=x"],
+            "--eno-by takes auto, ebpf or queue, not 'x'",
+        ),
+        (&["--eno-by=ebpf"], "--eno-by belongs to redirect mode (-e)"),
+        (
             &["--eno=x"],
             "--eno takes legacy, rfc, auto or off, not 'x'",
         ),

@@ -168,6 +168,30 @@ fn redirect_mode_has_rules_of_its_own() {
             "{text}"
         );
         assert_eq!(text.matches("redirect to :65530\n").count(), 2, "{text}");
+        // Handshakes of a program in the kernel stay out of the queue, and no third segment of them is empty.
+        for (text, parts) in [
+            (
+                &started,
+                [
+                    "-m mark ! --mark 0x20000/0x20000 -j NFQUEUE",
+                    "-m connmark ! --mark 0x20000/0x20000 -j NFQUEUE",
+                    "-m mark --mark 0x20000/0x20000 -m length --length 0:100 -j DROP",
+                ],
+            ),
+            (
+                &text,
+                [
+                    "meta mark & 0x20000 == 0 queue num 666 bypass",
+                    "ct mark & 0x20000 == 0 queue num 666 bypass",
+                    "meta mark & 0x20000 == 0x20000 meta length <= 100 drop",
+                ],
+            ),
+        ] {
+            for part in parts {
+                let lines = text.lines().filter(|line| line.contains(part));
+                assert!(lines.count() >= 1, "{part}: {text}");
+            }
+        }
     }
     let output = script(
         &mut Command::new(RULES),

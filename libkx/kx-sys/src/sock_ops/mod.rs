@@ -46,7 +46,7 @@ const CLONED: u32 = 1 << 9;
 const PORTS: u32 = 64;
 
 /// Sessions that clients may name, at most.
-const SESSIONS: u32 = 1 << 18;
+const SESSIONS: u32 = 1 << 14;
 
 /// The loaded program with its maps.
 #[derive(Debug)]

@@ -116,6 +116,34 @@ fn the_third_segment_carries_the_option_and_data_together() {
 }
 
 #[test]
+fn an_offer_that_is_withdrawn_is_not_confirmed() {
+    let Some((cable, sock_ops)) = lab() else {
+        return;
+    };
+    let listener = cable.listen(Some(&sock_ops), SERVER);
+    let capture = cable.capture();
+    let socket = cable.client_socket(SERVER);
+    sock_ops.offer(&socket, &eno(&[0x21])).expect("offered");
+    rustix::net::sockopt::set_tcp_quickack(&socket, false).expect("set");
+    rustix::net::connect(&socket, &address(&listener)).expect("connected");
+    let answered = look(&sock_ops, &socket).syn_ack;
+    assert_eq!(answered, Some(eno(&[0x21])));
+    sock_ops.withdraw(&socket).expect("withdrawn");
+    assert_eq!(look(&sock_ops, &socket), Seen::default());
+    // Once more is no mistake.
+    sock_ops.withdraw(&socket).expect("withdrawn");
+    let mut client = TcpStream::from(socket);
+    client.write_all(b"ping").expect("sent");
+    let mut server = accept(&listener);
+    let mut received = [0; 4];
+    server.read_exact(&mut received).expect("received");
+    assert_eq!(look(&sock_ops, &server).third, None);
+    let [_, answers, behind] = on_the_wire(&capture.segments(address(&listener)));
+    assert_eq!(answers, [eno(&[0x21]).as_bytes()]);
+    assert_eq!(behind, [[0_u8; 0]; 0]);
+}
+
+#[test]
 fn the_clients_first_suboption_that_has_an_answer_is_answered() {
     let Some((cable, sock_ops)) = lab() else {
         return;
