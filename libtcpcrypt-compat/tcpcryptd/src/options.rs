@@ -123,14 +123,6 @@ pub enum Stop {
     /// `--aead=` with something else than a cipher.
     #[error("--aead takes aes-128-gcm, aes-256-gcm or chacha20-poly1305, not '{0}'")]
     UnknownAead(String),
-    /// `-e` with what belongs to RFC 8548.
-    #[error("redirect mode (-e) does not speak RFC 8548 yet: leave out {0}")]
-    RedirectIsLegacy(&'static str),
-    /// `-e` with a key exchange of RFC 8548.
-    #[error(
-        "key exchange {0:#x} (-C) belongs to RFC 8548, which redirect mode (-e) does not speak yet"
-    )]
-    NotRedirectKeyExchange(u8),
 }
 
 impl Options {
@@ -188,14 +180,6 @@ impl Options {
         }
         if options.eno == Policy::Legacy && options.aead.is_some() {
             return Err(Stop::NotLegacyAead);
-        }
-        if options.redirect {
-            match (options.eno, options.prefer) {
-                (Policy::Standard, _) => return Err(Stop::RedirectIsLegacy("--eno=rfc")),
-                _ if options.aead.is_some() => return Err(Stop::RedirectIsLegacy("--aead")),
-                (_, Some(tep @ 0x23..)) => return Err(Stop::NotRedirectKeyExchange(tep)),
-                _ => {}
-            }
         }
         Ok(options)
     }

@@ -167,7 +167,7 @@ impl Proxy {
             Way::In => {
                 if connection.far.is_some() {
                     connection.stream = Some(Stream::plain());
-                    connection.settled(&mut self.host, now);
+                    connection.settled(&mut self.host);
                 }
                 Ok(())
             }
@@ -210,7 +210,7 @@ impl Proxy {
         stream.rest();
         connection.stream = Some(stream);
         if is_ready {
-            connection.settled(&mut self.host, now);
+            connection.settled(&mut self.host);
         }
         Ok(())
     }
@@ -367,7 +367,7 @@ impl Proxy {
                         let is_ready = stream.is_ready();
                         connection.stream = Some(stream);
                         if is_ready {
-                            connection.settled(&mut self.host, now);
+                            connection.settled(&mut self.host);
                         }
                     }
                     Err(broken) => {
