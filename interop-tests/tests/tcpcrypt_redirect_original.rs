@@ -7,7 +7,9 @@ use interop_tests::lab::applications::{accept, exchange, talk};
 use interop_tests::lab::case::crossings;
 use interop_tests::lab::daemon::Daemon;
 use interop_tests::lab::redirect::Mode::{Divert, RedirectByProgram, RedirectOriginalRules};
-use interop_tests::lab::redirect::{WAYS, between, either_end_closes_first, one_talk, one_talk_on};
+use interop_tests::lab::redirect::{
+    Speech, WAYS, between, either_end_closes_first, one_talk, one_talk_on,
+};
 use interop_tests::lab::scenarios::{ANSWER, QUESTION, close_both, slow};
 use interop_tests::lab::{Lab, PORT, Settings};
 
@@ -19,7 +21,7 @@ fn with_original(name: &str, body: impl Fn(&Lab, &Daemon<'_>, &Daemon<'_>)) {
             lab.hosts().iter().for_each(|host| host.keep_order());
             let mode = |original: bool| if original { Divert } else { way };
             let modes = (mode(pair.client.original), mode(pair.server.original));
-            between(lab, pair, modes, &body);
+            between(lab, pair, modes, Speech::UPGRADED, &body);
         });
     }
 }
@@ -121,7 +123,7 @@ fn redirect_with_the_original_as_a_proxy() {
             }
         };
         let modes = (mode(pair.client.original), mode(pair.server.original));
-        between(lab, pair, modes, |lab, client, server| {
+        between(lab, pair, modes, Speech::UPGRADED, |lab, client, server| {
             let listener = lab.server.listen(PORT);
             let done = (0..6).any(|_| {
                 let Ok(near) = lab.client.connect(lab.server_address(PORT)) else {

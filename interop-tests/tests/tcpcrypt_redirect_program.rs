@@ -13,7 +13,7 @@ use interop_tests::lab::host::Host;
 use interop_tests::lab::redirect::Mode::{
     Divert, Redirect, RedirectByProgram, RedirectOriginalRulesByProgram,
 };
-use interop_tests::lab::redirect::{Mode, between, one_talk, one_talk_on};
+use interop_tests::lab::redirect::{Mode, Speech, between, one_talk, one_talk_on};
 use interop_tests::lab::scenarios::{ANSWER, QUESTION, assert_secret, close_both};
 use interop_tests::lab::segment::{ACK, FIN, RST, SYN, hex};
 use interop_tests::lab::{Lab, PORT, Settings};
@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Ours at both ends in this mode, where the machine can do it.
 fn by_program(name: &str, mode: Mode, body: impl Fn(&Lab, &Daemon<'_>, &Daemon<'_>)) {
     case(name, Settings::default(), |lab, pair| {
-        between(lab, pair, (mode, mode), &body);
+        between(lab, pair, (mode, mode), Speech::LEGACY, &body);
     });
 }
 
@@ -161,6 +161,7 @@ fn by_program_an_answer_that_nobody_held_holds() {
                 lab,
                 pair,
                 (client_mode, RedirectByProgram),
+                Speech::LEGACY,
                 |lab, client, server| {
                     lab.server.script(
                         "iptables-legacy -t mangle -I OUTPUT -p tcp --sport 65530 -j ACCEPT",
@@ -272,6 +273,7 @@ fn by_program_with_the_original_no_acknowledgement_overtakes_init1() {
                 lab,
                 pair,
                 (RedirectByProgram, Divert),
+                Speech::UPGRADED,
                 stopped_while_connecting,
             );
         }

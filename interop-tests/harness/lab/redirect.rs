@@ -9,9 +9,64 @@ use crate::lab::case::Pair;
 use crate::lab::daemon::Daemon;
 use crate::lab::host::Host;
 use crate::lab::scenarios::{ANSWER, QUESTION, close_both};
-use crate::lab::{Lab, PORT};
+use crate::lab::{Lab, PORT, Settings};
 use crate::skip::skip;
 use crate::wait;
+
+/// What the daemons are told of the dialects, and over what their applications speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Speech {
+    /// The option `--eno`.
+    pub eno: &'static str,
+    /// Over IPv6.
+    pub ipv6: bool,
+}
+
+impl Speech {
+    /// The original's dialect, as it is asked for.
+    pub const LEGACY: Speech = Speech::over_ipv4("--eno=legacy");
+    /// The standard, which hosts reach that know nothing of each other.
+    pub const UPGRADED: Speech = Speech::over_ipv4("--eno=auto");
+    /// The standard by its own kind of option.
+    pub const STANDARD: Speech = Speech::over_ipv4("--eno=rfc");
+    /// The same over IPv6.
+    pub const STANDARD_IPV6: Speech = Speech {
+        ipv6: true,
+        ..Speech::STANDARD
+    };
+    /// All of them.
+    pub const ALL: [Speech; 4] = [
+        Speech::LEGACY,
+        Speech::UPGRADED,
+        Speech::STANDARD,
+        Speech::STANDARD_IPV6,
+    ];
+
+    const fn over_ipv4(eno: &'static str) -> Speech {
+        Speech { eno, ipv6: false }
+    }
+
+    /// The laboratory for it.
+    pub fn settings(self) -> Settings {
+        Settings {
+            ipv6: self.ipv6,
+            ..Settings::default()
+        }
+    }
+
+    /// Whether connections are in the standard.
+    pub fn is_standard(self) -> bool {
+        self != Speech::LEGACY
+    }
+
+    /// How the id of a session begins, of the first and of those that go on.
+    pub fn first_octets(self) -> [&'static str; 2] {
+        match self.is_standard() {
+            false => ["21", "A1"],
+            true => ["23", "A3"],
+        }
+    }
+}
 
 /// How a host takes part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,13 +138,15 @@ pub fn between(
     lab: &Lab,
     pair: Pair,
     modes: (Mode, Mode),
+    speech: Speech,
     body: impl Fn(&Lab, &Daemon<'_>, &Daemon<'_>),
 ) {
     if !modes.0.is_possible() || !modes.1.is_possible() {
         return;
     }
-    let client = Daemon::start(&lab.client, pair.client, &modes.0.options(&["-v"]));
-    let server = Daemon::start(&lab.server, pair.server, &modes.1.options(&["-v"]));
+    let options = ["-v", speech.eno];
+    let client = Daemon::start(&lab.client, pair.client, &modes.0.options(&options));
+    let server = Daemon::start(&lab.server, pair.server, &modes.1.options(&options));
     modes.0.rules(&lab.client);
     modes.1.rules(&lab.server);
     body(lab, &client, &server);

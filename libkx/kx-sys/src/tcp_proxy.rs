@@ -326,6 +326,14 @@ impl ProxySocket {
         permits_sack(&self.0)
     }
 
+    /// Octets that were written and are not acknowledged.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn unacknowledged(&self) -> io::Result<u64> {
+        unacknowledged(&self.0)
+    }
+
     /// Reads what is there; `Ok(None)` if that is nothing, `Ok(Some(0))` at the end.
     ///
     /// # Errors
@@ -464,6 +472,17 @@ fn permits_sack(socket: &OwnedFd) -> io::Result<bool> {
     }
 }
 
+#[allow(unsafe_code)]
+fn unacknowledged(socket: &OwnedFd) -> io::Result<u64> {
+    let mut count: libc::c_int = 0;
+    // SAFETY: the request (SIOCOUTQ) writes one int, which outlives the call.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut count) };
+    match result {
+        0 => Ok(u64::try_from(count).unwrap_or(0)),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// One call for all: `sendmmsg` with the flag that ends a segment behind each message.
 #[allow(unsafe_code)]
 fn send_segments(socket: &OwnedFd, pieces: &[&[u8]]) -> io::Result<usize> {
@@ -536,6 +555,7 @@ mod tests {
         let mut buffer = [0; 10];
         assert_eq!(socket.read(&mut buffer).expect("open"), None);
         let pieces: [&[u8]; 3] = [b"one", b"two", b"three"];
+        assert_eq!(socket.unacknowledged().expect("known"), 0);
         assert_eq!(socket.write_segments(&pieces).expect("written"), 11);
         let mut text = [0; 11];
         peer.read_exact(&mut text).expect("read");

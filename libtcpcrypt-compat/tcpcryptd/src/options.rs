@@ -146,14 +146,6 @@ pub enum Stop {
     /// `--eno-by=` without `-e`.
     #[error("--eno-by belongs to redirect mode (-e)")]
     NotRedirectEnoBy,
-    /// `-e` with what belongs to RFC 8548.
-    #[error("redirect mode (-e) does not speak RFC 8548 yet: leave out {0}")]
-    RedirectIsLegacy(&'static str),
-    /// `-e` with a key exchange of RFC 8548.
-    #[error(
-        "key exchange {0:#x} (-C) belongs to RFC 8548, which redirect mode (-e) does not speak yet"
-    )]
-    NotRedirectKeyExchange(u8),
 }
 
 impl Options {
@@ -216,14 +208,6 @@ impl Options {
         }
         if options.eno_by != EnoBy::Auto && !options.redirect {
             return Err(Stop::NotRedirectEnoBy);
-        }
-        if options.redirect {
-            match (options.eno, options.prefer) {
-                (Policy::Standard, _) => return Err(Stop::RedirectIsLegacy("--eno=rfc")),
-                _ if options.aead.is_some() => return Err(Stop::RedirectIsLegacy("--aead")),
-                (_, Some(tep @ 0x23..)) => return Err(Stop::NotRedirectKeyExchange(tep)),
-                _ => {}
-            }
         }
         Ok(options)
     }

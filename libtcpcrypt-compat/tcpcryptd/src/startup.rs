@@ -249,7 +249,7 @@ fn daemon(
     let injector = Injector::open().map_err(call("socket()"))?;
     let control = bind_control(options, log)?;
     let key_log = open_key_log(log)?;
-    let endpoint = endpoint(options, seed, key_log.is_some());
+    let mut endpoint = endpoint(options, seed, key_log.is_some());
     let notifier = Notifier::from_environment().connect();
     let rules = RuleWatch::new(hear_of_rules(log));
     // Best effort: resets end nearly all connections.
@@ -258,7 +258,7 @@ fn daemon(
     if let Some(listeners) = listeners {
         let lookup = ConntrackLookup::open().map_err(call("nfct_open()"))?;
         let connections = redirect::connections_of(raise_file_limit());
-        let begun = begin_listening(options, log, &listeners, &endpoint);
+        let begun = begin_listening(options, log, &listeners, &mut endpoint);
         let program = match begun {
             Ok(program) => program,
             Err(error) => {
@@ -359,7 +359,7 @@ fn begin_listening(
     options: &Options,
     log: &Log,
     listeners: &[Listener],
-    endpoint: &Endpoint,
+    endpoint: &mut Endpoint,
 ) -> Result<Option<Program>, StartError> {
     let attached = match options.eno_by {
         EnoBy::Queue => None,

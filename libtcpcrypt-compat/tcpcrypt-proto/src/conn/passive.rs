@@ -13,15 +13,13 @@ use crate::legacy::init::Message;
 use crate::packet::{Direction, Flags, FourTuple, Fresh, Rewrite, Seq, View};
 use crate::records::Dialect;
 use crate::rfc8548::init;
-use crate::rfc8548::negotiation::Settled;
 use crate::verdict::Verdict;
 
 use super::active::incoming_reset;
-use super::exchange::{self, LEGACY_LENS, LegacyReply, Reply, Terms};
+use super::exchange::{self, LEGACY_LENS, Reply};
 use super::init_timers::{Due, Pace, Repeats};
-use super::plan::Plan;
+use super::plan::{Plan, Said};
 use super::reset::Ends;
-use super::resume::{self, By, Named};
 use super::segment::{self, Prefix, Syn};
 use super::{Agreed, Context, Keyed, Move, Next, Wish, establish};
 
@@ -44,9 +42,7 @@ pub(crate) struct Passive {
 /// The SYN-ACK as it was sent.
 struct Answer {
     syn: Syn,
-    option: EnoOption,
-    /// What it agrees on with the SYN, in the standard.
-    settled: Option<Settled>,
+    said: Said,
     sent: Instant,
     /// Another SYN came since, so the next SYN-ACK answers that.
     stale: bool,
@@ -165,9 +161,7 @@ impl Passive {
 
     /// Nothing comes of it: what was not used can be used by another.
     pub(crate) fn give_up(&mut self, cx: &mut Context<'_>) {
-        if let Plan::Resume(session) = &mut self.plan {
-            resume::put_back(cx, self.tuple.remote.ip(), session.take(), By::Other);
-        }
+        self.plan.give_up(cx, self.tuple.remote.ip());
     }
 
     /// When [`timeout`](Self::timeout) wants to be called.
@@ -252,18 +246,18 @@ impl Passive {
     fn syn_ack(&mut self, cx: &mut Context<'_>, view: &View<'_>, out: &mut Vec<u8>) -> Move {
         let same = self.answer.as_ref();
         let same = same.filter(|answer| answer.syn.isn == view.seq() && !answer.stale);
-        let same = same.map(|answer| (answer.option, answer.settled));
+        let same = same.map(|answer| answer.said);
         let is_same = same.is_some();
         let made = same.or_else(|| {
             let (peer, room) = (self.tuple.remote.ip(), segment::room(view));
             let aware = self.wish.app_aware;
             self.plan.option(cx, &self.offer, aware, peer, room)
         });
-        let Some((option, settled)) = made else {
+        let Some(said) = made else {
             return Move::stay(Verdict::Drop);
         };
         let fits = !segment::has_own_eno(view) && view.payload().is_empty();
-        let with_option = segment::with_option(cx.config, view, &option).filter(|_| fits);
+        let with_option = segment::with_option(cx.config, view, &said.option).filter(|_| fits);
         let Some(rewrite) = with_option else {
             cx.events.line(Line::NoSpaceForEno);
             if self.answer.is_some() {
@@ -275,8 +269,7 @@ impl Passive {
         if !is_same {
             self.answer = Some(Answer {
                 syn: Syn::of(view),
-                option,
-                settled,
+                said,
                 sent: cx.now,
                 stale: false,
             });
@@ -372,21 +365,9 @@ impl Passive {
             cx.events.line(Line::NoEnoInInit1);
             return Move::plain();
         }
-        let session = match &mut self.plan {
-            Plan::Resume(session) => session.take(),
-            Plan::Exchange(..) => None,
-        };
-        let settled = self.answer.as_ref().and_then(|answer| answer.settled);
-        let keyed = match (session, settled) {
-            (Some(Named::Legacy(session)), _) => Keyed::Legacy(session),
-            (Some(Named::Standard(session, ours)), Some(settled)) => match settled.resumed {
-                Some(theirs) => {
-                    let pending = session.resume(settled.tep_octet, ours, theirs);
-                    Keyed::Standard(Box::new(pending), settled.host)
-                }
-                None => return Move::stay(Verdict::Drop),
-            },
-            _ => return Move::stay(Verdict::Drop),
+        let said = self.answer.as_ref().map(|answer| answer.said);
+        let Some(keyed) = said.and_then(|said| self.plan.resumed(&said)) else {
+            return Move::stay(Verdict::Drop);
         };
         let numbers = Numbers {
             out_plain: ours,
@@ -406,10 +387,7 @@ impl Passive {
         let Some(answer) = &self.answer else {
             return Move::stay(Verdict::Drop);
         };
-        let peer_aware = match &answer.settled {
-            Some(settled) => settled.peer_app_aware,
-            None => self.offer.app_aware(),
-        };
+        let peer_aware = answer.said.is_peer_aware(&self.offer);
         let application = u8::from(self.wish.app_aware) | u8::from(peer_aware) << 1;
         let agreed = Agreed {
             options: segment::flow_options(
@@ -482,21 +460,12 @@ impl Passive {
             Ok(None) => return Move::stay(acknowledgement_for_local(view, first, ours, out)),
             Err(line) => return Move::failed(line),
         }
-        let (Plan::Exchange(_, tep), Some(answer)) = (&self.plan, &self.answer) else {
+        let Some(answer) = &self.answer else {
             return Move::stay(Verdict::Drop);
         };
         let init1_len = u32::try_from(stream.len()).unwrap_or(0);
-        let replied = match answer.settled {
-            None => LegacyReply::new(cx, *tep, &self.offer, &answer.option, stream)
-                .map(|reply| Reply::Legacy(Box::new(reply))),
-            Some(settled) => {
-                let terms = Terms {
-                    settled,
-                    ours: answer.option,
-                    theirs: self.offer,
-                };
-                Reply::standard(cx, terms, stream)
-            }
+        let Some(replied) = self.plan.reply(cx, &self.offer, &answer.said, stream) else {
+            return Move::stay(Verdict::Drop);
         };
         let reply = match replied {
             Ok(reply) => reply,

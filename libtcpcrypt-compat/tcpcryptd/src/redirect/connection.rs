@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use tcpcrypt_proto::endpoint::{Endpoint, Fate};
 use tcpcrypt_proto::eno::EnoOption;
-use tcpcrypt_proto::packet::{FourTuple, Seq};
+use tcpcrypt_proto::packet::{Flags, FourTuple, Seq, View};
+use tcpcrypt_proto::records::Dialect;
 use tcpcrypt_proto::stream::{Client, Server, Settled, Stream};
 
 use super::end::End;
@@ -74,8 +75,6 @@ pub(super) struct Connection {
     pub connected: bool,
     /// What the segments of the half that we open bear.
     pub sign: Sign,
-    /// Our SYN has an offer.
-    pub asked: bool,
     pub client: Option<Client>,
     pub server: Option<Server>,
     pub agreed: Settled,
@@ -100,11 +99,6 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// The peer.
-    pub(super) fn peer(&self) -> SocketAddr {
-        self.listed.remote
-    }
-
     /// The SYN-ACK to our SYN came.
     pub(super) fn answered(&mut self, host: &mut Endpoint, now: Instant, answer: Answer) {
         let Some(client) = &mut self.client else {
@@ -117,7 +111,7 @@ impl Connection {
     }
 
     /// The handshake is over, in one way or the other.
-    pub(super) fn settled(&mut self, host: &mut Endpoint, now: Instant) {
+    pub(super) fn settled(&mut self, host: &mut Endpoint) {
         let fate = match self.stream.as_ref().and_then(Stream::session) {
             Some(identity) => Fate::Encrypted(identity),
             None => Fate::Plain,
@@ -126,24 +120,57 @@ impl Connection {
             return;
         }
         self.fate = fate;
-        self.unmark();
-        // Only who was asked has answered.
-        if self.way == Way::Out && self.asked {
-            host.remember_peer(now, self.peer(), fate == Fate::Plain);
-        }
-        if fate != Fate::Plain {
+        self.unmark_settled();
+        if self.is_with_original() {
             self.watch_for_end();
-            if let (Some(far), false) = (&self.far, self.sack) {
+            if let (Some(far), Some(stream)) = (&self.far, &mut self.stream) {
                 far.socket.limit_flight(super::FLIGHT);
-            }
-            if let (Some(stream), false) = (&mut self.stream, self.sack) {
                 stream.assume_original();
             }
-        }
-        if let (Some(far), true) = (&self.far, self.sack) {
+        } else if let Some(far) = &self.far {
             far.socket.keep_alive();
         }
         host.redirected(self.listed, self.alias, fate);
+    }
+
+    /// The handshake is over. Through the queue, segments of a session that goes on get the option until the peer has
+    /// answered one; the program does that by itself.
+    fn unmark_settled(&mut self) {
+        let goes_on = self.agreed == Settled::Resumed && self.following.is_some();
+        if self.sign != Sign::Tos || !goes_on {
+            self.unmark();
+        }
+    }
+
+    /// Whether it is encrypted with what may be the original in divert mode.
+    pub(super) fn is_with_original(&self) -> bool {
+        let stream = self.stream.as_ref().filter(|it| it.session().is_some());
+        !self.sack && stream.is_some_and(|it| it.dialect() == Some(Dialect::Legacy))
+    }
+
+    /// The option that a segment of ours has to have behind the SYN.
+    pub(super) fn option_of(&self, view: &View<'_>) -> Option<EnoOption> {
+        let option = self.following.filter(|_| !view.flags().has(Flags::RST))?;
+        let begun = self.stream.is_some() || self.client.is_some();
+        let is_due = match self.agreed {
+            Settled::Plain => false,
+            Settled::Exchange => {
+                self.fate == Fate::Undecided && begun && view.seq() == self.numbers.0
+            }
+            Settled::Resumed => true,
+        };
+        is_due.then_some(option)
+    }
+
+    /// The peer has answered a segment of ours, if we wait for that.
+    pub(super) fn look_for_answer(&mut self) {
+        if self.sign != Sign::Tos || self.following.is_none() {
+            return;
+        }
+        let Some(far) = &self.far else { return };
+        if self.fate != Fate::Undecided && far.was_answered() {
+            self.unmark();
+        }
     }
 
     /// Packets of the half that we open are like others.

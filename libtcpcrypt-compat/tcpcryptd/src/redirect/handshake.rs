@@ -101,7 +101,6 @@ impl Proxy {
             held,
             connected: false,
             sign,
-            asked: sign != Sign::None,
             client,
             server,
             agreed,
@@ -193,8 +192,13 @@ impl Proxy {
             end: seen.numbers.1,
             sack: far.socket.permits_sack()?,
         };
-        // What was not written was not asked.
-        connection.asked = seen.syn.is_some();
+        if seen.syn.is_none() {
+            // What was not written was not asked, so nothing is learned of the peer.
+            if let Some(mut client) = connection.client.take() {
+                client.give_up(&mut self.host, now);
+            }
+            return Ok(());
+        }
         connection.numbers.0 = seen.numbers.0;
         connection.answered(&mut self.host, now, answer);
         if connection.following == seen.third {
@@ -276,7 +280,7 @@ impl Proxy {
         stream.rest();
         connection.stream = Some(stream);
         if is_ready {
-            connection.settled(&mut self.host, now);
+            connection.settled(&mut self.host);
             if let Some(far) = &connection.far {
                 // Nothing goes with the third segment, so it has to go by itself.
                 far.socket.acknowledge_now();
@@ -299,7 +303,7 @@ impl Proxy {
         let is_ready = stream.is_ready();
         connection.stream = Some(stream);
         if is_ready {
-            connection.settled(&mut self.host, now);
+            connection.settled(&mut self.host);
         }
         Ok(())
     }
@@ -431,18 +435,23 @@ impl Proxy {
         let Seen {
             syn: Some(offer),
             syn_ack: Some(answer),
+            third,
             numbers,
-            ..
         } = program.seen(socket)
         else {
             return Ok(());
         };
         let (port, peer) = (original.destination.port(), original.source.into());
         let server = Server::answered(&mut self.host, port, peer, (offer, answer));
-        connection.server = Some(server.ok_or(Trouble::System)?);
-        connection.agreed = Settled::Exchange;
-        connection.numbers = numbers;
-        connection.sack = socket.permits_sack()?;
+        if let Some(mut server) = server {
+            if third.is_some() {
+                server.third_segment(third);
+            }
+            connection.server = Some(server);
+            connection.agreed = Settled::Exchange;
+            connection.numbers = numbers;
+            connection.sack = socket.permits_sack()?;
+        }
         Ok(())
     }
 
@@ -483,6 +492,14 @@ impl Proxy {
                 connection.far = Some(end);
                 if let Some(far) = &mut connection.far {
                     far.together = connection.sack;
+                }
+                if let (Some(program), Some(far), Some(server)) =
+                    (&self.program, &connection.far, &mut connection.server)
+                {
+                    let third = program.seen(&far.socket).third;
+                    if third.is_some() {
+                        server.third_segment(third);
+                    }
                 }
                 if let Err(trouble) = self.begin_answering(now, &mut connection) {
                     return self.destroy(now, key, connection, Some(trouble));

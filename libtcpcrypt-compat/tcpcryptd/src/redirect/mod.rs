@@ -278,7 +278,7 @@ impl Proxy {
                 }
                 self.table.put_back(key, connection);
             } else if stream.lost_patience() {
-                connection.settled(&mut self.host, now);
+                connection.settled(&mut self.host);
                 self.carry(now, key, connection);
             } else {
                 let trouble = Trouble::Broken(Line::RetransmitTimeout);

@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use kx_sys::conntrack_lookup::Ends;
 use kx_sys::nfqueue::{Decision, Hook, Packet, Verdict, Verdicts};
-use tcpcrypt_proto::endpoint::Fate;
 use tcpcrypt_proto::eno::{EnoOption, Kind};
 use tcpcrypt_proto::packet::options;
 use tcpcrypt_proto::packet::{Direction, Flags, FourTuple, Fresh, OptionBuf, Rewrite, View};
@@ -19,6 +18,9 @@ use super::{HELD, MARK_REDIRECT, PORT, Proxy, SMALLEST_MSS};
 
 const SYN: Flags = Flags::SYN;
 const SYN_ACK: Flags = Flags(Flags::SYN.0 | Flags::ACK.0);
+
+/// Octets that the option behind a SYN takes, with padding.
+const SHORT_OPTION: u16 = 4;
 
 /// What becomes of a packet.
 enum Judged {
@@ -97,7 +99,7 @@ impl Proxy {
             (SYN_ACK, Direction::Out) => {
                 self.outgoing_syn_ack(now, tuple, &view, packet, out, verdicts)
             }
-            (SYN_ACK, Direction::In) => self.incoming_syn_ack(now, tuple, &view),
+            (SYN_ACK, Direction::In) => self.incoming_syn_ack(now, tuple, &view, out),
             _ => self.segment(direction, tuple, &view, out),
         }
     }
@@ -143,7 +145,6 @@ impl Proxy {
             if let Some(mut client) = connection.client.take() {
                 client.give_up(&mut self.host, now);
             }
-            connection.asked = false;
             connection.unmark();
             return Judged::Accept;
         };
@@ -292,7 +293,13 @@ impl Proxy {
     }
 
     /// The answer to a SYN of ours.
-    fn incoming_syn_ack(&mut self, now: Instant, tuple: FourTuple, view: &View<'_>) -> Judged {
+    fn incoming_syn_ack(
+        &mut self,
+        now: Instant,
+        tuple: FourTuple,
+        view: &View<'_>,
+        out: &mut Vec<u8>,
+    ) -> Judged {
         let Some(key) = self.table.by_onward.get(&tuple).copied() else {
             return Judged::Accept;
         };
@@ -311,7 +318,17 @@ impl Proxy {
             sack: options::sack_permitted(view.options()),
         };
         connection.answered(&mut self.host, now, seen);
-        Judged::Accept
+        match (connection.agreed, connection.following) {
+            // The first segments that it sends are as long as the peer takes them, and are to have room for the option.
+            (Settled::Resumed, Some(_)) => {
+                let mut rewrite = Rewrite::of(view);
+                rewrite
+                    .options
+                    .lower_mss(SHORT_OPTION, SMALLEST_MSS - SHORT_OPTION, u16::MAX);
+                replaced(rewrite.write(&[], out))
+            }
+            _ => Judged::Accept,
+        }
     }
 
     /// Any other segment.
@@ -327,15 +344,8 @@ impl Proxy {
         let mut quirk = self.ending.get(&tuple).copied();
         if let Some(connection) = key.and_then(|key| self.table.get(key)) {
             if direction == Direction::Out && connection.sign == Sign::Tos {
-                let first = view.seq() == connection.numbers.0;
-                let exchange =
-                    connection.agreed == Settled::Exchange && connection.client.is_some();
-                let waits = connection.fate == Fate::Undecided
-                    && connection.agreed == Settled::Exchange
-                    && (connection.stream.is_some() || exchange);
-                let option = connection.following.filter(|_| first && waits);
-                if let (Some(option), false) = (option, view.flags().has(Flags::RST)) {
-                    return with_eno(view, &option, out);
+                if let Some(option) = connection.option_of(view) {
+                    return with_eno(connection.agreed, view, &option, out);
                 }
             }
             if direction == Direction::In && view.flags().has(Flags::FIN) {
@@ -373,10 +383,10 @@ fn replaced(written: bool) -> Judged {
     }
 }
 
-/// Our first segment shows by the short option that we have seen the peer's choice. Without data it stays here:
-/// the one that matters has INIT1.
-fn with_eno(view: &View<'_>, option: &EnoOption, out: &mut Vec<u8>) -> Judged {
-    match view.payload().is_empty() {
+/// Our segments show by the short option that we have seen the peer's choice. Where keys are to be exchanged one
+/// without data stays here: the one that matters has INIT1.
+fn with_eno(agreed: Settled, view: &View<'_>, option: &EnoOption, out: &mut Vec<u8>) -> Judged {
+    match agreed == Settled::Exchange && view.payload().is_empty() {
         true => Judged::Drop,
         false => replaced(with_option(view, Some(option), out)),
     }

@@ -55,7 +55,7 @@ impl Program {
     ///
     /// # Errors
     /// The system's; the program is of no use then.
-    pub fn prepare(&self, host: &Endpoint) -> io::Result<()> {
+    pub fn prepare(&self, host: &mut Endpoint) -> io::Result<()> {
         for (suboption, answer) in Server::answers(host) {
             self.0.answer(suboption, &raw(&answer)?)?;
         }
