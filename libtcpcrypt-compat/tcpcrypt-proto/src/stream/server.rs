@@ -59,17 +59,17 @@ impl Server {
     }
 
     /// How SYNs are answered by somebody who knows neither settings of ports nor sessions: the first suboption that
-    /// stands here, in an option of the answer's kind, gets the answer. Of the two dialects under kind 253 it is the one
-    /// that we choose where we may.
+    /// stands here, in an option of the answer's kind, gets the answer. In the standard, where the order is ours, that is
+    /// what we choose from everything; what stands here is chosen in any case.
     #[must_use]
     pub fn answers(host: &mut Endpoint) -> Vec<(u8, EnoOption)> {
         let teps = Tep::ALL.map(Tep::octet);
         let mut answers = Vec::new();
         for kind in [Kind::Experimental, Kind::Standard] {
-            let dialect = dialect_of(host, &EnoOption::of(kind, &teps));
+            let chosen = chosen_of(host, &EnoOption::of(kind, &teps));
             for tep in teps {
                 let alone = EnoOption::of(kind, &[tep]);
-                if dialect.is_some() && dialect_of(host, &alone) == dialect {
+                if chosen != Answering::Plain && chosen_of(host, &alone) == chosen {
                     let said = said_alone(host, &alone, &alone);
                     answers.extend(said.map(|(_, said)| (tep, said.option)));
                 }
@@ -187,22 +187,23 @@ impl Server {
     }
 }
 
-/// The dialect that an offer begins a key exchange in.
-fn dialect_of(host: &Endpoint, offer: &EnoOption) -> Option<Dialect> {
+/// The key exchange for an offer.
+fn chosen_of(host: &Endpoint, offer: &EnoOption) -> Answering {
     let config = host.config();
-    if !config.encrypts() || !config.reads(offer.kind()) {
-        return None;
-    }
-    match answering(config.eno, offer, config.prefer) {
-        Answering::Plain => None,
-        Answering::Legacy => Some(Dialect::Legacy),
-        Answering::Standard(_) => Some(Dialect::Standard),
+    match config.encrypts() && config.reads(offer.kind()) {
+        true => answering(config.eno, offer, config.prefer),
+        false => Answering::Plain,
     }
 }
 
 /// The answer to `offer` if nothing but `alone` is chosen from.
 fn said_alone(host: &mut Endpoint, alone: &EnoOption, offer: &EnoOption) -> Option<(Plan, Said)> {
-    let mut plan = Plan::Exchange(dialect_of(host, alone)?, alone.teps().next()?);
+    let dialect = match chosen_of(host, alone) {
+        Answering::Plain => return None,
+        Answering::Legacy => Dialect::Legacy,
+        Answering::Standard(_) => Dialect::Standard,
+    };
+    let mut plan = Plan::Exchange(dialect, alone.teps().next()?);
     let mut cx = host.stream_context(Instant::now());
     let nobody = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
     let said = plan.option(&mut cx, offer, false, nobody, MAX_LEN)?;

@@ -1,5 +1,6 @@
 //! tcpcrypt over streams: two ends joined by arbitrary cuts, the original's recorded sessions, and peers that lie.
 
+mod answered;
 mod pair;
 #[path = "../recorded/mod.rs"]
 mod recorded;
@@ -20,47 +21,6 @@ use tcpcrypt_proto::endpoint::Endpoint;
 use tcpcrypt_proto::entropy::Entropy;
 use tcpcrypt_proto::event::Line;
 use tcpcrypt_proto::stream::{Broken, Client, Server, Settled, Shape, first_unit};
-
-/// A SYN that somebody else answered by the list of answers, who knew nothing of sessions: each that a client can
-/// send gets one, and both ends agree.
-#[test]
-fn what_was_answered_by_the_list_comes_true() {
-    let [mut near, mut far] = hosts();
-    let now = Instant::now();
-    let answers = Server::answers(&far);
-    assert_eq!(answers.len(), 2);
-    for number in 0..3 {
-        let mut client = Client::new(&mut near, now, PORT, peer(2)).expect("wanted");
-        let syn = client.offer(&mut near, now, ROOM).expect("room");
-        // The second connection names a session.
-        assert_eq!(syn.resume_ids().next().is_some(), number > 0);
-        let first = *syn.suboptions().first().expect("one");
-        let (_, answer) = answers.iter().find(|(it, _)| *it == first).expect("one");
-        let settled = client.answered(&mut near, now, Some(*answer));
-        assert_eq!(settled, Settled::Exchange);
-        let server = Server::answered(&mut far, 8080, peer(1), (syn, *answer)).expect("ours");
-        let mut ways = [Way::default(), Way::default()];
-        let first = client.begin(&mut near, now, NUMBERS, &mut ways[1].wire);
-        let second = server.begin(&mut far, now, (NUMBERS.1, NUMBERS.0));
-        let mut pair = Pair {
-            hosts: [near, far],
-            streams: [first.expect("begun"), second.expect("begun")],
-            ways,
-            settled,
-        };
-        pair.settle();
-        assert_eq!(id_of(&pair.streams[0]), id_of(&pair.streams[1]));
-        [near, far] = pair.hosts;
-    }
-    let strange = option(&[253, 5, 0x45, 0x4e, 0x7f]).expect("an option");
-    let syn = option(&[253, 5, 0x45, 0x4e, 0x21]).expect("an option");
-    assert!(Server::answered(&mut far, 8080, peer(1), (syn, strange)).is_none());
-    let off = endpoint(Config {
-        enabled: false,
-        ..Config::default()
-    });
-    assert!(Server::answers(&off).is_empty());
-}
 
 #[test]
 fn both_ends_agree_and_resume() {
