@@ -72,6 +72,18 @@ fn by_program_the_queue_changes_nothing() {
     });
 }
 
+/// With the original's rules, which have nothing against an acknowledgement that overtakes INIT1, connections are opened
+/// through the queue. It puts the offer into the SYN and the short option into the third segment.
+#[test]
+fn by_program_opens_nothing_with_the_originals_rules() {
+    let name = "by_program_opens_nothing_with_the_originals_rules";
+    let mode = RedirectOriginalRulesByProgram;
+    by_program(name, mode, |lab, client, server| {
+        one_talk(lab, client, server);
+        assert_eq!((packets(client).1, packets(server).1), (2, 0));
+    });
+}
+
 /// The way is said in the log, once; where the program cannot be had it is the queue, unless it was asked for.
 #[test]
 fn by_program_or_not_is_said() {
