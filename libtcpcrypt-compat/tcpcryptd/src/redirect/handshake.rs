@@ -441,7 +441,7 @@ impl Proxy {
         else {
             return Ok(());
         };
-        let (port, peer) = (original.destination.port(), original.source.into());
+        let (port, peer) = (original.destination.port(), original.source);
         let server = Server::answered(&mut self.host, port, peer, (offer, answer));
         if let Some(mut server) = server {
             if third.is_some() {
