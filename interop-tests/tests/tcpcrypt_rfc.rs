@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::process::Command;
 
-use interop_tests::lab::applications::{accept, exchange, local, remote, talk};
+use interop_tests::lab::applications::{accept, exchange, local, talk};
 use interop_tests::lab::case::{Pair, case, crossings};
 use interop_tests::lab::control::{CIPHER, DIALECT, KEY_EXCHANGE, ROLE};
 use interop_tests::lab::daemon::Daemon;
