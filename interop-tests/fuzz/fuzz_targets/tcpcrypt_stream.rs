@@ -9,10 +9,11 @@ use kx_crypto::ecdh::{self, Curve, PrivateKey};
 use kx_crypto::random::Unavailable;
 use libfuzzer_sys::fuzz_target;
 use tcpcrypt_proto::config::Config;
+use tcpcrypt_proto::dialect::Policy;
 use tcpcrypt_proto::endpoint::Endpoint;
 use tcpcrypt_proto::entropy::Entropy;
 use tcpcrypt_proto::packet::Seq;
-use tcpcrypt_proto::stream::{Client, READ_ROOM, Server, Shape, Stream, first_unit};
+use tcpcrypt_proto::stream::{Client, READ_ROOM, Server, Stream, first_unit};
 
 /// The same numbers in each run, others in each use.
 struct Counting(u8);
@@ -96,6 +97,9 @@ impl Pair {
             Ok(received) => {
                 way.unread.drain(..received.consumed);
                 assert!(way.unread.len() < READ_ROOM, "grows");
+                if stream.owes() {
+                    stream.pay(&mut back.wire).expect("sealed");
+                }
             }
             Err(_) => {
                 way.over = true;
@@ -111,8 +115,16 @@ impl Pair {
 
 fuzz_target!(|data: &[u8]| {
     let now = Instant::now();
-    let hosts =
-        [1, 100].map(|from| Endpoint::new(Config::default(), Box::new(Counting(from)), now));
+    // The last octet says in which dialect.
+    let (dialect, data) = match data.split_last() {
+        Some((last, rest)) => (*last % 3, rest),
+        None => (0, data),
+    };
+    let config = Config {
+        eno: [Policy::Legacy, Policy::Standard, Policy::Auto][usize::from(dialect)],
+        ..Config::default()
+    };
+    let hosts = [1, 100].map(|from| Endpoint::new(config, Box::new(Counting(from)), now));
     let Some(mut pair) = open(hosts, now) else {
         return;
     };
@@ -147,7 +159,7 @@ fuzz_target!(|data: &[u8]| {
                 }
                 let mut at = start;
                 while at < way.wire.len() {
-                    at += first_unit(Shape::Segments, &way.wire[at..]);
+                    at += first_unit(stream.shape(), &way.wire[at..]);
                 }
                 assert_eq!(at, way.wire.len(), "borders");
             }
@@ -175,10 +187,20 @@ fuzz_target!(|data: &[u8]| {
                 }
                 way.touched = true;
             }
-            _ => pair.streams[end].rest(),
+            _ if a & 1 == 0 => pair.streams[end].rest(),
+            _ => pair.streams[end].rekey(),
         }
     }
-    // Whom nobody disturbed gets everything.
+    // Whom nobody disturbed gets everything, and is told that it was all.
+    for to in [1, 0, 1, 0] {
+        pair.deliver(to, usize::MAX);
+    }
+    for to in 0..2 {
+        let (stream, way) = (&mut pair.streams[1 - to], &mut pair.ways[to]);
+        if stream.is_ready() {
+            stream.finish(&mut way.wire).expect("finished");
+        }
+    }
     for to in [1, 0, 1, 0] {
         pair.deliver(to, usize::MAX);
     }

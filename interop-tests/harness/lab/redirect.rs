@@ -8,6 +8,7 @@ use crate::lab::applications::{local, remote, talk};
 use crate::lab::case::Pair;
 use crate::lab::daemon::Daemon;
 use crate::lab::host::Host;
+use crate::lab::implementation::Implementation;
 use crate::lab::scenarios::{ANSWER, QUESTION, close_both};
 use crate::lab::{Lab, PORT, Settings};
 use crate::skip::skip;
@@ -144,9 +145,15 @@ pub fn between(
     if !modes.0.is_possible() || !modes.1.is_possible() {
         return;
     }
-    let options = ["-v", speech.eno];
-    let client = Daemon::start(&lab.client, pair.client, &modes.0.options(&options));
-    let server = Daemon::start(&lab.server, pair.server, &modes.1.options(&options));
+    let start = |host, implementation: &'static Implementation, mode: Mode| {
+        let options: &[_] = match implementation.original {
+            true => &["-v"],
+            false => &["-v", speech.eno],
+        };
+        Daemon::start(host, implementation, &mode.options(options))
+    };
+    let client = start(&lab.client, pair.client, modes.0);
+    let server = start(&lab.server, pair.server, modes.1);
     modes.0.rules(&lab.client);
     modes.1.rules(&lab.server);
     body(lab, &client, &server);
