@@ -7,8 +7,8 @@ use interop_tests::lab::applications::{accept, exchange, local, read_exactly, re
 use interop_tests::lab::case::case;
 use interop_tests::lab::control::{CIPHER, DIALECT, KEY_EXCHANGE, ROLE};
 use interop_tests::lab::daemon::Daemon;
-use interop_tests::lab::redirect::Mode::{self, Divert, Redirect};
-use interop_tests::lab::redirect::{Speech, agreed_id, between};
+use interop_tests::lab::redirect::Mode::{self, Divert, Redirect, RedirectByProgram};
+use interop_tests::lab::redirect::{Speech, WAYS, agreed_id, between};
 use interop_tests::lab::scenarios::{ANSWER, QUESTION, assert_secret, close_both};
 use interop_tests::lab::segment::{SYN, Segment};
 use interop_tests::lab::wire_checks::{INIT1, INIT2};
@@ -19,9 +19,12 @@ use interop_tests::wait::SOON;
 const BARE: [u8; 2] = [69, 2];
 
 fn redirected(name: &str, speech: Speech, body: impl Fn(&Lab, &Daemon<'_>, &Daemon<'_>)) {
-    case(name, speech.settings(), |lab, pair| {
-        between(lab, pair, (Redirect, Redirect), speech, &body);
-    });
+    for way in WAYS {
+        case(name, speech.settings(), |lab, pair| {
+            eprintln!("{name}: {way:?}");
+            between(lab, pair, (way, way), speech, &body);
+        });
+    }
 }
 
 /// RFC 8547 section 4: each segment has the option until one without SYN has come, and the passive opener's says so.
@@ -97,7 +100,14 @@ fn redirect_who_speaks_what_with_whom() {
         ("rfc", "legacy", None),
         ("off", "auto", None),
     ] {
-        for modes in [(Redirect, Redirect), (Redirect, Divert), (Divert, Redirect)] {
+        let all_modes = [
+            (Redirect, Redirect),
+            (Redirect, Divert),
+            (Divert, Redirect),
+            (RedirectByProgram, RedirectByProgram),
+        ];
+        let is_possible = |modes: &(Mode, Mode)| modes.0.is_possible() && modes.1.is_possible();
+        for modes in all_modes.into_iter().filter(is_possible) {
             case(name, Settings::default(), |lab, pair| {
                 eprintln!("{opener} {other} {modes:?}");
                 let [opener, other] = [opener, other].map(|eno| format!("--eno={eno}"));
