@@ -39,6 +39,7 @@ impl Flow {
             let border = self.out.map.at_or_before_wire(place);
             inside = place != border.wire && border == base && place > self.heard;
             self.heard = self.heard.max(place);
+            self.see_arrival(base.wire, border.wire);
             self.out.acknowledge(border);
             border.plain
         };

@@ -15,6 +15,7 @@ mod incoming;
 mod line;
 mod outbound;
 mod outgoing;
+mod path;
 mod record_map;
 mod runs;
 mod sack;
@@ -35,6 +36,7 @@ use emit::Resend;
 use gap::Gap;
 use inbound::Inbound;
 use outbound::Outbound;
+use path::Path;
 use stamps::Stamps;
 use super_packet::SegmentSize;
 use timers::Timers;
@@ -186,6 +188,7 @@ pub struct Flow {
     resets_due: u8,
     reset: bool,
     segment_size: SegmentSize,
+    path: Path,
     stamps: Stamps,
     gap: Option<Gap>,
     /// Plaintext, from one place to another, that the local TCP is given once more.
@@ -228,6 +231,7 @@ impl Flow {
             resets_due: 0,
             reset: false,
             segment_size: SegmentSize::new(options.segment),
+            path: Path::new(&numbers, &options.tuple, options.mtu, options.sack),
             stamps: Stamps::default(),
             gap: None,
             repeating: None,
@@ -341,7 +345,7 @@ impl Flow {
     /// Octets of the longest IP packet on the path. No segment of the local TCP is longer, so what replaces a
     /// super-packet is two at least if it is.
     pub(crate) fn mtu(&self) -> u16 {
-        self.options.mtu
+        self.path.mtu()
     }
 
     /// Octets of memory held beside the flow itself and the cipher contexts.

@@ -53,6 +53,12 @@ impl SegmentSize {
         }
     }
 
+    /// The local TCP is told that its segments must not be longer.
+    pub(super) fn lower(&mut self, size: u16) {
+        self.size = self.size.map(|before| before.min(size));
+        self.doubts = 0;
+    }
+
     /// The local TCP is told of a window.
     pub(super) fn saw_window(&mut self, window: u16, scale: Option<u8>) {
         self.widest = self
@@ -91,7 +97,9 @@ impl Flow {
             return Cut::Nowhere;
         }
         let cut = self.segment_size.cut(packet);
-        match packet.flags().has(Flags::URG) {
+        // It makes longer segments than the path takes, and must not be told so on a guess.
+        let next = self.out.map.end().wire;
+        match packet.flags().has(Flags::URG) || self.path.is_careful(next) {
             true => Cut::Unknown,
             false => cut,
         }
@@ -107,9 +115,9 @@ impl Flow {
         all: Resend,
         out: &mut Vec<u8>,
     ) -> Step {
-        let mtu = usize::from(self.options.mtu);
+        let mtu = usize::from(self.path.mtu());
         let end = match cut {
-            Cut::At(segment) => {
+            Cut::At(segment) if !self.path.is_careful(all.from) => {
                 let room = LONGEST_PACKET.saturating_sub(rewrite.length(MOST_BLOCKS));
                 let room = i64::try_from(room).unwrap_or(0);
                 let row = self.out.map.row(all.from, all.to, i64::from(segment), room);
@@ -117,7 +125,7 @@ impl Flow {
                 self.push_own_blocks(&mut rewrite.options, free);
                 row
             }
-            Cut::Nowhere | Cut::Unknown => all.from,
+            Cut::Nowhere | Cut::At(_) | Cut::Unknown => all.from,
         };
         let length = usize::try_from(end.saturating_sub(all.from)).unwrap_or(0);
         let mut slices = [[].as_slice(); MAX_SLICES];
