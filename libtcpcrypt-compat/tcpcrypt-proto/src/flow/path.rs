@@ -2,7 +2,9 @@
 //!
 //! A record is made once and repeated as it is, so one that is too long stays so. Over IPv6, and to a peer that
 //! was seen not to be the original in divert mode, it goes in several segments: such a peer puts the stream
-//! together. The original needs it in one; its packet may be cut by routers then.
+//! together. The original needs it in one. Nor can it stand that a short record comes before a long one at the
+//! beginning, as happens where long ones are refused: it loses count of the numbers for good. So routers may cut
+//! all packets for what may be the original.
 //!
 //! A router says so (`Flow::too_big`), or nobody does and long packets vanish. The second is found out as in
 //! RFC 4821: the oldest record is repeated in vain (`Belief`).
@@ -99,23 +101,29 @@ impl Path {
         }
     }
 
-    /// How the record at `place` goes, which in one packet would be one of `length` octets.
-    pub(super) fn form(&mut self, place: i64, length: usize) -> Form {
+    /// How the record at `place` goes.
+    pub(super) fn form(&mut self, place: i64) -> Form {
         let careful = self.is_careful(place);
         let limit = usize::from(match careful {
             true => self.mtu.min(SAFE),
             false => self.mtu,
         });
-        let cut = careful || (length > limit && !self.joins);
-        let fragments = (self.is_ipv4 && cut).then(|| {
-            // The kernel sets what is 0.
-            self.id = self.id.wrapping_add(1).max(1);
-            self.id
-        });
         Form {
             limit: if self.joins { limit } else { usize::MAX },
-            fragments,
+            fragments: self.fragments(careful, 1),
         }
+    }
+
+    /// The number of the first of so many packets, if routers may cut them.
+    pub(super) fn fragments(&mut self, careful: bool, packets: usize) -> Option<u16> {
+        if !self.is_ipv4 || (self.joins && !careful) {
+            return None;
+        }
+        // The kernel sets what is 0.
+        let id = self.id.max(1);
+        // A remainder: the numbers come again.
+        self.id = id.wrapping_add(packets as u16);
+        Some(id)
     }
 
     /// The local TCP repeats the oldest record, from `start`, with all before `heard` acknowledged. Its packet

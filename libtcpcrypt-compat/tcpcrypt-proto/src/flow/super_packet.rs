@@ -134,6 +134,10 @@ impl Flow {
             self.resend(all);
             return Step::Drop;
         };
+        if let Cut::At(segment) = cut {
+            let packets = length.div_ceil(usize::from(segment).max(1));
+            rewrite.fragments = self.path.fragments(false, packets);
+        }
         rewrite.seq = self.out.wire.seq(all.from);
         rewrite.flags = rewrite.flags.without(Flags::FIN | Flags::PSH);
         if end >= all.to {
