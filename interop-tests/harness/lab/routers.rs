@@ -59,7 +59,8 @@ impl Lab {
             }
         }
         for address in self.server.address6.map(|it| it.to_string()).iter() {
-            self.client.script(&format!("ping -6 -c1 -W5 {address} || true"));
+            self.client
+                .script(&format!("ping -6 -c1 -W5 {address} || true"));
         }
         self.client.script("ping -c1 -W5 10.77.0.2 || true");
     }

@@ -92,9 +92,7 @@ impl Flow {
             .plain
             .max(inbound.acked);
         let to = inbound.map.at_or_after_wire(end).plain;
-        let to = to
-            .min(inbound.delivered)
-            .min(from.saturating_add(room));
+        let to = to.min(inbound.delivered).min(from.saturating_add(room));
         let fin = if fin && inbound.fin_delivered && to == inbound.delivered {
             Flags::FIN
         } else {

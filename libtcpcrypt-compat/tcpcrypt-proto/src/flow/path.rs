@@ -218,8 +218,7 @@ impl Flow {
         }
         let next = self.out.map.end().wire;
         let length = end.saturating_sub(start);
-        self.path
-            .repeated(start, self.heard, headers, length, next);
+        self.path.repeated(start, self.heard, headers, length, next);
     }
 
     /// The same for what a packet from the wire says beside its acknowledgement.

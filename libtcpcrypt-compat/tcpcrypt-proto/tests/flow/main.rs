@@ -9,3 +9,4 @@ mod inward;
 mod loss;
 mod original;
 mod outward;
+mod path;
