@@ -112,6 +112,9 @@ install-tcpcrypt:
 	$(INSTALL) -m 644 $(KX_TCPD)/tcpcryptd.default $(DESTDIR)$(SYSCONFDIR)/default/tcpcryptd
 	$(INSTALL) -m 644 $(KX_TCPD)/tcpcryptd.sysusers $(KX_D)/lib/sysusers.d/tcpcryptd.conf
 	$(INSTALL) -m 644 $(KX_TCPD)/tcpcryptd.tmpfiles $(KX_D)/lib/tmpfiles.d/tcpcryptd.conf
+	$(INSTALL) -d $(KX_D)/share/doc/tcpcryptd/examples/tcpcrypt
+	$(INSTALL) -m 644 $(KX_ROOT)/docs/tcpcrypt.md $(KX_D)/share/doc/tcpcryptd/
+	$(INSTALL) -m 644 $(wildcard $(KX_ROOT)/docs/examples/tcpcrypt/*) $(KX_D)/share/doc/tcpcryptd/examples/tcpcrypt/
 
 # File names, links and soname are the original's.
 install-libtcpcrypt:

@@ -34,6 +34,11 @@ devel='/usr/include/kx.h %/libkx.a %/libkx.so %/pkgconfig/kx.pc'
 tcpcryptd='/usr/bin/tcpcryptd /usr/bin/tcnetstat /usr/bin/tcs /etc/default/tcpcryptd @/tcpcryptd.service
 /usr/lib/sysusers.d/tcpcryptd.conf /usr/lib/tmpfiles.d/tcpcryptd.conf
 /usr/share/tcpcryptd/iptables.sh /usr/share/tcpcryptd/launch_tcpcryptd.sh
+/usr/share/doc/tcpcryptd/tcpcrypt.md
+/usr/share/doc/tcpcryptd/examples/tcpcrypt/connection.c /usr/share/doc/tcpcryptd/examples/tcpcrypt/connection.h
+/usr/share/doc/tcpcryptd/examples/tcpcrypt/connection.rs /usr/share/doc/tcpcryptd/examples/tcpcrypt/key.c
+/usr/share/doc/tcpcryptd/examples/tcpcrypt/key.rs /usr/share/doc/tcpcryptd/examples/tcpcrypt/password.c
+/usr/share/doc/tcpcryptd/examples/tcpcrypt/password.rs
 /usr/share/man/man8/tcpcryptd.8 /usr/share/man/man8/tcnetstat.8 /usr/share/man/man8/tcs.8'
 libtcpcrypt='%/libtcpcrypt.so.0 %/libtcpcrypt.so.0.0.0'
 libtcpcrypt_devel='/usr/include/tcpcrypt/tcpcrypt.h %/libtcpcrypt.a %/libtcpcrypt.so %/pkgconfig/tcpcrypt.pc

@@ -9,6 +9,8 @@ use interop_tests::lab::applications::exchange;
 use interop_tests::lab::{Lab, PORT};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 
+use crate::over::{Over, Stream};
+
 /// Longest wait of an application for anything.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// After this a stream stands still: longer than TCP waits before it repeats something for the first time.
@@ -45,20 +47,31 @@ pub(crate) struct Bulk {
     pub(crate) stalled: bool,
 }
 
+/// Both ends of one connection.
+fn ends(lab: &Lab, over: &Over) -> io::Result<(Stream, Stream)> {
+    let (near, far) = lab.connection(PORT)?;
+    std::thread::scope(|scope| {
+        let near = scope.spawn(|| over.client(near));
+        let far = over.server(far)?;
+        let near = near.join().map_err(|_| io::ErrorKind::Other)?;
+        Ok((near?, far))
+    })
+}
+
 /// One connection from client to server that sends for `time`.
-pub(crate) fn bulk(lab: &Lab, time: Duration) -> io::Result<Bulk> {
-    let (mut near, mut far) = lab.connection(PORT)?;
+pub(crate) fn bulk(lab: &Lab, over: &Over, time: Duration) -> io::Result<Bulk> {
+    let (mut near, mut far) = ends(lab, over)?;
     // The key exchange is not meant.
     near.write_all(b"go")?;
     far.read_exact(&mut [0; 2])?;
-    near.set_write_timeout(Some(STANDSTILL))?;
-    far.set_read_timeout(Some(STANDSTILL))?;
+    near.tcp().set_write_timeout(Some(STANDSTILL))?;
+    far.tcp().set_read_timeout(Some(STANDSTILL))?;
     std::thread::scope(|scope| {
         scope.spawn(move || {
             let block = vec![0x5a; 1 << 18];
             let end = Instant::now() + time;
             while Instant::now() < end && near.write_all(&block).is_ok() {}
-            let _ = near.shutdown(Shutdown::Write);
+            let _ = near.tcp().shutdown(Shutdown::Write);
         });
         let mut block = vec![0; 1 << 18];
         let (mut total, mut began, mut last) = (0, None, None);
@@ -94,7 +107,13 @@ pub(crate) fn bulk(lab: &Lab, time: Duration) -> io::Result<Bulk> {
 
 /// `clients` at once open connections one after the other, for `time` or until `most` were opened: four
 /// octets each way, and closed.
-pub(crate) fn short(lab: &Lab, clients: usize, time: Duration, most: usize) -> io::Result<Short> {
+pub(crate) fn short(
+    lab: &Lab,
+    over: &Over,
+    clients: usize,
+    time: Duration,
+    most: usize,
+) -> io::Result<Short> {
     let listener = lab.server.listen(PORT);
     set_socket_timeout(&listener, Timeout::Recv, Some(Duration::from_millis(50)))?;
     let address = lab.server_address(PORT);
@@ -102,7 +121,7 @@ pub(crate) fn short(lab: &Lab, clients: usize, time: Duration, most: usize) -> i
     let opened = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for _ in 0..clients {
-            scope.spawn(|| serve(&listener, &stop));
+            scope.spawn(|| serve(&listener, over, &stop));
         }
         let began = Instant::now();
         let result = lab.client.within(|| {
@@ -111,8 +130,9 @@ pub(crate) fn short(lab: &Lab, clients: usize, time: Duration, most: usize) -> i
                     let mut times = Vec::new();
                     while began.elapsed() < time && opened.fetch_add(1, Ordering::Relaxed) < most {
                         let begin = Instant::now();
-                        let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+                        let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
                         patient(&stream)?;
+                        let mut stream = over.client(stream)?;
                         stream.write_all(b"ping")?;
                         stream.read_exact(&mut [0; 4])?;
                         times.push(begin.elapsed());
@@ -145,20 +165,21 @@ pub(crate) fn short(lab: &Lab, clients: usize, time: Duration, most: usize) -> i
     })
 }
 
-fn serve(listener: &TcpListener, stop: &AtomicBool) {
+fn serve(listener: &TcpListener, over: &Over, stop: &AtomicBool) {
     let mut word = [0; 4];
     while !stop.load(Ordering::Relaxed) {
-        let Ok((mut stream, _)) = listener.accept() else {
+        let Ok((stream, _)) = listener.accept() else {
             continue;
         };
-        let mut talk = |stream: &mut TcpStream| -> io::Result<usize> {
-            patient(stream)?;
+        let mut talk = |stream: TcpStream| -> io::Result<usize> {
+            patient(&stream)?;
+            let mut stream = over.server(stream)?;
             stream.read_exact(&mut word)?;
             stream.write_all(&word)?;
             stream.read(&mut word)
         };
         // The client tells of it.
-        let _ = talk(&mut stream);
+        let _ = talk(stream);
     }
 }
 
@@ -181,6 +202,44 @@ pub(crate) fn hold_idle(lab: &Lab, count: usize) -> io::Result<Vec<(TcpStream, T
             })
             .collect()
     })
+}
+
+/// Connections that are asked together.
+const GROUP: usize = 10;
+
+/// Questions and answers of four octets, `count` of them, on [`GROUP`] connections at a time, taken at random
+/// from all: what each costs does not depend then on how many packets come with one call.
+pub(crate) fn talk(held: &[(TcpStream, TcpStream)], count: usize) -> io::Result<()> {
+    // Any numbers will do, as long as they are the same each time (xorshift, Marsaglia 2003).
+    let mut random = 0x2545_f491_4f6c_dd1d_u64;
+    let mut group = Vec::with_capacity(GROUP);
+    for _ in 0..count / GROUP {
+        group.clear();
+        while group.len() < GROUP.min(held.len()) {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            let at = usize::try_from(random % held.len() as u64).unwrap_or_default();
+            if !group.contains(&at) {
+                group.push(at);
+            }
+        }
+        let ends = || group.iter().filter_map(|at| held.get(*at));
+        for (near, _) in ends() {
+            let mut near = near;
+            near.write_all(b"ping")?;
+        }
+        for (_, far) in ends() {
+            let mut far = far;
+            far.read_exact(&mut [0; 4])?;
+            far.write_all(b"pong")?;
+        }
+        for (near, _) in ends() {
+            let mut near = near;
+            near.read_exact(&mut [0; 4])?;
+        }
+    }
+    Ok(())
 }
 
 /// 20 MB from client to server; how long until all was there and compared.

@@ -1,7 +1,8 @@
 //! `make bench` for tcpcrypt: two hosts in network namespaces, joined by a cable, whole daemons at both ends.
 //!
-//! Four ways over the same cable with the same settings take turns in each round: bare TCP; a queue whose
-//! packets are all accepted unchanged, at both ends; the original, if `KX_REF_TCPCRYPTD` names one; ours.
+//! Five ways over the same cable with the same settings take turns in each round: bare TCP; TLS 1.3 with the
+//! same curve and cipher; a queue whose packets are all accepted unchanged, at both ends; the original, if
+//! `KX_REF_TCPCRYPTD` names one; ours.
 //! Printed are medians over the rounds, with the ratio to bare TCP in brackets, and ours to the original.
 //! CPU time is the scheduler's own (nanoseconds, all threads).
 //!
@@ -9,6 +10,7 @@
 
 mod accept_all;
 mod load;
+mod over;
 mod report;
 mod way;
 
@@ -27,6 +29,8 @@ fn main() -> ExitCode {
         bulk: Duration::from_millis(1500),
         short: Duration::from_millis(1000),
         idle: 3000,
+        questions: 20_000,
+        many: 50_000,
     };
     let mut only = None;
     let mut offload = Offload::Off;
@@ -51,6 +55,8 @@ fn main() -> ExitCode {
                     bulk: Duration::from_millis(400),
                     short: Duration::from_millis(300),
                     idle: 300,
+                    questions: 1000,
+                    many: 300,
                 }
             }
             dir if !dir.starts_with('-') => ours = Implementation::in_directory(Path::new(dir)),
@@ -72,7 +78,7 @@ fn main() -> ExitCode {
         ..Settings::default()
     };
     let ours: &'static Implementation = Box::leak(Box::new(ours));
-    let mut ways = vec![Way::Bare, Way::Queue];
+    let mut ways = vec![Way::Bare, Way::Tls, Way::Queue];
     match original() {
         Some(original) => ways.push(Way::Daemon("original", original)),
         None => println!("KX_REF_TCPCRYPTD names no original; it is left out.\n"),

@@ -48,6 +48,12 @@ const ROWS: &[Row] = &[
         0,
         |f| f.idle,
     ),
+    (
+        "CPU per question and answer among 10 connections, both daemons (us)",
+        1,
+        |f| f.among_few_us,
+    ),
+    ("the same among many connections", 1, |f| f.among_many_us),
 ];
 
 /// A line on the terminal that the next one replaces; nothing in a pipe.

@@ -13,9 +13,12 @@ use interop_tests::program::Guarded;
 use interop_tests::wait;
 
 use crate::load::{self, Short};
+use crate::over::{Over, Tls};
 
 /// Connections after which the original's timers run out ("tcpcrypt spec 5.1"), less a few.
 const ORIGINAL_LASTS: usize = 800;
+/// How many connections are few.
+const FEW: usize = 10;
 /// Short connections at the same time.
 pub(crate) const CLIENTS: usize = 8;
 /// Part of the packets lost on arrival, at each host.
@@ -27,6 +30,10 @@ pub(crate) struct Amounts {
     pub(crate) bulk: Duration,
     pub(crate) short: Duration,
     pub(crate) idle: usize,
+    /// Questions and answers among few and among many connections.
+    pub(crate) questions: usize,
+    /// How many are many.
+    pub(crate) many: usize,
 }
 
 /// What the packets pass.
@@ -34,6 +41,8 @@ pub(crate) struct Amounts {
 pub(crate) enum Way {
     /// Nothing.
     Bare,
+    /// Nothing; the applications speak TLS 1.3.
+    Tls,
     /// A queue at each end.
     Queue,
     /// A daemon at each end, with its name.
@@ -44,8 +53,16 @@ impl Way {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Way::Bare => "bare TCP",
+            Way::Tls => "TLS 1.3",
             Way::Queue => "NFQUEUE alone",
             Way::Daemon(name, _) => name,
+        }
+    }
+
+    fn over(&self, resume: bool) -> Over {
+        match self {
+            Way::Tls => Over::Tls(Tls::new(resume).expect("TLS 1.3")),
+            _ => Over::Tcp,
         }
     }
 
@@ -69,6 +86,10 @@ pub(crate) struct Figures {
     pub(crate) lossy_s: f64,
     /// Octets of a daemon per silent connection.
     pub(crate) idle: f64,
+    /// Both daemons, microseconds per question and answer, among few connections.
+    pub(crate) among_few_us: f64,
+    /// The same among many.
+    pub(crate) among_many_us: f64,
 }
 
 /// Short connections with one sort of key exchange.
@@ -100,7 +121,7 @@ enum Between<'l> {
 impl<'l> Between<'l> {
     fn start(way: &Way, lab: &'l Lab, options: &[&str]) -> Between<'l> {
         match way {
-            Way::Bare => Between::Nothing,
+            Way::Bare | Way::Tls => Between::Nothing,
             Way::Queue => {
                 let children = lab.hosts().map(|host| Guarded(accept_all(host)));
                 divert(lab);
@@ -193,6 +214,8 @@ pub(crate) fn measure(
         resumed: NOTHING,
         lossy_s: f64::NAN,
         idle: f64::NAN,
+        among_few_us: f64::NAN,
+        among_many_us: f64::NAN,
     };
     if wanted("bulk") {
         bulk(way, settings, amounts, &mut figures);
@@ -202,11 +225,11 @@ pub(crate) fn measure(
     }
     // Without a daemon there is no difference.
     figures.resumed = figures.full;
-    if matches!(way, Way::Daemon(..)) && wanted("resumed") {
+    if matches!(way, Way::Daemon(..) | Way::Tls) && wanted("resumed") {
         figures.resumed = phase(way, settings, amounts, &[]);
     }
     // What does not end takes long: the original has one chance.
-    if wanted("lossy") && (first || !way.is_original()) {
+    if !matches!(way, Way::Tls) && wanted("lossy") && (first || !way.is_original()) {
         let lab = Lab::new(settings);
         let _between = Between::start(way, &lab, &[]);
         lab.lose(LOSS);
@@ -217,6 +240,10 @@ pub(crate) fn measure(
     if matches!(way, Way::Daemon(..)) && first && wanted("idle") {
         figures.idle = idle(way, settings, amounts).unwrap_or(f64::NAN);
     }
+    if !matches!(way, Way::Bare | Way::Tls) && wanted("many") {
+        figures.among_few_us = among(way, FEW, amounts).unwrap_or(f64::NAN);
+        figures.among_many_us = among(way, many(way, amounts), amounts).unwrap_or(f64::NAN);
+    }
     figures
 }
 
@@ -224,7 +251,11 @@ fn bulk(way: &Way, settings: Settings, amounts: Amounts, figures: &mut Figures) 
     let lab = Lab::new(settings);
     let between = Between::start(way, &lab, &[]);
     let (before, daemons_before) = (own_cpu(), between.cpu());
-    let Some(bulk) = note(way, "bulk", load::bulk(&lab, amounts.bulk)) else {
+    let Some(bulk) = note(
+        way,
+        "bulk",
+        load::bulk(&lab, &way.over(false), amounts.bulk),
+    ) else {
         return;
     };
     if bulk.stalled {
@@ -237,7 +268,7 @@ fn bulk(way: &Way, settings: Settings, amounts: Amounts, figures: &mut Figures) 
     let gigabytes = bulk.octets as f64 / 1e9;
     figures.bulk_gbit = gigabytes * 8.0 / bulk.took.as_secs_f64();
     figures.bulk_cpu = (own + daemons) / gigabytes;
-    if matches!(way, Way::Bare) {
+    if matches!(way, Way::Bare | Way::Tls) {
         return;
     }
     figures.bulk_daemon_cpu = daemons / gigabytes;
@@ -252,9 +283,14 @@ fn phase(way: &Way, settings: Settings, amounts: Amounts, options: &[&str]) -> P
         let lab = Lab::new(settings);
         let between = Between::start(way, &lab, options);
         // The first connection is nobody's measure: ARP, page faults, the first session.
-        note(way, "warming up", load::short(&lab, 1, amounts.short, 5))?;
+        let over = way.over(options.is_empty());
+        note(
+            way,
+            "warming up",
+            load::short(&lab, &over, 1, amounts.short, 5),
+        )?;
         let before = between.cpu();
-        let result = load::short(&lab, clients, amounts.short, most - 5);
+        let result = load::short(&lab, &over, clients, amounts.short, most - 5);
         let short = note(way, "short connections", result)?;
         Some((short, between.cpu().saturating_sub(before)))
     };
@@ -267,10 +303,35 @@ fn phase(way: &Way, settings: Settings, amounts: Amounts, options: &[&str]) -> P
         p50_us: one.p50_us,
         p99_us: one.p99_us,
         daemon_cpu_us: match way {
-            Way::Bare => f64::NAN,
+            Way::Bare | Way::Tls => f64::NAN,
             _ => cpu,
         },
         at_once_per_second: run(CLIENTS).map_or(f64::NAN, |(many, _)| many.per_second),
+    }
+}
+
+/// CPU time of both daemons per question and answer among `count` connections, in microseconds.
+fn among(way: &Way, count: usize, amounts: Amounts) -> Option<f64> {
+    let lab = Lab::new(Settings::default());
+    let between = Between::start(way, &lab, &[]);
+    let held = note(way, "many connections", load::hold_idle(&lab, count))?;
+    note(way, "among many", load::talk(&held, amounts.questions / 10))?;
+    let before = between.cpu();
+    note(way, "among many", load::talk(&held, amounts.questions))?;
+    let cpu = between.cpu().saturating_sub(before);
+    Some(cpu.as_secs_f64() * 1e6 / amounts.questions as f64)
+}
+
+/// How many connections are many: as many as are wanted and as this process may hold both ends of.
+fn many(way: &Way, amounts: Amounts) -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let ends = limit.and_then(|limit| usize::try_from(limit).ok());
+    let most = ends.map_or(amounts.many, |ends| {
+        amounts.many.min(ends.saturating_sub(200) / 2)
+    });
+    match way.is_original() {
+        true => most.min(ORIGINAL_LASTS),
+        false => most,
     }
 }
 

@@ -117,9 +117,14 @@ impl Daemon {
         loop {
             let wait = self.parts.endpoint.poll_timeout();
             let leisure = self.parts.endpoint.has_work_for_leisure();
-            let ready = self.wait(wait, leisure)?;
+            let mut ready = self.wait(wait, leisure)?;
             if leisure && !ready.packets && !ready.request {
-                self.parts.endpoint.use_leisure();
+                // The applications and the peer's daemon may wait for this processor.
+                std::thread::yield_now();
+                ready = self.wait(wait, leisure)?;
+                if !ready.packets && !ready.request {
+                    self.parts.endpoint.use_leisure();
+                }
             }
             if ready.signal && self.is_asked_to_end(log)? {
                 return Ok(Ended::Signal);

@@ -6,6 +6,7 @@ mod closing;
 mod host;
 mod hostile;
 mod inward;
+mod last_step;
 mod loss;
 mod original;
 mod outward;

@@ -13,7 +13,7 @@ use tcpcrypt_proto::verdict::{Direction, Verdict};
 use super::family::{address, scoped};
 use super::front::{Front, Nothing, endpoint};
 use super::kernel::{End, Kernel, Settings, Socket, State, checksums_are_right};
-use super::network::{Network, merged};
+use super::network::{Loopback, Network, merged};
 use super::offload::{Burst, bursts, cut, without_checksum};
 use super::rng::Rng;
 use super::tap::{Seen, Tap};
@@ -111,14 +111,6 @@ pub(crate) struct Lab {
     /// What happens to the packets that daemons make for their own kernels.
     pub(crate) loopback: Loopback,
     looped: BTreeMap<(Duration, u64), (Side, Vec<u8>)>,
-}
-
-/// The way of a packet from a daemon to its own kernel, beside the one that the queue's packets take.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Loopback {
-    pub(crate) loss: f64,
-    /// Packets of the queue overtake it meanwhile.
-    pub(crate) delay: Duration,
 }
 
 impl Lab {

@@ -25,6 +25,6 @@ pub(crate) mod rng;
 mod tap;
 
 pub(crate) use kernel::{End, Probe, Settings, State};
-pub(crate) use lab::{Conn, Host, Lab, Loopback, PORT, SIDES, Side};
-pub(crate) use network::{Network, Which};
+pub(crate) use lab::{Conn, Host, Lab, PORT, SIDES, Side};
+pub(crate) use network::{Loopback, Network, Which};
 pub(crate) use tap::{Seen, Stream, Tap};

@@ -36,6 +36,14 @@ pub(crate) struct Network {
     pub(crate) strip: Vec<(u8, Which)>,
 }
 
+/// The way of a packet from a daemon to its own kernel, beside the one that the queue's packets take.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Loopback {
+    pub(crate) loss: f64,
+    /// Packets of the queue overtake it meanwhile.
+    pub(crate) delay: Duration,
+}
+
 impl Network {
     /// Five milliseconds, and nothing else.
     pub(crate) fn clean() -> Network {
