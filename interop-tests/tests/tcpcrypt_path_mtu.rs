@@ -72,6 +72,12 @@ fn ours(name: &str, ipv6: bool, silent: bool) {
                 lab.silence_routers();
             }
             both_ways(lab, &format!("{offload:?}"));
+            // The kernel believed what the routers said of numbers that it does not know.
+            for (host, other) in [(&lab.client, &lab.server), (&lab.server, &lab.client)] {
+                let route = host.output(&format!("ip route get {}", other.ip()));
+                let knows = route.contains(&format!("mtu {NARROW}"));
+                assert_eq!(knows, !silent, "{offload:?}: {route}");
+            }
             let (near, far) = lab.connection(PORT).expect("connecting");
             assert!(client.row_of(local(&near), remote(&near)).is_some());
             drop((near, far));

@@ -30,7 +30,8 @@ pub(crate) struct Stream {
     known: Ranges,
     /// Where segments with data began and ended.
     pub(crate) segments: Vec<(u64, u64)>,
-    /// The SYN permits SACK, so its sender is not the original, which reads no record in several segments.
+    /// It is over IPv6 or the SYN permits SACK, so nobody is the original, which reads no record in several
+    /// segments.
     joins: bool,
 }
 
@@ -131,7 +132,8 @@ impl Tap {
                     current.insert(key, all.len());
                     let stream = Stream {
                         first: view.seq(),
-                        joins: options::find(view.options(), options::SACK_PERMITTED).is_some(),
+                        joins: view.source().is_ipv6()
+                            || options::find(view.options(), options::SACK_PERMITTED).is_some(),
                         ..Stream::default()
                     };
                     all.push(((seen.from, key.0, key.1), stream));
