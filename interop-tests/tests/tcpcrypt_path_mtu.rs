@@ -42,23 +42,28 @@ fn divert(host: &Host) {
 
 /// Five megabytes each way, each on two connections: the second begins with what the first has made the kernel
 /// know of the path.
-fn both_ways(lab: &Lab, what: &str) -> (std::net::SocketAddr, std::net::SocketAddr) {
+fn both_ways(lab: &Lab, what: &str, up_first: bool) {
     let listener = lab.server.listen(PORT);
-    let mut ends = None;
-    for (up, down) in [(SIZE, 0), (0, SIZE), (SIZE, 0), (0, SIZE)] {
+    for number in 0..4 {
+        let (up, down) = match (number % 2 == 0) == up_first {
+            true => (SIZE, 0),
+            false => (0, SIZE),
+        };
         let (near, far) = lab.connect_to(&listener).expect("connecting");
-        ends = Some((local(&near), remote(&near)));
         let began = Instant::now();
         exchange(&near, &far, up, down).unwrap_or_else(|e| panic!("{what}: {up}/{down}: {e}"));
         let took = began.elapsed();
         println!("{what}: {up}/{down}: {took:?}");
         assert!(took < LONGEST, "{what}: {up}/{down}: {took:?}");
     }
-    ends.expect("a connection")
 }
 
 fn ours(name: &str, ipv6: bool, silent: bool) {
-    for offload in [Offload::Off, Offload::Nic, Offload::On] {
+    let offloads = [Offload::Off, Offload::Nic, Offload::On];
+    for (offload, up_first) in offloads
+        .into_iter()
+        .flat_map(|it| [(it, true), (it, false)])
+    {
         case(name, settings(offload, ipv6), |lab, pair| {
             if pair.client.original && (ipv6 || offload != Offload::Off) {
                 return;
@@ -71,13 +76,16 @@ fn ours(name: &str, ipv6: bool, silent: bool) {
             if silent {
                 lab.silence_routers();
             }
-            both_ways(lab, &format!("{offload:?}"));
-            // The kernel believed what the routers said of numbers that it does not know.
-            for (host, other) in [(&lab.client, &lab.server), (&lab.server, &lab.client)] {
-                let route = host.output(&format!("ip route get {}", other.ip()));
-                let knows = route.contains(&format!("mtu {NARROW}"));
-                assert_eq!(knows, !silent, "{offload:?}: {route}");
-            }
+            both_ways(lab, &format!("{offload:?}"), up_first);
+            // The kernel believed what the router said of numbers that it does not know. The other host was told by
+            // the MSS from then on.
+            let (host, other) = match up_first {
+                true => (&lab.client, &lab.server),
+                false => (&lab.server, &lab.client),
+            };
+            let route = host.output(&format!("ip route get {}", other.ip()));
+            let knows = route.contains(&format!("mtu {NARROW}"));
+            assert_eq!(knows, !silent, "{offload:?}: {route}");
             let (near, far) = lab.connection(PORT).expect("connecting");
             assert!(client.row_of(local(&near), remote(&near)).is_some());
             drop((near, far));

@@ -10,6 +10,7 @@
 //! RFC 4821: the oldest record is repeated in vain (`Belief`).
 
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use crate::packet::{FourTuple, Seq, View, options};
 
@@ -27,6 +28,10 @@ const SHORT_OVER_IPV4: u16 = 576;
 
 /// So often the oldest record is repeated in vain before its length is blamed.
 const IN_VAIN: u8 = 2;
+
+/// Repetitions closer together are parts of one: the local TCP's segments have other borders than records. A
+/// time-out is longer on every system.
+const APART: Duration = Duration::from_millis(100);
 
 /// What is believed about long packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +65,8 @@ pub(super) struct Path {
     stuck: (i64, i64),
     /// How often it was.
     times: u8,
+    /// When that was counted.
+    counted: Option<Instant>,
     /// Its octets.
     length: i64,
     /// The next number of a packet that may be cut. The kernel counts its own from elsewhere, but none of the
@@ -78,6 +85,7 @@ impl Path {
             belief: Belief::Arrive,
             stuck: (-1, -1),
             times: 0,
+            counted: None,
             length: 0,
             // Nobody can guess that of the first sequence number.
             id: u16::from_be_bytes([a ^ c, b ^ d]),
@@ -128,7 +136,14 @@ impl Path {
 
     /// The local TCP repeats the oldest record, from `start`, with all before `heard` acknowledged. Its packet
     /// has `headers` octets beside its `length`. New records begin at `next`.
-    fn repeated(&mut self, start: i64, heard: i64, headers: usize, length: i64, next: i64) {
+    fn repeated(
+        &mut self,
+        now: Instant,
+        (start, heard): (i64, i64),
+        headers: usize,
+        length: i64,
+        next: i64,
+    ) {
         let short = match self.is_ipv4 {
             true => SHORT_OVER_IPV4,
             false => SAFE,
@@ -140,8 +155,14 @@ impl Path {
         if self.stuck != (start, heard) {
             self.stuck = (start, heard);
             self.times = 0;
+            self.counted = None;
             self.length = length;
         }
+        let soon = self.counted.and_then(|at| at.checked_add(APART));
+        if soon.is_some_and(|soon| now < soon) {
+            return;
+        }
+        self.counted = Some(now);
         self.times = self.times.saturating_add(1);
         if self.times >= IN_VAIN {
             self.belief = match self.belief {
@@ -218,7 +239,9 @@ impl Flow {
         }
         let next = self.out.map.end().wire;
         let length = end.saturating_sub(start);
-        self.path.repeated(start, self.heard, headers, length, next);
+        let now = self.timers.last_outgoing();
+        self.path
+            .repeated(now, (start, self.heard), headers, length, next);
     }
 
     /// The same for what a packet from the wire says beside its acknowledgement.

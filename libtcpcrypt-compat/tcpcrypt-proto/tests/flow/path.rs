@@ -1,5 +1,7 @@
 //! Paths that carry less than records are long.
 
+use std::time::Duration;
+
 use super::bench::{ACK, End, Seg, pair, text};
 use tcpcrypt_proto::packet::{Direction, Seq, View};
 
@@ -12,6 +14,7 @@ const SAFE: usize = 1280;
 
 /// What goes onto the wire for a segment, as IP packets.
 fn packets(end: &mut End, seg: &Seg) -> Vec<Vec<u8>> {
+    end.now += Duration::from_millis(200);
     let packet = seg.packet(end.tuple);
     let view = View::parse(&packet).expect("a packet");
     let mut out = Vec::new();
@@ -132,6 +135,17 @@ fn an_acknowledgement_between_repetitions_begins_the_count_anew() {
             assert_eq!(lengths(&packets(&mut a, &data(index))), [1468]);
         }
         acknowledge(&mut a, (index + 1) * RECORD);
+    }
+}
+
+/// The local TCP's segments may be shorter than records, so that several are of one.
+#[test]
+fn repetitions_at_once_count_as_one() {
+    let (mut a, _) = pair(true);
+    packets(&mut a, &data(0));
+    for _ in 0..10 {
+        a.now -= Duration::from_millis(200);
+        assert_eq!(lengths(&packets(&mut a, &data(0))), [1468]);
     }
 }
 
