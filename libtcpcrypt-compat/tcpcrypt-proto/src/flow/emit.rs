@@ -97,7 +97,8 @@ impl Flow {
     /// where that ends, and how it goes.
     pub(super) fn piece(&mut self, from: i64, headers: usize) -> (i64, Form) {
         let end = self.out.map.at_or_after_wire(from.saturating_add(1)).wire;
-        let form = self.path.form(from);
+        let length = usize::try_from(end.saturating_sub(from)).unwrap_or(0);
+        let form = self.path.form(from, headers.saturating_add(length));
         let room = form.limit.saturating_sub(headers).max(1);
         (end.min(from.saturating_add_unsigned(room as u64)), form)
     }

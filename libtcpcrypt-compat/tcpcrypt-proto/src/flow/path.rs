@@ -109,8 +109,8 @@ impl Path {
         }
     }
 
-    /// How the record at `place` goes.
-    pub(super) fn form(&mut self, place: i64) -> Form {
+    /// How the record at `place` goes, which in one packet would be one of `length` octets.
+    pub(super) fn form(&mut self, place: i64, length: usize) -> Form {
         let careful = self.is_careful(place);
         let limit = usize::from(match careful {
             true => self.mtu.min(SAFE),
@@ -118,7 +118,11 @@ impl Path {
         });
         Form {
             limit: if self.joins { limit } else { usize::MAX },
-            fragments: self.fragments(careful, 1),
+            // Short ones stay as the local TCP made them.
+            fragments: match length > usize::from(if careful { SHORT_OVER_IPV4 } else { SAFE }) {
+                true => self.fragments(careful, 1),
+                false => None,
+            },
         }
     }
 

@@ -65,11 +65,7 @@ fn a_record_repeated_in_vain_goes_in_pieces() {
     assert_eq!(lengths(&pieces), [SAFE, 1468 - SAFE + 40]);
     let payload: Vec<u8> = pieces.iter().flat_map(|p| p[40..].to_vec()).collect();
     assert_eq!(payload, first[0][40..], "the same octets");
-    let ids: Vec<_> = pieces
-        .iter()
-        .map(|p| fragments(p).expect("no DF"))
-        .collect();
-    assert_eq!(ids[1], ids[0].wrapping_add(1));
+    assert!(fragments(&pieces[0]).is_some() && fragments(&pieces[1]).is_none());
 
     // The peer makes one of them.
     b.receive(&Seg::parse(&pieces[0]));
@@ -108,7 +104,7 @@ fn what_follows_a_lost_record_tells_whether_its_length_was_the_reason() {
         usize::from(u16::from_be_bytes([new[0][41], new[0][42]])),
         1237
     );
-    assert!(new.iter().all(|packet| fragments(packet).is_some()));
+    assert!(fragments(&new[0]).is_some() && fragments(&new[1]).is_none());
 }
 
 #[test]
