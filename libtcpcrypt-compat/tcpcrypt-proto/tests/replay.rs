@@ -437,9 +437,9 @@ fn made_by_us(connection: &Connection<'_>, packet: &[u8], context: &str) {
 /// `assert_eq` that shows where octets begin to differ, not all of them.
 fn assert_same(produced: &[u8], recorded: &[u8], context: &str) {
     let mut recorded = recorded.to_vec();
-    if produced.len() > 1280 && produced.len() == recorded.len() && produced[0] >> 4 == 4 {
+    let may_be_cut = produced.len() > 1280 && produced[0] >> 4 == 4 && produced[6] & 0x40 == 0;
+    if may_be_cut && produced.len() == recorded.len() {
         // Routers may cut long packets for what may be the original: no DF, and a number.
-        assert_eq!(produced[6] & 0x40, 0, "{context}");
         recorded[4..8].copy_from_slice(&produced[4..8]);
         recorded[10..12].copy_from_slice(&produced[10..12]);
     }
