@@ -12,6 +12,7 @@ pub mod control;
 pub mod daemon;
 pub mod host;
 pub mod implementation;
+pub mod redirect;
 pub mod routers;
 pub mod scenarios;
 pub mod segment;
@@ -200,6 +201,20 @@ impl Lab {
     pub fn divert(&self, ports: &str) {
         for host in self.hosts() {
             host.divert(ports);
+        }
+    }
+
+    /// The rules of redirect mode as the original has them, on both hosts.
+    pub fn redirect_as_original(&self, ports: &str) {
+        for host in self.hosts() {
+            host.redirect_as_original(ports, false);
+        }
+    }
+
+    /// Our rules of redirect mode on both hosts.
+    pub fn redirect(&self, ports: &str) {
+        for host in self.hosts() {
+            host.redirect(ports);
         }
     }
 

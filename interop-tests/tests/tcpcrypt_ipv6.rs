@@ -15,9 +15,7 @@ use interop_tests::lab::control::{
 use interop_tests::lab::daemon::Daemon;
 use interop_tests::lab::host::Host;
 use interop_tests::lab::implementation::Implementation;
-use interop_tests::lab::scenarios::{
-    self, ANSWER, QUESTION, assert_secret, close_both, id_of, one_talk,
-};
+use interop_tests::lab::scenarios::{self, ANSWER, QUESTION, assert_secret, close_both, id_of};
 use interop_tests::lab::segment::{RST, SYN};
 use interop_tests::lab::wire_checks::{INIT1, assert_only_records, of_port, opening};
 use interop_tests::lab::{Lab, Offload, PORT, Settings};
@@ -103,16 +101,7 @@ fn bulk_over_ipv6_where_the_device_segments() {
 
 #[test]
 fn loss_over_ipv6_is_repaired() {
-    with_daemons("loss_over_ipv6_is_repaired", |lab, client, server| {
-        lab.lose(0.01);
-        let (near, far) = lab.connection(PORT).expect("connecting");
-        exchange(&near, &far, 1_000_000, 1_000_000).expect("exchanging");
-        drop((near, far));
-        for host in lab.hosts() {
-            host.lose_nothing();
-        }
-        one_talk(lab, client, server);
-    });
+    with_daemons("loss_over_ipv6_is_repaired", scenarios::loss_is_repaired);
 }
 
 /// A tunnel at one end: what its TCP makes fits the link, and has to fit it as a record, too.

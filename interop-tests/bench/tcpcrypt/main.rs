@@ -6,7 +6,7 @@
 //! Printed are medians over the rounds, with the ratio to bare TCP in brackets, and ours to the original.
 //! CPU time is the scheduler's own (nanoseconds, all threads).
 //!
-//! usage: kx-bench-tcpcrypt [-rounds N] [-quick] [-only PART] [-offload off|nic|on] DIRECTORY-OF-OURS
+//! usage: kx-bench-tcpcrypt [-rounds N] [-quick] [-only PART,...] [-offload off|nic|on] DIRECTORY-OF-OURS
 
 mod accept_all;
 mod load;
@@ -65,7 +65,7 @@ fn main() -> ExitCode {
     }
     let Some(ours) = ours else {
         eprintln!(
-            "usage: kx-bench-tcpcrypt [-rounds N] [-quick] [-only PART] [-offload off|nic|on] DIRECTORY"
+            "usage: kx-bench-tcpcrypt [-rounds N] [-quick] [-only PART,...] [-offload off|nic|on] DIRECTORY"
         );
         return ExitCode::from(2);
     };

@@ -204,7 +204,7 @@ pub(crate) fn measure(
     only: Option<&str>,
     first: bool,
 ) -> Figures {
-    let wanted = |part: &str| only.is_none_or(|only| only == part);
+    let wanted = |part: &str| only.is_none_or(|only| only.split(',').any(|one| one == part));
     let mut figures = Figures {
         bulk_gbit: f64::NAN,
         stalls: 0.0,
@@ -241,8 +241,9 @@ pub(crate) fn measure(
         figures.idle = idle(way, settings, amounts).unwrap_or(f64::NAN);
     }
     if !matches!(way, Way::Bare | Way::Tls) && wanted("many") {
-        figures.among_few_us = among(way, FEW, amounts).unwrap_or(f64::NAN);
-        figures.among_many_us = among(way, many(way, amounts), amounts).unwrap_or(f64::NAN);
+        figures.among_few_us = among(way, settings, FEW, amounts).unwrap_or(f64::NAN);
+        figures.among_many_us =
+            among(way, settings, many(way, amounts), amounts).unwrap_or(f64::NAN);
     }
     figures
 }
@@ -311,8 +312,8 @@ fn phase(way: &Way, settings: Settings, amounts: Amounts, options: &[&str]) -> P
 }
 
 /// CPU time of both daemons per question and answer among `count` connections, in microseconds.
-fn among(way: &Way, count: usize, amounts: Amounts) -> Option<f64> {
-    let lab = Lab::new(Settings::default());
+fn among(way: &Way, settings: Settings, count: usize, amounts: Amounts) -> Option<f64> {
+    let lab = Lab::new(settings);
     let between = Between::start(way, &lab, &[]);
     let held = note(way, "many connections", load::hold_idle(&lab, count))?;
     note(way, "among many", load::talk(&held, amounts.questions / 10))?;

@@ -107,9 +107,12 @@ impl Pattern {
         }
     }
 
-    /// Reads to the end of the stream and demands exactly this.
+    /// Reads to the end of the stream and demands exactly this. If it is something else, the error says where, and
+    /// where in this what came there belongs.
     pub fn expect_from(self, mut stream: &TcpStream) -> io::Result<()> {
-        let (mut hash, mut got) = (Sha256::new(), 0_u64);
+        let (mut hash, mut wanted_hash, mut got) = (Sha256::new(), Sha256::new(), 0_u64);
+        let mut altered = Altered::default();
+        let (mut rest, mut expected) = (self.clone(), Vec::new());
         let mut block = vec![0; 65536];
         loop {
             let length = match stream.read(&mut block) {
@@ -122,19 +125,107 @@ impl Pattern {
             if length == 0 {
                 break;
             }
-            hash.update(block.get(..length).unwrap_or_default());
-            got += length as u64;
+            let mut arrived = block.get(..length).unwrap_or_default();
+            hash.update(arrived);
+            while !arrived.is_empty() {
+                if expected.is_empty() {
+                    rest.next_block(&mut expected);
+                    wanted_hash.update(&expected);
+                    if expected.is_empty() {
+                        got += arrived.len() as u64;
+                        break;
+                    }
+                }
+                let count = arrived.len().min(expected.len());
+                let (now, later) = arrived.split_at(count);
+                altered.compare(got, now, expected.get(..count).unwrap_or_default());
+                expected.drain(..count);
+                arrived = later;
+                got += count as u64;
+            }
         }
         let wanted = self.left;
         if got != wanted {
-            let text = format!("{got} bytes instead of {wanted}");
+            let text = format!("{got} bytes instead of {wanted}{}", altered.text(self));
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));
         }
-        if hash.finish() == self.digest() {
+        if hash.finish() == wanted_hash.finish() {
             Ok(())
         } else {
-            Err(io::Error::new(io::ErrorKind::InvalidData, "altered bytes"))
+            let text = format!("altered bytes{}", altered.text(self));
+            Err(io::Error::new(io::ErrorKind::InvalidData, text))
         }
+    }
+
+    /// Where these bytes stand first.
+    fn find(mut self, some: &[u8]) -> Option<u64> {
+        let (mut all, mut block, mut at) = (Vec::new(), Vec::new(), 0_u64);
+        loop {
+            self.next_block(&mut block);
+            if block.is_empty() || some.is_empty() {
+                return None;
+            }
+            all.extend_from_slice(&block);
+            if let Some(found) = all.windows(some.len()).position(|part| part == some) {
+                return Some(at + found as u64);
+            }
+            let keep = all.len().min(some.len() - 1);
+            at += (all.len() - keep) as u64;
+            all.drain(..all.len() - keep);
+        }
+    }
+}
+
+/// What is not as it should be in a stream.
+#[derive(Debug, Default)]
+struct Altered {
+    /// Begin and end of each part; parts with fewer than 16 equal bytes between them are one.
+    parts: Vec<(u64, u64)>,
+    /// The first bytes of the first part, as they came.
+    sample: Vec<u8>,
+}
+
+impl Altered {
+    fn compare(&mut self, at: u64, got: &[u8], wanted: &[u8]) {
+        if got == wanted {
+            return;
+        }
+        for ((byte, other), at) in got.iter().zip(wanted).zip(at..) {
+            if (1..16).contains(&self.sample.len()) {
+                self.sample.push(*byte);
+            }
+            if byte == other {
+                continue;
+            }
+            if self.sample.is_empty() {
+                self.sample.push(*byte);
+            }
+            match self.parts.last_mut() {
+                Some((_, end)) if at < *end + 16 => *end = at + 1,
+                _ => self.parts.push((at, at + 1)),
+            }
+        }
+    }
+
+    fn text(&self, all: Pattern) -> String {
+        let Some((begin, _)) = self.parts.first() else {
+            return String::new();
+        };
+        let shown: Vec<_> = self
+            .parts
+            .iter()
+            .take(8)
+            .map(|(begin, end)| format!("{begin}+{}", end - begin))
+            .collect();
+        let belongs = match all.find(&self.sample) {
+            Some(place) => format!("belongs at {place}"),
+            None => "belongs nowhere".to_owned(),
+        };
+        format!(
+            ": {} parts, {}; what came at {begin} {belongs}",
+            self.parts.len(),
+            shown.join(" ")
+        )
     }
 }
 

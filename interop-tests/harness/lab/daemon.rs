@@ -99,6 +99,11 @@ impl<'h> Daemon<'h> {
         command.args(["-f", "-p", "666", "-U", USER, "-J"]);
         command.arg(host.dir().join("jail"));
         command.arg("-u").arg(&control);
+        // What is about one dialect says so; what is about both, or about neither, is for the old one.
+        let says = |option: &&str| option.starts_with("--eno=");
+        if !implementation.original && !options.iter().any(says) {
+            command.arg("--eno=legacy");
+        }
         command.args(options).envs(environment.iter().copied());
         command.stdin(Stdio::null()).stdout(file).stderr(errors);
         let child = command

@@ -158,6 +158,48 @@ impl Host {
         }
     }
 
+    /// The original's rules of redirect mode for these ports (multiport syntax; "tcpcrypt spec 2.5").
+    /// `not`: all but these ports.
+    pub fn redirect_as_original(&self, ports: &str, not: bool) {
+        let not = if not { "!" } else { "" };
+        let (to, from) = (
+            format!("-p tcp -m multiport {not} --destination-ports {ports}"),
+            format!("-p tcp -m multiport {not} --source-ports {ports}"),
+        );
+        let queue = "-j NFQUEUE --queue-num 666";
+        let owner = "-m owner --uid-owner nobody";
+        for rule in [
+            "-A INPUT -i lo -p tcp --dport 65530 -m tos --tos 0x22 -j ACCEPT".to_owned(),
+            format!("-A INPUT -p tcp ! -s 127.0.0.1 --dport 65530 --tcp-flags ALL SYN {queue}"),
+            format!("-A INPUT {from} --tcp-flags ALL SYN,ACK {queue}"),
+            format!("-A OUTPUT {to} -m tos --tos 0x04 {owner} {queue}"),
+            format!("-A OUTPUT -p tcp --sport 65530 --tcp-flags ALL SYN,ACK {queue}"),
+            format!("-t nat -A PREROUTING {to} -j REDIRECT --to-port 65530"),
+            format!("-t nat -A OUTPUT {to} {owner} -j ACCEPT"),
+            format!("-t nat -A OUTPUT ! -o lo {to} -j REDIRECT --to-port 65530"),
+            "-t mangle -A POSTROUTING -m tos --tos 0x04 -j TOS --set-tos 0x00".to_owned(),
+        ] {
+            self.rule(&rule);
+        }
+    }
+
+    /// Our rules of redirect mode for these ports, by the script that is shipped.
+    pub fn redirect(&self, ports: &str) {
+        let script =
+            crate::subject::workspace().join("libtcpcrypt-compat/tcpcryptd/scripts/iptables.sh");
+        self.script(&format!(
+            "MODE=redirect ONLY_PORTS={ports} DAEMON_USER=nobody DIVERT_PORT=666 RULES=iptables \
+             IPTABLES='iptables-legacy' {} start",
+            script.display()
+        ));
+    }
+
+    /// Packets that arrive stay in order: those of one cable may be handled by several processors otherwise, and
+    /// the original takes it badly.
+    pub fn keep_order(&self) {
+        self.script("echo 1 >/sys/class/net/wire/queues/rx-0/rps_cpus");
+    }
+
     /// Loses TCP packets at random on arrival, in front of every queue.
     pub fn lose_incoming(&self, probability: f64) {
         self.rule(&format!(

@@ -117,17 +117,31 @@ pub fn short_connections(lab: &Lab, client: &Daemon<'_>, server: &Daemon<'_>) {
 /// Twenty connections open together, all busy.
 pub fn at_once(lab: &Lab, client: &Daemon<'_>, server: &Daemon<'_>) {
     let listener = lab.server.listen(PORT);
-    let mut open = Vec::new();
-    for _ in 0..20 {
-        open.push(lab.connect_to(&listener).expect("connecting"));
-    }
+    busy_at_once(lab, &listener, 20, 60_000);
+    one_talk_on(lab, client, server, &listener);
+}
+
+/// So many connections open together, each with so many octets both ways.
+pub fn busy_at_once(lab: &Lab, listener: &TcpListener, count: usize, octets: u64) {
+    let open = || lab.connect_to(listener).expect("connecting");
+    let open: Vec<_> = (0..count).map(|_| open()).collect();
     std::thread::scope(|scope| {
         for (near, far) in &open {
-            scope.spawn(|| exchange(near, far, 60_000, 60_000).expect("exchanging"));
+            scope.spawn(move || exchange(near, far, octets, octets).expect("exchanging"));
         }
     });
-    drop(open);
-    one_talk_on(lab, client, server, &listener);
+}
+
+/// A megabyte each way while packets are lost, then a connection without loss.
+pub fn loss_is_repaired(lab: &Lab, client: &Daemon<'_>, server: &Daemon<'_>) {
+    lab.lose(0.01);
+    let (near, far) = lab.connection(PORT).expect("connecting");
+    exchange(&near, &far, 1_000_000, 1_000_000).expect("exchanging");
+    drop((near, far));
+    for host in lab.hosts() {
+        host.lose_nothing();
+    }
+    one_talk(lab, client, server);
 }
 
 /// The client half-closes and goes on reading.

@@ -23,6 +23,8 @@ pub const CWR: u8 = 0x80;
 
 /// Kind of the experimental option that carries ENO ("tcpcrypt spec 4.1").
 pub const EXPERIMENTAL: u8 = 253;
+/// The option's own kind (RFC 8547).
+const ENO: u8 = 69;
 /// Identifier of ENO in it.
 pub const EXID: [u8; 2] = [0x45, 0x4e];
 
@@ -216,10 +218,11 @@ impl Segment {
         }
     }
 
-    /// The ENO option of the legacy dialect, kind and length included.
+    /// The ENO option, of kind 253 or 69, kind and length included.
     pub fn eno(&self) -> Option<&[u8]> {
         self.option(EXPERIMENTAL)
             .filter(|o| o.get(2..4) == Some(&EXID))
+            .or_else(|| self.option(ENO))
     }
 
     /// The MSS option.

@@ -1,4 +1,4 @@
-//! What a tap must and must not see of an encrypted connection in the legacy dialect.
+//! What a tap must and must not see of an encrypted connection.
 
 use crate::lab::segment::{ACK, RST, SYN, Segment};
 
@@ -46,10 +46,12 @@ pub fn of_port(segments: &[Segment], port: u16) -> impl Iterator<Item = &Segment
         .filter(move |s| s.source.port() == port || s.destination.port() == port)
 }
 
-/// True for one whole record and nothing else.
+/// True for one whole record and nothing else. In the standard one may be the first under a new key.
 pub fn is_record(payload: &[u8]) -> bool {
     match payload {
-        [0, high, low, rest @ ..] => usize::from(u16::from_be_bytes([*high, *low])) == rest.len(),
+        [0 | 1, high, low, rest @ ..] => {
+            usize::from(u16::from_be_bytes([*high, *low])) == rest.len()
+        }
         _ => false,
     }
 }

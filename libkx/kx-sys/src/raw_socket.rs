@@ -92,7 +92,7 @@ fn destination(packet: &[u8], is_ipv6: bool, interface: u32) -> Option<SocketAdd
 }
 
 #[allow(unsafe_code)]
-fn set_mark(socket: &OwnedFd, mark: u32) -> io::Result<()> {
+pub(crate) fn set_mark(socket: &OwnedFd, mark: u32) -> io::Result<()> {
     // SAFETY: the value is 32 bits that outlive the call, and its length is given.
     let result = unsafe {
         libc::setsockopt(

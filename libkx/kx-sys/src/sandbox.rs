@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetStatus,
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetError,
+    RulesetStatus,
 };
 use seccompiler::{SeccompAction, SeccompFilter};
 
@@ -89,12 +90,32 @@ pub const SOCKET_CALLS: &[i64] = &[
     libc::SYS_sendto,
 ];
 
+/// System calls that make connections and wait for many of them.
+pub const PROXY_CALLS: &[i64] = &[
+    libc::SYS_accept4,
+    libc::SYS_bind,
+    libc::SYS_connect,
+    libc::SYS_epoll_ctl,
+    libc::SYS_epoll_pwait,
+    libc::SYS_epoll_pwait2,
+    libc::SYS_getpeername,
+    libc::SYS_getsockname,
+    libc::SYS_getsockopt,
+    libc::SYS_setsockopt,
+    libc::SYS_shutdown,
+    libc::SYS_socket,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_epoll_wait,
+];
+
 /// Confines this thread, and those that it starts, for good: no files, no new TCP ports, no system
 /// call that is not among `calls`. Any other call fails with `EPERM`; a C library that uses one
 /// that we did not foresee should find an error, not kill a daemon that holds connections.
 #[must_use]
 pub fn confine(calls: &[&[i64]]) -> Report {
-    let landlock = no_files().map_err(|error| error.to_string());
+    // Who may not make sockets need not be told where to connect; who may, has connecting as its work.
+    let connects = calls.iter().any(|list| list.contains(&libc::SYS_connect));
+    let landlock = no_files(connects).map_err(|error| error.to_string());
     let no_new_privileges = rustix::thread::set_no_new_privs(true).is_ok();
     let seccomp = only(calls).map_err(|error| error.to_string());
     Report {
@@ -104,15 +125,17 @@ pub fn confine(calls: &[&[i64]]) -> Report {
     }
 }
 
-fn no_files() -> Result<RulesetStatus, landlock::RulesetError> {
+fn no_files(connects: bool) -> Result<RulesetStatus, RulesetError> {
     let abi = ABI::V5;
-    let status = Ruleset::default()
+    let rules = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
-        .handle_access(AccessFs::from_all(abi))?
-        .handle_access(AccessNet::from_all(abi))?
-        .create()?
-        .restrict_self()?;
-    Ok(status.ruleset)
+        .handle_access(AccessFs::from_all(abi))?;
+    let rules = match connects {
+        // A port is taken as the near end of a connection only: there is no system call to listen.
+        true => rules,
+        false => rules.handle_access(AccessNet::from_all(abi))?,
+    };
+    Ok(rules.create()?.restrict_self()?.ruleset)
 }
 
 fn only(calls: &[&[i64]]) -> Result<usize, Box<dyn std::error::Error>> {

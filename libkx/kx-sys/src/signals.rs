@@ -16,6 +16,8 @@ pub mod number {
     pub const TERMINATE: i32 = libc::SIGTERM;
     /// For the program's use.
     pub const USER1: i32 = libc::SIGUSR1;
+    /// For the program's use, too.
+    pub const USER2: i32 = libc::SIGUSR2;
     /// A child has ended.
     pub const CHILD: i32 = libc::SIGCHLD;
     /// The terminal is gone.

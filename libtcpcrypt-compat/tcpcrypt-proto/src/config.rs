@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use kx_crypto::aead::Algorithm;
 
-use crate::eno::Tep;
+use crate::dialect::Policy;
+use crate::eno::{Kind, Tep};
+use crate::rfc8548::frame::KeyLimits;
 
 /// How an endpoint behaves (options of tcpcryptd, tcpcrypt spec 2.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,8 +19,15 @@ pub struct Config {
     pub timers: bool,
     /// The key exchange that moves to the front of what is offered (`-C`).
     pub prefer: Option<Tep>,
-    /// The ciphers offered in INIT1, the preferred one first. As a server we follow the client's order.
+    /// The ciphers offered in INIT1 in the original's dialect, the preferred one first. As a server we follow the
+    /// client's order.
     pub ciphers: [Algorithm; 2],
+    /// Which dialects are spoken (`--eno`). The default here is what the original does.
+    pub eno: Policy,
+    /// The ciphers offered in Init1 in the standard, the preferred one first. As host B we follow host A's order.
+    pub standard_ciphers: [Algorithm; 3],
+    /// How much is sealed under one key in the standard.
+    pub key_limits: KeyLimits,
     /// Events on failed authentication and on connections that end up plain are
     /// [fatal](crate::event::Event::fatal) (`-D`).
     pub debug: bool,
@@ -38,11 +47,38 @@ impl Default for Config {
             timers: true,
             prefer: None,
             ciphers: [Algorithm::Aes128Gcm, Algorithm::Aes256Gcm],
+            eno: Policy::Legacy,
+            standard_ciphers: [
+                Algorithm::Aes128Gcm,
+                Algorithm::Aes256Gcm,
+                Algorithm::ChaCha20Poly1305,
+            ],
+            key_limits: KeyLimits::default(),
             debug: false,
             mtu: 1500,
             key_log: false,
             limits: Limits::default(),
         }
+    }
+}
+
+impl Config {
+    /// Whether an ENO option of this kind in a SYN says anything to us.
+    pub(crate) fn reads(&self, kind: Kind) -> bool {
+        match (self.eno, kind) {
+            (Policy::Off, _) | (Policy::Legacy, Kind::Standard) => false,
+            (Policy::Legacy, Kind::Experimental) | (Policy::Standard | Policy::Auto, _) => true,
+        }
+    }
+
+    /// Whether the standard is spoken at all.
+    pub(crate) fn speaks_standard(&self) -> bool {
+        matches!(self.eno, Policy::Standard | Policy::Auto)
+    }
+
+    /// Whether new connections may become encrypted.
+    pub(crate) fn encrypts(&self) -> bool {
+        self.enabled && self.eno != Policy::Off
     }
 }
 

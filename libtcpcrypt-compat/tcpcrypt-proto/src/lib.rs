@@ -26,4 +26,5 @@ pub mod records;
 pub mod rfc8547;
 pub mod rfc8548;
 pub mod seq;
+pub mod stream;
 pub mod verdict;

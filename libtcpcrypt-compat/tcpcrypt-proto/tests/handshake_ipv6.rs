@@ -12,3 +12,9 @@ mod passive;
 mod reopened;
 #[path = "handshake/resumed.rs"]
 mod resumed;
+#[path = "handshake/standard.rs"]
+mod standard;
+#[path = "handshake/standard_data.rs"]
+mod standard_data;
+#[path = "handshake/standard_refused.rs"]
+mod standard_refused;

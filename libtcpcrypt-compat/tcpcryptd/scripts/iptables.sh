@@ -2,14 +2,16 @@
 # Gives TCP packets to tcpcryptd, or stops that.
 #
 #   iptables.sh [start]   adds the rules; the first one that fails ends it with 1
-#   iptables.sh stop      removes them (also: -f)
+#   iptables.sh stop      removes them (also: -f). A tcpcryptd that still runs is told before, and resets
+#                         its encrypted connections: without rules their plain text would leave
 #
 # Environment:
 #   ONLY_PORTS    these ports, in the notation of iptables' multiport match: 80,8000:8100
 #   OMIT_PORTS    all but these; exactly one of the two has to be there
 #   DAEMON_USER   the user that tcpcryptd becomes
 #   DIVERT_PORT   the number of its queue
-#   MARK          optional: the mark of its first option -x, in hexadecimal
+#   MODE          divert (default), or redirect for a daemon with the option -e
+#   MARK          optional, divert mode: the mark of its first option -x, in hexadecimal
 #   PLAIN_MARK    optional, with MARK: that of the second -x. Connections that turn out to be plain
 #                 leave the queue then; this needs connection tracking
 #   RULES         optional: nft, iptables, or auto (nft where the kernel has queues for it)
@@ -19,15 +21,29 @@
 #   IP6TABLES     optional: the program for IPv6, ip6tables by default
 #   ECHO          optional: echo shows the commands and runs none
 #
+# The rules of redirect mode ask the daemon for each new connection: it marks the SYN of those that
+# are to be redirected to it. Without a daemon nothing is marked, and so nothing redirected.
+#
 # The rules let packets pass when no daemon listens (bypass): connections that were plain go on, and
-# new ones are plain. They stand in the mangle tables of INPUT and OUTPUT, where both directions
-# show the same addresses, and where a filter comes after the daemon and still has its say.
-# Loopback is left alone. What routers, or this host itself, say of packets that are too long for a link (ICMP)
-# goes by the queue, too: it quotes numbers that the kernel does not know. What the daemon itself sends to the network is known by its mark and goes by
+# new ones are plain. Those of divert mode stand in the mangle tables of INPUT and OUTPUT, where both
+# directions show the same addresses, and where a filter comes after the daemon and still has its say.
+# Loopback is left alone. What routers, or this host itself, say of packets that are too long for a
+# link (ICMP) goes by the queue, too: it quotes numbers that the kernel does not know. What the daemon
+# itself sends to the network is known by its mark and goes by
 # the queue; the mark is taken off.
 
 TABLE=tcpcryptd
+PROXY_PORT=65530
+HANDSHAKE_TOS=0x04
+HANDSHAKE_DSCP=1
+REDIRECT_MARK=0x80000
+ENDING_MARK=0x100000
+WATCHED_MARK=0x800000
+END_MARKS=0x900000
+NEAR_MARK=0x40000
+NEAR_TABLE=65530
 OWN=0x74637001
+QUEUES=/proc/net/netfilter/nfnetlink_queue
 
 complain() {
     echo "$@" >&2
@@ -51,6 +67,10 @@ PORTS=$ONLY_PORTS$OMIT_PORTS
 case "$PORTS$DIVERT_PORT$MARK$PLAIN_MARK" in
     *[!0-9a-fA-FxX,:]*) complain "Ports, queue and mark are numbers" ;;
 esac
+case "${MODE:-divert}" in
+    divert | redirect) ;;
+    *) complain "MODE is divert or redirect" ;;
+esac
 MARK=${MARK#0[xX]}
 PLAIN_MARK=${PLAIN_MARK#0[xX]}
 [ -n "$MARK" ] || PLAIN_MARK=
@@ -63,6 +83,11 @@ case "$IPV6" in
     auto) if [ -e /proc/net/if_inet6 ]; then six=yes; else six=no; fi ;;
     *) complain "IPV6 is yes, no or auto" ;;
 esac
+# The proxy has IPv4 only; what goes over IPv6 stays as it is.
+if [ "$MODE" = redirect ]; then
+    [ "$IPV6" != yes ] || complain "MODE=redirect has no IPv6"
+    six=no
+fi
 # One table for both families.
 if [ "$six" = yes ]; then FAMILY=inet; else FAMILY=ip; fi
 
@@ -72,8 +97,107 @@ too_big() {
     [ -z "$clear" ] || echo "        $1 meta mark & 0x$MARK == 0x$MARK $clear accept"
 }
 
+# Connections to servers of this host are made in the name of their clients: so servers see whom they
+# serve. What belongs to them is marked, a server's sockets take the mark over from the SYN, refusals from
+# what they answer, and what is marked stays on this host. The daemon finds the route by its source, or does
+# without: then servers see an address of this host. The number of the rule keeps in mind which of the two
+# settings were there before: 1 for the first, 2 for the second.
+near_start() {
+    [ "$MODE" = redirect ] || return 0
+    # It may have been started before.
+    [ -n "$ECHO" ] || near_stop
+    number=32000
+    [ "$(cat /proc/sys/net/ipv4/tcp_fwmark_accept 2>/dev/null)" != 1 ] || number=$((number + 1))
+    [ "$(cat /proc/sys/net/ipv4/fwmark_reflect 2>/dev/null)" != 1 ] || number=$((number + 2))
+    # The route is the last, since the daemon takes it for all of this.
+    {
+        $ECHO ip rule add pref $number fwmark $NEAR_MARK/$NEAR_MARK lookup $NEAR_TABLE &&
+            near_set tcp_fwmark_accept 1 &&
+            near_set fwmark_reflect 1 &&
+            $ECHO ip route add local 0.0.0.0/0 dev lo src 127.0.0.1 table $NEAR_TABLE
+    } 2>/dev/null || {
+        near_stop
+        echo "No route for connections to servers: they see an address of this host" >&2
+    }
+}
+
+near_set() {
+    if [ -n "$ECHO" ]; then
+        $ECHO "echo $2 >/proc/sys/net/ipv4/$1"
+    else
+        echo "$2" >"/proc/sys/net/ipv4/$1"
+    fi
+}
+
+near_stop() {
+    [ "$MODE" = redirect ] || return 0
+    $ECHO ip route del local 0.0.0.0/0 dev lo src 127.0.0.1 table $NEAR_TABLE 2>/dev/null
+    for before in 0 1 2 3; do
+        $ECHO ip rule del pref $((32000 + before)) fwmark $NEAR_MARK/$NEAR_MARK lookup $NEAR_TABLE \
+            2>/dev/null || continue
+        [ -z "$ECHO" ] || continue
+        [ $((before & 1)) != 0 ] || near_set tcp_fwmark_accept 0
+        [ $((before & 2)) != 0 ] || near_set fwmark_reflect 0
+    done
+    return 0
+}
+
+# The same as redirect_rules, below.
+nft_redirect_rules() {
+    set=$(echo "$PORTS" | sed 's/:/-/g; s/,/, /g')
+    if [ -n "$OMIT_PORTS" ]; then to="tcp dport != { $set }"; else to="tcp dport { $set }"; fi
+    if [ -n "$OMIT_PORTS" ]; then from="tcp sport != { $set }"; else from="tcp sport { $set }"; fi
+    queue="queue num $DIVERT_PORT bypass"
+    syn="tcp flags & (syn | ack | rst | fin) == syn"
+    answer="tcp flags & (syn | ack | rst | fin) == syn | ack"
+    other="tcp flags & (syn | ack) != syn"
+    cat <<END
+table ip $TABLE {
+    chain near {
+        type filter hook output priority raw; policy accept;
+        oifname lo meta mark & $NEAR_MARK == $NEAR_MARK notrack
+    }
+    chain output {
+        type route hook output priority mangle; policy accept;
+        oifname != lo $to $syn $queue
+        tcp sport $PROXY_PORT $answer $queue
+        $to ip dscp $HANDSHAKE_DSCP $other $queue
+        meta l4proto tcp meta mark & $WATCHED_MARK == $WATCHED_MARK ct mark set ct mark | $WATCHED_MARK
+        meta l4proto tcp meta mark & $ENDING_MARK == $ENDING_MARK ct mark set ct mark | $ENDING_MARK
+        meta l4proto tcp meta mark & $ENDING_MARK == $ENDING_MARK $queue
+    }
+    chain prerouting {
+        type filter hook prerouting priority mangle; policy accept;
+        iifname != lo $to $syn fib daddr type local $queue
+    }
+    chain input {
+        type filter hook input priority mangle; policy accept;
+        iifname != lo $from $answer $queue
+        ct mark & $ENDING_MARK == $ENDING_MARK $other $queue
+        ct mark & $WATCHED_MARK == $WATCHED_MARK tcp flags & (syn | fin) == fin $queue
+    }
+    chain postrouting {
+        type filter hook postrouting priority mangle; policy accept;
+        meta l4proto tcp ip dscp $HANDSHAKE_DSCP ip dscp set 0
+    }
+    chain redirect_output {
+        type nat hook output priority -100; policy accept;
+        meta l4proto tcp meta mark & $REDIRECT_MARK == $REDIRECT_MARK redirect to :$PROXY_PORT
+    }
+    chain redirect_prerouting {
+        type nat hook prerouting priority dstnat; policy accept;
+        meta l4proto tcp meta mark & $REDIRECT_MARK == $REDIRECT_MARK redirect to :$PROXY_PORT
+    }
+}
+END
+}
+
 # The whole table at once: it is there, or it is not.
 nft_rules() {
+    if [ "$MODE" = redirect ]; then
+        nft_redirect_rules
+        return
+    fi
     set=$(echo "$PORTS" | sed 's/:/-/g; s/,/, /g')
     queue="queue num $DIVERT_PORT bypass"
     [ -z "$MARK" ] || queue="meta mark & 0x$MARK == 0 $queue"
@@ -147,6 +271,10 @@ rule() {
 iptables_rules() {
     result=0
     program=$2
+    if [ "$MODE" = redirect ]; then
+        redirect_rules "$1"
+        return
+    fi
     if [ -n "$OMIT_PORTS" ]; then not='!'; else not=; fi
     case $2 in
         "$IP6TABLES") too_big='-p icmpv6 --icmpv6-type packet-too-big' ;;
@@ -198,6 +326,55 @@ iptables_undo() {
     [ -n "$ECHO" ] || iptables_rules -D "$1" 2>/dev/null
 }
 
+# One rule of a table. $1: the table, $2: -A or -D.
+rule_in() {
+    table=$1
+    shift
+    $ECHO "$program" -t "$table" "$@" && return
+    result=$?
+    [ "$1" = -D ] || return $result
+}
+
+# The marks and the type of service are the daemon's (src/redirect/mod.rs).
+# $1: -A or -D. The result is that of the last rule that failed.
+redirect_rules() {
+    if [ -n "$OMIT_PORTS" ]; then not='!'; else not=; fi
+    queue="-j NFQUEUE --queue-num $DIVERT_PORT --queue-bypass"
+    syn="--tcp-flags SYN,ACK,RST,FIN SYN"
+    answer="--tcp-flags SYN,ACK,RST,FIN SYN,ACK"
+    to="-p tcp -m multiport $not --dports $PORTS"
+    from="-p tcp -m multiport $not --sports $PORTS"
+    asked="-p tcp -m mark --mark $REDIRECT_MARK/$REDIRECT_MARK"
+    redirect="-j REDIRECT --to-ports $PROXY_PORT"
+    # Words are meant to be split here.
+    # shellcheck disable=SC2086
+    {
+        # The other half has the same ends.
+        rule_in raw "$1" OUTPUT -o lo -p tcp -m mark --mark $NEAR_MARK/$NEAR_MARK -j CT --notrack || return
+        # New connections: the daemon says whether it wants them.
+        rule_in mangle "$1" OUTPUT ! -o lo $to $syn $queue || return
+        rule_in mangle "$1" PREROUTING ! -i lo $to $syn -m addrtype --dst-type LOCAL $queue || return
+        rule_in nat "$1" OUTPUT $asked $redirect || return
+        rule_in nat "$1" PREROUTING $asked $redirect || return
+        # The answer to whoever was redirected waits for the other half.
+        rule_in mangle "$1" OUTPUT -p tcp --sport $PROXY_PORT $answer $queue || return
+        # The daemon's own handshakes.
+        rule_in mangle "$1" INPUT ! -i lo $from $answer $queue || return
+        rule_in mangle "$1" OUTPUT $to -m tos --tos $HANDSHAKE_TOS ! --syn $queue || return
+        rule_in mangle "$1" POSTROUTING -p tcp -m tos --tos $HANDSHAKE_TOS \
+            -j TOS --set-tos 0x00 || return
+        # The end of connections with the original, which counts in its own way.
+        rule_in mangle "$1" OUTPUT -p tcp -m mark --mark $WATCHED_MARK/$WATCHED_MARK \
+            -j CONNMARK --save-mark --nfmask $END_MARKS --ctmask $END_MARKS || return
+        rule_in mangle "$1" OUTPUT -p tcp -m mark --mark $ENDING_MARK/$ENDING_MARK $queue || return
+        rule_in mangle "$1" INPUT -p tcp -m connmark --mark $ENDING_MARK/$ENDING_MARK \
+            ! --syn $queue || return
+        rule_in mangle "$1" INPUT -p tcp -m connmark --mark $WATCHED_MARK/$WATCHED_MARK \
+            --tcp-flags SYN,FIN FIN $queue || return
+    }
+    return "$result"
+}
+
 iptables_start() {
     iptables_rules -A "$IPTABLES" || {
         result=$?
@@ -235,6 +412,32 @@ nft_works() {
     command -v nft >/dev/null 2>&1 && nft_rules | nft -c -f - 2>/dev/null
 }
 
+# The owner is dead: its guard has the queue, and resets connections for two seconds at most.
+wait_for_guard() {
+    for _ in 1 2 3; do
+        grep -q "^ *$DIVERT_PORT " "$QUEUES" || return
+        sleep 1
+    done
+}
+
+# Tells the daemon that has the queue. Others than ours would die of the signal; ours collects it, as the
+# mask of blocked signals shows. A second is much more than it needs.
+warn_daemon() {
+    while read -r number owner _; do
+        [ "$number" = "$DIVERT_PORT" ] || continue
+        case "$owner" in *[!0-9]*) continue ;; esac
+        [ -e "/proc/$owner" ] || wait_for_guard
+        [ "$(cat "/proc/$owner/comm" 2>/dev/null)" = tcpcryptd ] || continue
+        blocked=$(sed -n 's/^SigBlk:[[:space:]]*//p' "/proc/$owner/status")
+        [ $((0x${blocked:-0} & 0x800)) -ne 0 ] || continue
+        kill -USR2 "$owner" && sleep 1
+    done
+}
+
+if [ $ACTION = stop ] && [ -z "$ECHO" ] && [ -r $QUEUES ]; then
+    warn_daemon <$QUEUES
+fi
+
 case "${RULES:-auto}" in
     nft) kind=nft ;;
     iptables) kind=iptables ;;
@@ -250,4 +453,6 @@ case "${RULES:-auto}" in
     *) complain "RULES is nft, iptables or auto" ;;
 esac
 
-${kind}_$ACTION
+[ $ACTION = start ] || near_stop
+${kind}_$ACTION || exit
+[ $ACTION = stop ] || near_start

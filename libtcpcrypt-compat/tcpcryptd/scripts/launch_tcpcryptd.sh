@@ -6,6 +6,8 @@
 #   OPTS         more options for tcpcryptd
 #   ONLY_PORTS   encrypt connections with these ports only
 #   OMIT_PORTS   encrypt all but these; the default leaves out what is encrypted by itself
+#   MODE         divert (default), where all packets go through the daemon; or redirect, where it is
+#                a proxy and the kernel's TCP carries the octets, over IPv4 only
 #   MARK, PLAIN_MARK, RULES, IPV6
 #                see iptables.sh; the daemon gets the marks with -x
 #   TCPCRYPTD    the daemon; by default the one beside this script, or the one in the path
@@ -18,9 +20,11 @@ DAEMON_USER=tcpcryptd
 if [ -z "$ONLY_PORTS" ] && [ -z "$OMIT_PORTS" ]; then
     OMIT_PORTS="22,261,443,563,614,636,684,695,989,990,992:995"
 fi
-export DAEMON_USER DIVERT_PORT ONLY_PORTS OMIT_PORTS MARK PLAIN_MARK
+MODE=${MODE:-divert}
+export DAEMON_USER DIVERT_PORT ONLY_PORTS OMIT_PORTS MODE MARK PLAIN_MARK
 MARKS=
-[ -z "$MARK" ] || MARKS="-x $MARK"
+[ "$MODE" != redirect ] || MARKS=-e
+[ -z "$MARK" ] || MARKS="$MARKS -x $MARK"
 [ -z "$MARK" ] || [ -z "$PLAIN_MARK" ] || MARKS="$MARKS -x $PLAIN_MARK"
 
 # Beside this script in the sources, in the usual places once installed.
@@ -88,7 +92,6 @@ make_jail
 add_rules
 trap finish INT TERM HUP
 
-# No -e: redirect mode is not there yet, and the rules are those of divert mode.
 # shellcheck disable=SC2086
 "$TCPCRYPTD" -U "$DAEMON_USER" -J "$JAIL_DIR" -p "$DIVERT_PORT" -f $MARKS $OPTS &
 child=$!

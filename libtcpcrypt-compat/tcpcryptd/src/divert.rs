@@ -58,6 +58,13 @@ pub struct Divert {
 }
 
 impl Divert {
+    /// The decision by which a packet ends here.
+    pub const DROP: Decision = Decision {
+        verdict: QueueVerdict::Drop,
+        mark: None,
+        replace: false,
+    };
+
     /// As the command line says. `dropper` only with `-t 2`.
     #[must_use]
     pub fn new(options: &Options, dropper: Option<Dropper>) -> Divert {
@@ -126,11 +133,7 @@ impl Divert {
             Verdict::Drop => {
                 out.truncate(start);
                 self.counters.dropped += 1;
-                Decision {
-                    verdict: QueueVerdict::Drop,
-                    mark: None,
-                    replace: false,
-                }
+                Self::DROP
             }
         }
     }

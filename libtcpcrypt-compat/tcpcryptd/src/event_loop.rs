@@ -1,5 +1,7 @@
 //! One thread that waits for packets, requests, signals and deadlines, and does what each asks for.
 
+mod rules;
+
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -9,6 +11,7 @@ use kx_sys::companion::Companion;
 use kx_sys::conntrack::LiberalTracking;
 use kx_sys::nfqueue::{Batch, Losses, Message, Messages, Queue, Statistics, Verdicts};
 use kx_sys::signals::{Signals, number};
+use kx_sys::socket_end::SocketEnder;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tcpcrypt_proto::endpoint::{ClientId, Endpoint};
 use tcpcrypt_proto::event::EventKind;
@@ -18,6 +21,7 @@ use crate::divert::Divert;
 use crate::injector::Injector;
 use crate::key_log::KeyLogFile;
 use crate::log::{ALWAYS, DEBUG, Log};
+use crate::rule_watch::RuleWatch;
 
 /// Datagrams received with one call.
 const BATCH: usize = 64;
@@ -54,6 +58,12 @@ pub struct Parts {
     pub endpoint: Endpoint,
     /// Where keys are written for tests.
     pub key_log: Option<KeyLogFile>,
+    /// Whether packets still come.
+    pub rules: RuleWatch,
+    /// Ends connections of this host that a reset may not have reached.
+    pub ender: Option<SocketEnder>,
+    /// Whether new connections are encrypted; without `-d` they are.
+    pub enabled: bool,
 }
 
 /// The running daemon.
@@ -65,6 +75,9 @@ pub struct Daemon {
     send_errors: u64,
     refused_verdicts: u64,
     fatal: bool,
+    /// Until when new connections are plain.
+    paused: Option<Instant>,
+    probe: Vec<u8>,
 }
 
 /// Why the loop ended.
@@ -88,6 +101,8 @@ impl Daemon {
             send_errors: 0,
             refused_verdicts: 0,
             fatal: false,
+            paused: None,
+            probe: Vec::new(),
         }
     }
 
@@ -115,7 +130,12 @@ impl Daemon {
 
     fn work(&mut self, log: &mut Log) -> io::Result<Ended> {
         loop {
-            let wait = self.parts.endpoint.poll_timeout();
+            let protocol = self.parts.endpoint.poll_timeout();
+            let encrypted = self.parts.endpoint.count_encrypted();
+            let fresh = self.parts.endpoint.has_fresh();
+            let rules = &mut self.parts.rules;
+            let rules = rules.deadline(Instant::now(), encrypted, fresh);
+            let wait = [protocol, rules, self.paused].into_iter().flatten().min();
             let leisure = self.parts.endpoint.has_work_for_leisure();
             let mut ready = self.wait(wait, leisure)?;
             if leisure && !ready.packets && !ready.request {
@@ -142,7 +162,9 @@ impl Daemon {
                 self.handle_requests();
             }
             let now = Instant::now();
-            if wait.is_some_and(|deadline| deadline <= now) {
+            self.end_pause(now);
+            self.look_after_rules(log, now, ready.rules)?;
+            if protocol.is_some_and(|deadline| deadline <= now) {
                 self.parts.endpoint.handle_timeout(now);
             }
             self.drain(log, now);
@@ -163,6 +185,10 @@ impl Daemon {
                 // Never ready: nothing is asked of it.
                 None => PollFd::new(&self.parts.signals, PollFlags::empty()),
             },
+            match &self.parts.rules.changes {
+                Some(changes) => PollFd::new(changes, PollFlags::IN),
+                None => PollFd::new(&self.parts.signals, PollFlags::empty()),
+            },
         ];
         let timeout = match deadline {
             _ if only_look => Some(Timespec::default()),
@@ -179,19 +205,22 @@ impl Daemon {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        let [packets, request, signal, guard] = descriptors.map(|fd| !fd.revents().is_empty());
+        let [packets, request, signal, guard, rules] =
+            descriptors.map(|fd| !fd.revents().is_empty());
         Ok(Ready {
             packets,
             request,
             signal,
             guard,
+            rules,
         })
     }
 
-    fn is_asked_to_end(&self, log: &Log) -> io::Result<bool> {
+    fn is_asked_to_end(&mut self, log: &mut Log) -> io::Result<bool> {
         while let Some(signal) = self.parts.signals.next()? {
             match signal {
                 number::USER1 => self.dump(log),
+                number::USER2 => self.give_up_encryption(log)?,
                 _ => return Ok(true),
             }
         }
@@ -199,12 +228,12 @@ impl Daemon {
     }
 
     /// Takes packets until there are none; their verdicts go out in front of what is injected, so
-    /// that packets stay in order.
-    fn handle_packets(&mut self, log: &mut Log) -> io::Result<()> {
+    /// that packets stay in order. True if there is none left.
+    fn handle_packets(&mut self, log: &mut Log) -> io::Result<bool> {
         for _ in 0..BATCHES_IN_A_ROW {
             let received = self.parts.queue.receive(&mut self.batch)?;
             if received == 0 {
-                break;
+                return Ok(true);
             }
             let now = Instant::now();
             let mut had_super = false;
@@ -215,6 +244,10 @@ impl Daemon {
                             had_super |= packet.super_packet;
                             let parts = &mut self.parts;
                             self.verdicts.decide(packet.id, |out| {
+                                let outward = packet.hook.is_outward();
+                                if outward && parts.rules.came(packet.interface, packet.payload) {
+                                    return Divert::DROP;
+                                }
                                 let endpoint = &mut parts.endpoint;
                                 parts.divert.decide(endpoint, log, now, &packet, out)
                             });
@@ -238,10 +271,10 @@ impl Daemon {
             send(&self.parts.queue, &mut self.verdicts, &mut self.send_errors);
             self.inject(now);
             if !self.batch.is_full() {
-                break;
+                return Ok(true);
             }
         }
-        Ok(())
+        Ok(false)
     }
 
     fn handle_requests(&mut self) {
@@ -318,6 +351,7 @@ struct Ready {
     request: bool,
     signal: bool,
     guard: bool,
+    rules: bool,
 }
 
 /// The lines that `-v` adds to the state dump.

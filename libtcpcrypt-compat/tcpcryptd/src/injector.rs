@@ -27,6 +27,25 @@ pub struct Injector {
 struct Sockets {
     outward: RawSocket,
     inward: RawSocket,
+    /// Without a mark.
+    probe: RawSocket,
+}
+
+impl Sockets {
+    fn open(open: impl Fn(u32) -> io::Result<Option<RawSocket>>) -> io::Result<Option<Sockets>> {
+        let marked = open(MARK_OUTWARD)?.zip(open(MARK_INWARD)?);
+        let all = marked.zip(open(0)?);
+        Ok(all.map(|((outward, inward), probe)| Sockets {
+            outward,
+            inward,
+            probe,
+        }))
+    }
+
+    fn of<'a>(ipv4: &'a Sockets, ipv6: Option<&'a Sockets>, packet: &[u8]) -> &'a Sockets {
+        let is_ipv6 = packet.first().is_some_and(|first| first >> 4 == 6);
+        ipv6.filter(|_| is_ipv6).unwrap_or(ipv4)
+    }
 }
 
 impl Injector {
@@ -35,13 +54,10 @@ impl Injector {
     /// # Errors
     /// The system's.
     pub fn open() -> io::Result<Injector> {
-        let ipv6 = RawSocket::open_ipv6(MARK_OUTWARD)?.zip(RawSocket::open_ipv6(MARK_INWARD)?);
+        let ipv4 = Sockets::open(|mark| RawSocket::open(mark).map(Some))?;
         Ok(Injector {
-            ipv4: Sockets {
-                outward: RawSocket::open(MARK_OUTWARD)?,
-                inward: RawSocket::open(MARK_INWARD)?,
-            },
-            ipv6: ipv6.map(|(outward, inward)| Sockets { outward, inward }),
+            ipv4: ipv4.ok_or(io::ErrorKind::Unsupported)?,
+            ipv6: Sockets::open(RawSocket::open_ipv6)?,
             buffer: Vec::new(),
             sent: 0,
             failed: 0,
@@ -74,11 +90,7 @@ impl Injector {
 
     /// Sends one packet; `interface` is that of link-local addresses.
     pub fn send(&mut self, direction: Direction, interface: u32, packet: &[u8]) {
-        let is_ipv6 = packet.first().is_some_and(|first| first >> 4 == 6);
-        let sockets = match &self.ipv6 {
-            Some(sockets) if is_ipv6 => sockets,
-            _ => &self.ipv4,
-        };
+        let sockets = Sockets::of(&self.ipv4, self.ipv6.as_ref(), packet);
         let socket = match direction {
             Direction::Out => &sockets.outward,
             Direction::In => &sockets.inward,
@@ -87,5 +99,15 @@ impl Injector {
             Ok(()) => self.sent += 1,
             Err(_) => self.failed += 1,
         }
+    }
+
+    /// Sends one packet outward as if this host's TCP had made it, without a mark: the rules send it to
+    /// the queue.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn send_probe(&self, interface: u32, packet: &[u8]) -> io::Result<()> {
+        let sockets = Sockets::of(&self.ipv4, self.ipv6.as_ref(), packet);
+        sockets.probe.send_on(packet, interface)
     }
 }

@@ -12,6 +12,8 @@ pub mod injector;
 pub mod key_log;
 pub mod log;
 pub mod options;
+pub mod redirect;
+pub mod rule_watch;
 pub mod self_tests;
 pub mod startup;
 pub mod usage;

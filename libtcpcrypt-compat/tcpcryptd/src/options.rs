@@ -4,8 +4,16 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
 use kx_cli::getopt::{Found, Getopt, GetoptError, atoi, strtoul};
+use kx_crypto::aead::Algorithm;
+use tcpcrypt_proto::dialect::{Policy, UnknownPolicy};
 
 use crate::usage;
+
+/// The option of ours.
+const ENO: &[u8] = b"--eno=";
+
+/// Another.
+const AEAD: &[u8] = b"--aead=";
 
 /// How many `-x` there may be, and how many `-T`.
 const MAX_PARAMETERS: usize = 12;
@@ -48,6 +56,10 @@ pub struct Options {
     pub jail_dir: OsString,
     /// `-e`: act as a proxy.
     pub redirect: bool,
+    /// `--eno=`: which dialects are spoken. The original has no such option.
+    pub eno: Policy,
+    /// `--aead=`: the cipher to offer first in the dialect of RFC 8548. The original has no such option.
+    pub aead: Option<Algorithm>,
 }
 
 impl Default for Options {
@@ -70,6 +82,8 @@ impl Default for Options {
             jail_user: usage::JAIL_USER.into(),
             jail_dir: usage::JAIL_DIR.into(),
             redirect: false,
+            eno: Policy::Auto,
+            aead: None,
         }
     }
 }
@@ -92,19 +106,31 @@ pub enum Stop {
     /// Too many `-x` or `-T`. The line feed at the end is the original's.
     #[error("too many parameters\n")]
     TooManyParameters,
-    /// `-C` with something else than a key exchange of legacy tcpcrypt.
+    /// `-C` with something else than a key exchange.
     #[error(
-        "unknown key exchange '{0}': -C takes 0x21 (ECDHE with P-256) or 0x22 (ECDHE with P-521)"
+        "unknown key exchange '{0}': -C takes 0x21 (ECDHE with P-256), 0x22 (P-521), 0x23 (Curve25519) or 0x24 (Curve448)"
     )]
     UnknownKeyExchange(String),
-    /// `-C` with a key exchange of RFC 8548.
-    #[error("key exchange {0:#x} (-C) belongs to RFC 8548, which this version does not speak yet")]
-    NotYetKeyExchange(u8),
-    /// `-e`.
+    /// `-C` with a key exchange of RFC 8548 that `--eno=legacy` leaves no use for.
+    #[error("key exchange {0:#x} (-C) belongs to RFC 8548, which --eno=legacy does not speak")]
+    NotLegacyKeyExchange(u8),
+    /// `--aead=` that `--eno=legacy` leaves no use for.
+    #[error("--aead belongs to RFC 8548, which --eno=legacy does not speak")]
+    NotLegacyAead,
+    /// `--eno=` with something else than a policy.
+    #[error("--eno takes legacy, rfc, auto or off, not '{0}'")]
+    UnknownEno(String),
+    /// `--aead=` with something else than a cipher.
+    #[error("--aead takes aes-128-gcm, aes-256-gcm or chacha20-poly1305, not '{0}'")]
+    UnknownAead(String),
+    /// `-e` with what belongs to RFC 8548.
+    #[error("redirect mode (-e) does not speak RFC 8548 yet: leave out {0}")]
+    RedirectIsLegacy(&'static str),
+    /// `-e` with a key exchange of RFC 8548.
     #[error(
-        "redirect mode (-e) is not there yet: use the divert rules, without -e (see tcpcryptd(8))"
+        "key exchange {0:#x} (-C) belongs to RFC 8548, which redirect mode (-e) does not speak yet"
     )]
-    NoRedirect,
+    NotRedirectKeyExchange(u8),
 }
 
 impl Options {
@@ -117,11 +143,14 @@ impl Options {
             match word.as_bytes() {
                 b"--help" => return Err(Stop::Help),
                 b"--version" => return Err(Stop::Version),
+                word if word.starts_with(ENO) || word.starts_with(AEAD) => {}
                 [b'-', b'-', ..] => return Err(Stop::UnknownWord),
                 _ => {}
             }
         }
         let mut options = Options::default();
+        let mut arguments = arguments;
+        options.take_words(&mut arguments)?;
         let mut prefer = OsString::new();
         for found in Getopt::new(usage::LETTERS, arguments.into_iter(), posix) {
             let Found { letter, argument } = found?;
@@ -154,10 +183,50 @@ impl Options {
         // -1 is how the original says "no test".
         options.test = options.test.filter(|&number| number != -1);
         options.prefer = key_exchange(&prefer)?;
+        if let (Policy::Legacy, Some(tep @ 0x23..)) = (options.eno, options.prefer) {
+            return Err(Stop::NotLegacyKeyExchange(tep));
+        }
+        if options.eno == Policy::Legacy && options.aead.is_some() {
+            return Err(Stop::NotLegacyAead);
+        }
         if options.redirect {
-            return Err(Stop::NoRedirect);
+            match (options.eno, options.prefer) {
+                (Policy::Standard, _) => return Err(Stop::RedirectIsLegacy("--eno=rfc")),
+                _ if options.aead.is_some() => return Err(Stop::RedirectIsLegacy("--aead")),
+                (_, Some(tep @ 0x23..)) => return Err(Stop::NotRedirectKeyExchange(tep)),
+                _ => {}
+            }
         }
         Ok(options)
+    }
+
+    /// Takes `--eno=` and `--aead=` out, in front of `--` wherever they stand: getopt(3) knows no long options.
+    fn take_words(&mut self, arguments: &mut Vec<OsString>) -> Result<(), Stop> {
+        let ends = arguments.iter().position(|word| word == "--");
+        let mut place = 0;
+        let mut wrong = None;
+        arguments.retain(|word| {
+            let is_option = ends.is_none_or(|end| place < end);
+            place += 1;
+            let word = word.as_bytes();
+            let value = |name| word.strip_prefix(name).filter(|_| is_option);
+            let text = |value| String::from_utf8_lossy(value).into_owned();
+            if let Some(value) = value(ENO) {
+                match text(value).parse() {
+                    Ok(eno) => self.eno = eno,
+                    Err(UnknownPolicy) => wrong = Some(Stop::UnknownEno(text(value))),
+                }
+            } else if let Some(value) = value(AEAD) {
+                self.aead = aead(value);
+                if self.aead.is_none() {
+                    wrong = Some(Stop::UnknownAead(text(value)));
+                }
+            } else {
+                return true;
+            }
+            false
+        });
+        wrong.map_or(Ok(()), Err)
     }
 
     /// The number of the queue as the kernel takes it.
@@ -204,14 +273,23 @@ fn add(parameters: &mut Vec<OsString>, parameter: OsString) -> Result<(), Stop> 
     Ok(())
 }
 
+fn aead(name: &[u8]) -> Option<Algorithm> {
+    match name {
+        b"aes-128-gcm" => Some(Algorithm::Aes128Gcm),
+        b"aes-256-gcm" => Some(Algorithm::Aes256Gcm),
+        b"chacha20-poly1305" => Some(Algorithm::ChaCha20Poly1305),
+        _ => None,
+    }
+}
+
 /// 0, as in the original, and what is no number are no preference.
 fn key_exchange(text: &OsStr) -> Result<Option<u8>, Stop> {
     match strtoul(text, 0) {
         0 => Ok(None),
         0x21 => Ok(Some(0x21)),
         0x22 => Ok(Some(0x22)),
-        0x23 => Err(Stop::NotYetKeyExchange(0x23)),
-        0x24 => Err(Stop::NotYetKeyExchange(0x24)),
+        0x23 => Ok(Some(0x23)),
+        0x24 => Ok(Some(0x24)),
         _ => Err(Stop::UnknownKeyExchange(
             text.to_string_lossy().into_owned(),
         )),
@@ -300,10 +378,34 @@ mod tests {
         let invalid = Stop::Getopt(GetoptError::Invalid(b'q'));
         assert_eq!(parse(&["-qh"]).expect_err("unknown"), invalid);
         assert_eq!(parse(&["-eV"]).expect_err("version"), Stop::Version);
-        assert_eq!(parse(&["-e"]).expect_err("redirect"), Stop::NoRedirect);
+        assert!(parse(&["-e"]).expect("redirect").redirect);
         let many = ["-x1"; 13];
         assert_eq!(parse(&many).expect_err("many"), Stop::TooManyParameters);
         assert!(parse(&many[1..]).is_ok());
+    }
+
+    #[test]
+    fn dialects() {
+        let eno = |words: &[&str]| parse(words).map(|options| options.eno);
+        assert_eq!(eno(&[]), Ok(Policy::Auto));
+        assert_eq!(eno(&["--eno=rfc"]), Ok(Policy::Standard));
+        assert_eq!(eno(&["-v", "--eno=legacy", "-d"]), Ok(Policy::Legacy));
+        assert_eq!(
+            eno(&["--eno=off", "operand", "--eno=auto"]),
+            Ok(Policy::Auto)
+        );
+        assert_eq!(eno(&["--", "--eno=off"]), Ok(Policy::Auto));
+        for wrong in ["", "RFC", "on"] {
+            let word = format!("--eno={wrong}");
+            assert_eq!(eno(&[&word]), Err(Stop::UnknownEno(wrong.into())));
+        }
+        assert_eq!(eno(&["--eno"]), Err(Stop::UnknownWord));
+        let aead = |words: &[&str]| parse(words).map(|options| options.aead);
+        assert_eq!(aead(&["-v"]), Ok(None));
+        let chacha = Some(Algorithm::ChaCha20Poly1305);
+        assert_eq!(aead(&["--aead=chacha20-poly1305"]), Ok(chacha));
+        let unknown = Stop::UnknownAead("des".into());
+        assert_eq!(aead(&["-v", "--aead=des"]), Err(unknown));
     }
 
     #[test]
@@ -312,13 +414,15 @@ mod tests {
             ("0", None),
             ("33", Some(0x21)),
             ("0x22", Some(0x22)),
+            ("0x23", Some(0x23)),
+            ("36", Some(0x24)),
             ("x", None),
         ] {
             assert_eq!(parse(&["-C", text]).expect(text).prefer, prefer);
         }
         assert_eq!(
-            parse(&["-C0x23"]).expect_err("rfc"),
-            Stop::NotYetKeyExchange(0x23)
+            parse(&["-C0x23", "--eno=legacy"]).expect_err("rfc"),
+            Stop::NotLegacyKeyExchange(0x23)
         );
         let unknown = Stop::UnknownKeyExchange("1".into());
         assert_eq!(parse(&["-C1"]).expect_err("unknown"), unknown);

@@ -113,7 +113,8 @@ fn measure(
 
 fn ended(signals: &Signals) -> io::Result<bool> {
     while let Some(signal) = signals.next()? {
-        if signal != number::USER1 {
+        // The state is not shown while a test runs, and nothing is encrypted that could leak without rules.
+        if !matches!(signal, number::USER1 | number::USER2) {
             return Ok(true);
         }
     }

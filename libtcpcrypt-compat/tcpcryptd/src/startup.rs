@@ -10,11 +10,15 @@ use std::time::Instant;
 use kx_crypto::aead::{Algorithm, NonceLen, Seal};
 use kx_sys::companion::{self, Side};
 use kx_sys::conntrack::LiberalTracking;
+use kx_sys::conntrack_lookup::ConntrackLookup;
 use kx_sys::nfqueue::{self, Queue};
-use kx_sys::notify::Notifier;
+use kx_sys::notify::{ConnectedNotifier, Notifier};
 use kx_sys::privileges::{self, DropError, User};
+use kx_sys::rule_changes::RuleChanges;
 use kx_sys::sandbox;
 use kx_sys::signals::{Signals, number};
+use kx_sys::socket_end::SocketEnder;
+use kx_sys::tcp_proxy::{Listener, raise_file_limit};
 use rustix::thread::CapabilitySet;
 use tcpcrypt_control::{Address, AddressError};
 use tcpcrypt_proto::config::Config;
@@ -30,11 +34,16 @@ use crate::injector::Injector;
 use crate::key_log::{self, KeyLogFile};
 use crate::log::{ALWAYS, DEBUG, DEFAULT, Log, NOISY, system_text};
 use crate::options::Options;
+use crate::redirect::{self, ProxyDaemon};
+use crate::rule_watch::RuleWatch;
 use crate::self_tests::{self, Dropper, TestError};
 use crate::usage;
 
 /// Octets of additional randomness that the original reads.
 const SEED: usize = 4;
+
+/// What divert mode needs, and its guard.
+const DIVERT_CALLS: [&[i64]; 2] = [sandbox::BASIC_CALLS, sandbox::SOCKET_CALLS];
 
 /// What ends the start. `Display` is the line behind the program's name.
 #[derive(Debug, thiserror::Error)]
@@ -132,8 +141,13 @@ fn drop_text(error: &DropError) -> String {
 /// # Errors
 /// What the original says on standard error before it ends with code 1. Nothing is changed then.
 pub fn run(options: &Options, log: &mut Log) -> Result<(), StartError> {
-    let signals = Signals::collect(&[number::INTERRUPT, number::TERMINATE, number::USER1])
-        .map_err(call("signal(SIGINT)"))?;
+    let signals = Signals::collect(&[
+        number::INTERRUPT,
+        number::TERMINATE,
+        number::USER1,
+        number::USER2,
+    ])
+    .map_err(call("signal(SIGINT)"))?;
     log.say(ALWAYS, "Initializing...");
     let seed = read_seed(options, log)?;
     match options.test {
@@ -205,8 +219,13 @@ fn daemon(
     seed: &[u8],
     dropper: Option<Dropper>,
 ) -> Result<(), StartError> {
+    let listener = match options.redirect {
+        true => Some(Listener::bind(redirect::PORT, redirect::BACKLOG).map_err(call("bind()"))?),
+        false => None,
+    };
     let settings = nfqueue::Settings {
-        super_packets: true,
+        // In redirect mode there are handshakes only.
+        super_packets: !options.redirect,
         ..nfqueue::Settings::new(options.queue_number())
     };
     let queue = Queue::open(settings)?;
@@ -228,7 +247,36 @@ fn daemon(
     let key_log = open_key_log(log)?;
     let endpoint = endpoint(options, seed, key_log.is_some());
     let notifier = Notifier::from_environment().connect();
+    let rules = RuleWatch::new(hear_of_rules(log));
+    // Best effort: resets end nearly all connections.
+    let ender = SocketEnder::open().ok();
     let mut tracking = track_liberally(log);
+    if let Some(listener) = listener {
+        let lookup = ConntrackLookup::open().map_err(call("nfct_open()"))?;
+        let connections = redirect::connections_of(raise_file_limit());
+        if let Err(error) = drop_privileges(options, log) {
+            if let Some(tracking) = &mut tracking {
+                let _ = tracking.restore();
+            }
+            return Err(error);
+        }
+        return proxy(
+            log,
+            notifier.as_ref(),
+            redirect::Parts {
+                queue,
+                listener,
+                lookup,
+                injector,
+                control,
+                signals,
+                endpoint,
+                key_log,
+                connections,
+                tracking,
+            },
+        );
+    }
     if let Err(error) = drop_privileges(options, log) {
         if let Some(tracking) = &mut tracking {
             let _ = tracking.restore();
@@ -244,8 +292,8 @@ fn daemon(
             Some(companion)
         }
         Ok((Side::Companion(watch), table)) => {
-            drop((control, signals, endpoint));
-            confine(log, NOISY);
+            drop((control, signals, endpoint, rules, ender));
+            confine(log, NOISY, &DIVERT_CALLS);
             let guard = Guard {
                 queue,
                 divert,
@@ -263,7 +311,7 @@ fn daemon(
             None
         }
     };
-    confine(log, DEBUG);
+    confine(log, DEBUG, &DIVERT_CALLS);
     log.say(ALWAYS, "Running");
     if let Some(notifier) = &notifier {
         let _ = notifier.ready();
@@ -279,6 +327,9 @@ fn daemon(
         tracking,
         endpoint,
         key_log,
+        rules,
+        ender,
+        enabled: !options.disable,
     });
     let result = daemon.run(log);
     if let Some(notifier) = &notifier {
@@ -290,6 +341,37 @@ fn daemon(
             Ok(())
         }
         Ended::Check => Err(StartError::Check),
+    }
+}
+
+/// Redirect mode. There is no guard: when this process dies, the kernel resets its connections, and the queue
+/// lets new ones pass.
+fn proxy(
+    log: &mut Log,
+    notifier: Option<&ConnectedNotifier>,
+    parts: redirect::Parts,
+) -> Result<(), StartError> {
+    let mut daemon = ProxyDaemon::new(parts).map_err(call("epoll_create()"))?;
+    let calls = [
+        sandbox::BASIC_CALLS,
+        sandbox::SOCKET_CALLS,
+        sandbox::PROXY_CALLS,
+    ];
+    confine(log, DEBUG, &calls);
+    log.say(ALWAYS, "Running");
+    if let Some(notifier) = notifier {
+        let _ = notifier.ready();
+    }
+    let result = daemon.run(log);
+    if let Some(notifier) = notifier {
+        let _ = notifier.stopping();
+    }
+    match result.map_err(call("read(divert)"))? {
+        redirect::Ended::Signal => {
+            daemon.dump(log);
+            Ok(())
+        }
+        redirect::Ended::Check => Err(StartError::Check),
     }
 }
 
@@ -316,6 +398,8 @@ fn endpoint(options: &Options, seed: &[u8], key_log: bool) -> Endpoint {
         session_cache: !options.no_cache,
         timers: !options.disable_timers,
         prefer: options.prefer.and_then(Tep::from_octet),
+        eno: options.eno,
+        standard_ciphers: standard_ciphers(options.aead),
         debug: options.debug,
         key_log,
         ..Config::default()
@@ -325,18 +409,32 @@ fn endpoint(options: &Options, seed: &[u8], key_log: bool) -> Endpoint {
     Endpoint::new(config, Box::new(entropy), Instant::now())
 }
 
+/// All ciphers of RFC 8548, this one first.
+fn standard_ciphers(first: Option<Algorithm>) -> [Algorithm; 3] {
+    let mut ciphers = Config::default().standard_ciphers;
+    // Stable: the others stay in their order.
+    ciphers.sort_by_key(|cipher| Some(*cipher) != first);
+    ciphers
+}
+
 /// Uses the cryptographic library once: it looks for its configuration and its modules on first use,
 /// and later there are no files. What fails here fails again when it matters.
 fn warm_up(entropy: &mut System) {
-    for tep in Tep::DEFAULT {
+    for tep in Tep::ALL {
         if let Ok(key) = entropy.private_key(tep.curve()) {
             let _ = key.agree(key.public());
+            let _ = key.agree(&key.compressed_public());
         }
     }
     for algorithm in [Algorithm::Aes128Gcm, Algorithm::Aes256Gcm] {
         let key = vec![0; algorithm.key_len()];
         let _ = Seal::new(algorithm, &key, NonceLen::Eight)
             .and_then(|mut seal| seal.seal(&[0; 8], &[], &mut [0; 16]));
+    }
+    for algorithm in Config::default().standard_ciphers {
+        let key = vec![0; algorithm.key_len()];
+        let _ = Seal::new(algorithm, &key, NonceLen::Twelve)
+            .and_then(|mut seal| seal.seal(&[0; 12], &[], &mut [0; 16]));
     }
     let _ = entropy.fill(&mut [0; 32]);
 }
@@ -352,7 +450,8 @@ fn bind_control(options: &Options, log: &Log) -> Result<ControlSocket, StartErro
     ControlSocket::bind(&address).map_err(call("bind()"))
 }
 
-/// Connection tracking sees plain sequence numbers on one side of us and others on the other.
+/// Connection tracking sees plain sequence numbers on one side of us and others on the other; in redirect mode
+/// so it is at the end of connections with the original, and what it disbelieves it does not redirect.
 fn track_liberally(log: &Log) -> Option<LiberalTracking> {
     match LiberalTracking::set() {
         Ok(tracking) => {
@@ -377,6 +476,18 @@ fn track_liberally(log: &Log) -> Option<LiberalTracking> {
     }
 }
 
+/// Without it, rules that are gone are noticed a little later.
+fn hear_of_rules(log: &Log) -> Option<RuleChanges> {
+    match RuleChanges::open() {
+        Ok(changes) => Some(changes),
+        Err(error) => {
+            let text = system_text(&error);
+            log.say(DEBUG, format_args!("No news of nftables' rules: {text}"));
+            None
+        }
+    }
+}
+
 fn drop_privileges(options: &Options, log: &Log) -> Result<(), StartError> {
     let jail = options.jail_dir.to_string_lossy();
     let name = options.jail_user.to_string_lossy();
@@ -396,8 +507,8 @@ fn drop_privileges(options: &Options, log: &Log) -> Result<(), StartError> {
 }
 
 /// Best effort: the limit for core files may be fixed from outside, the kernel may be old.
-fn confine(log: &Log, level: u8) {
+fn confine(log: &Log, level: u8, calls: &[&[i64]]) {
     let _ = kx_sys::hardening::forbid_core_dumps();
-    let report = sandbox::confine(&[sandbox::BASIC_CALLS, sandbox::SOCKET_CALLS]);
+    let report = sandbox::confine(calls);
     log.say(level, format_args!("Sandbox: {report}"));
 }

@@ -122,9 +122,22 @@ fn what_is_refused_before_anything_is_done() {
         (Some(1), "tcpcryptd: too many parameters\n\n")
     );
     for (arguments, part) in [
-        (&["-e"][..], "redirect mode (-e) is not there yet"),
+        (
+            &["-e", "--eno=rfc"][..],
+            "redirect mode (-e) does not speak RFC 8548",
+        ),
+        (&["-e", "-C0x23"], "redirect mode (-e) does not speak"),
+        (&["-e", "--aead=aes-256-gcm"], "leave out --aead"),
+        (
+            &["--eno=legacy", "--aead=aes-256-gcm"],
+            "--aead belongs to RFC 8548",
+        ),
         (&["-C", "1"], "unknown key exchange '1'"),
-        (&["-C0x23"], "RFC 8548"),
+        (&["-C0x23", "--eno=legacy"], "RFC 8548"),
+        (
+            &["--eno=x"],
+            "--eno takes legacy, rfc, auto or off, not 'x'",
+        ),
     ] {
         let (code, out, err) = texts(&run(arguments));
         assert_eq!((code, out.as_str()), (Some(1), ""), "{arguments:?}");

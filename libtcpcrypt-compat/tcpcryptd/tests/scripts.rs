@@ -5,7 +5,8 @@ use std::process::{Command, Output};
 
 const RULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/iptables.sh");
 const BASE: &[(&str, &str)] = &[("DAEMON_USER", "u"), ("DIVERT_PORT", "666")];
-const VARIABLES: [&str; 11] = [
+const VARIABLES: [&str; 12] = [
+    "MODE",
     "ONLY_PORTS",
     "OMIT_PORTS",
     "DAEMON_USER",
@@ -125,16 +126,69 @@ fn nftables_gets_one_table() {
 }
 
 #[test]
+fn redirect_mode_has_rules_of_its_own() {
+    let mode = ("MODE", "redirect");
+    let iptables = ("RULES", "iptables");
+    for ports in [("ONLY_PORTS", "80,8000:8100"), ("OMIT_PORTS", "22")] {
+        let (code, started) = dry(&["start"], &[mode, iptables, ports]);
+        assert_eq!(code, Some(0));
+        // Nothing is redirected that the daemon did not mark, and nothing waits for one that is gone.
+        let redirect = "--mark 0x80000/0x80000 -j REDIRECT --to-ports 65530";
+        assert_eq!(started.matches(redirect).count(), 2, "{started}");
+        assert_eq!(started.matches("REDIRECT").count(), 2, "{started}");
+        let queues = started.matches("-j NFQUEUE").count();
+        assert_eq!(
+            started.matches("--queue-num 666 --queue-bypass").count(),
+            queues
+        );
+        let (code, stopped) = dry(&["stop"], &[mode, iptables, ports]);
+        let rules = |text: &str| {
+            let (rules, routes): (Vec<_>, Vec<_>) =
+                text.lines().partition(|line| line.starts_with("iptables "));
+            (rules.join("\n"), routes.join("\n"))
+        };
+        let ((started, way), (stopped, way_back)) = (rules(&started), rules(&stopped));
+        assert_eq!((code, stopped), (Some(0), started.replace(" -A ", " -D ")));
+        // The way for connections in the name of clients: what is added is deleted.
+        for line in way.lines().filter(|line| line.contains(" add ")) {
+            assert!(way_back.contains(&line.replace(" add ", " del ")), "{line}");
+        }
+        assert!(way.ends_with("dev lo src 127.0.0.1 table 65530"), "{way}");
+        let (code, text) = dry(&["start"], &[mode, ("RULES", "nft"), ports]);
+        assert_eq!(code, Some(0));
+        assert_eq!(
+            text.matches("queue num 666 bypass\n").count(),
+            queues,
+            "{text}"
+        );
+        assert_eq!(text.matches("redirect to :65530\n").count(), 2, "{text}");
+    }
+    let output = script(
+        &mut Command::new(RULES),
+        &["start"],
+        &[BASE, &[("ONLY_PORTS", "80"), ("MODE", "proxy")]],
+    );
+    assert_eq!(output.status.code(), Some(1));
+    // It has no IPv6, and says so where that was asked for.
+    let (_, auto) = dry(&["start"], &[mode, iptables, ("ONLY_PORTS", "80")]);
+    assert!(!auto.contains("ip6tables"), "{auto}");
+    let six = [("ONLY_PORTS", "80"), mode, ("IPV6", "yes")];
+    let output = script(&mut Command::new(RULES), &["start"], &[BASE, &six]);
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
 fn the_kernel_takes_the_rules_and_forgets_them() {
     let list = "for i in iptables ip6tables; do $i-save -t mangle 2>/dev/null | grep -c NFQUEUE; done; \
                 nft list tables 2>/dev/null | grep -c tcpcryptd";
     let commands = format!("{RULES} start && {{ {list}; {RULES} stop; echo $?; {list}; }}");
     let marks = [("MARK", "10"), ("PLAIN_MARK", "20")];
-    for (more, six) in [
-        (&[][..], None),
-        (&marks[..], None),
-        (&[("IPV6", "yes")], Some("3")),
-        (&[NO_IPV6], Some("0")),
+    for (more, four, six) in [
+        (&[][..], "3", None),
+        (&marks[..], "3", None),
+        (&[("IPV6", "yes")], "3", Some("3")),
+        (&[NO_IPV6], "3", Some("0")),
+        (&[("MODE", "redirect")], "8", Some("0")),
     ] {
         let ports = [("OMIT_PORTS", "22,992:995")];
         let mut program = Command::new("unshare");
@@ -143,7 +197,8 @@ fn the_kernel_takes_the_rules_and_forgets_them() {
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let words: Vec<&str> = text.split_whitespace().collect();
         match words[..] {
-            ["3", ipv6, "0", "0", "0", "0", "0"] => {
+            [ipv4, ipv6, "0", "0", "0", "0", "0"] if ipv4 != "0" => {
+                assert_eq!(ipv4, four);
                 assert!(six.is_none_or(|six| six == ipv6), "{text}");
                 assert!(ipv6 == "0" || ipv6 == "3", "{text}");
             }

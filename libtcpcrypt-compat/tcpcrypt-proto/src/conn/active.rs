@@ -1,23 +1,28 @@
-//! A connection that this host opens (tcpcrypt spec 4 and 5).
+//! A connection that this host opens (tcpcrypt spec 4, 5 and 7).
 //!
 //! SYN with our offer; SYN-ACK with the server's choice; the local TCP's acknowledgement of it carries INIT1;
 //! INIT2 turns encryption on. A resumed session is on with the SYN-ACK.
+//!
+//! In the standard an opener could be host B. Ours never offers that, so here too it is the opener who sends INIT1.
 
 use std::time::{Duration, Instant};
 
-use crate::eno::{Answer, EnoOption, Offer, Tep};
+use crate::dialect::{Answered, Asking, answered, asking, learned_of_silence};
+use crate::eno::{Answer, EnoOption, Kind, Offer, ResumeId, Tep};
 use crate::event::Line;
-use crate::flow::{FlowOptions, Numbers};
-use crate::legacy::init::{MAX_LEN, Message};
-use crate::legacy::keys::Session;
+use crate::flow::Numbers;
+use crate::legacy::init::Message;
 use crate::packet::{Direction, Flags, FourTuple, Fresh, Rewrite, Seq, View};
+use crate::records::Dialect;
+use crate::rfc8548::negotiation::{self, settle};
 use crate::verdict::Verdict;
 
-use super::exchange::{self, Question};
+use super::exchange::{self, LegacyQuestion, Question, Terms};
 use super::init_timers::{Due, Pace, Repeats};
 use super::reset::Ends;
+use super::resume::{self, By, Named};
 use super::segment::{self, Prefix, Syn};
-use super::{Agreed, Context, Move, Next, Wish, establish, resume};
+use super::{Agreed, Context, Keyed, Move, Next, Wish, establish};
 
 /// The machine.
 pub(crate) struct Active {
@@ -25,10 +30,11 @@ pub(crate) struct Active {
     wish: Wish,
     started: Instant,
     syn: Syn,
+    asking: Asking,
     /// As in the SYN, the same in each repetition.
     offer: EnoOption,
     /// Named in the SYN and not turned on.
-    session: Option<Box<Session>>,
+    session: Option<Named>,
     /// From the SYN-ACK on.
     exchange: Option<Box<KeyExchange>>,
 }
@@ -37,7 +43,8 @@ pub(crate) struct Active {
 struct KeyExchange {
     question: Question,
     syn: Syn,
-    answer: EnoOption,
+    /// The peer's application knows of encryption.
+    peer_aware: bool,
     repeats: Option<Repeats>,
     round_trip: Duration,
     /// The packet with INIT1 as it was sent last.
@@ -49,15 +56,54 @@ struct KeyExchange {
 
 impl KeyExchange {
     fn init1_len(&self) -> u32 {
-        u32::try_from(self.question.init1.len()).unwrap_or(0)
+        u32::try_from(self.question.init1().len()).unwrap_or(0)
     }
 }
 
-fn offer<'a>(teps: &'a [Tep], wish: Wish, session: Option<&Session>) -> Offer<'a> {
+/// The option for the SYN, in at most `room` octets if it names a session of the standard: its nonce is cut short
+/// as far as it must be. `None` if that is not enough.
+fn offer(
+    cx: &Context<'_>,
+    asking: Asking,
+    wish: Wish,
+    session: &mut Option<Named>,
+    room: usize,
+) -> Option<EnoOption> {
+    let kind = asking.kind()?;
+    let all = asking.teps(cx.config.prefer);
+    let resume = session.as_ref().and_then(Named::suboption);
+    if kind == Kind::Experimental && resume.is_none() {
+        let resume = match session {
+            Some(Named::Legacy(session)) => Some(session.resume_id()),
+            _ => None,
+        };
+        let app_aware = wish.app_aware;
+        return Some(legacy_offer(&all, app_aware, resume).build());
+    }
+    // Beside the name of a session there is room for the original's key exchanges and no others.
+    let teps = match kind {
+        Kind::Experimental => all.get(..Tep::DEFAULT.len()).unwrap_or(&all),
+        Kind::Standard => &all,
+    };
+    let offer = negotiation::Offer {
+        kind,
+        passive_role: false,
+        app_aware: wish.app_aware,
+        teps,
+        resume,
+    };
+    let (option, nonce) = offer.build_within(room)?;
+    if let Some(named) = session {
+        named.shorten(nonce);
+    }
+    Some(option)
+}
+
+fn legacy_offer(teps: &[Tep], app_aware: bool, resume: Option<ResumeId>) -> Offer<'_> {
     Offer {
         teps,
-        app_aware: wish.app_aware,
-        resume: session.map(Session::resume_id),
+        app_aware,
+        resume,
     }
 }
 
@@ -74,15 +120,21 @@ impl Active {
         if !wish.enabled || !view.payload().is_empty() || segment::has_own_eno(view) {
             return None;
         }
-        let mut session = resume::for_peer(cx, tuple.remote.ip(), wish);
-        let mut option = offer(cx.teps, wish, session.as_deref()).build();
-        let mut with_option = segment::with_option(cx.config, view, &option);
-        if with_option.is_none() && session.is_some() {
-            resume::put_back(cx, tuple.remote.ip(), session.take());
-            option = offer(cx.teps, wish, None).build();
-            with_option = segment::with_option(cx.config, view, &option);
+        let peer = tuple.remote.ip();
+        let asking = asking(cx.config.eno, cx.memory.known(peer, cx.now));
+        let room = segment::room(view);
+        let mut session = resume::for_peer(cx, peer, wish, asking);
+        let place = |cx: &Context<'_>, session: &mut Option<Named>| {
+            let option = offer(cx, asking, wish, session, room)?;
+            Some((option, segment::with_option(cx.config, view, &option)?))
+        };
+        let mut placed = place(cx, &mut session);
+        if placed.is_none() && session.is_some() {
+            // It was not named.
+            resume::put_back(cx, peer, session.take(), By::Other);
+            placed = place(cx, &mut session);
         }
-        let Some(rewrite) = with_option else {
+        let Some((option, rewrite)) = placed else {
             cx.events.line(Line::NoSpaceForHello);
             return None;
         };
@@ -91,6 +143,7 @@ impl Active {
             wish,
             started: cx.now,
             syn: Syn::of(view),
+            asking,
             offer: option,
             session,
             exchange: None,
@@ -127,7 +180,7 @@ impl Active {
 
     /// Nothing comes of it: what was not used can be used by another.
     pub(crate) fn give_up(&mut self, cx: &mut Context<'_>) {
-        resume::put_back(cx, self.tuple.remote.ip(), self.session.take());
+        resume::put_back(cx, self.tuple.remote.ip(), self.session.take(), By::Opener);
     }
 
     /// When [`timeout`](Self::timeout) wants to be called.
@@ -224,54 +277,129 @@ impl Active {
     }
 
     fn syn_ack(&mut self, cx: &mut Context<'_>, view: &View<'_>, out: &mut Vec<u8>) -> Move {
-        let Some(answer) = segment::eno(view) else {
+        let answer = segment::eno(view);
+        let dialect = answered(self.asking, answer.as_ref());
+        let Some(answer) = answer.filter(|_| dialect != Answered::Plain) else {
+            if let Some(known) = learned_of_silence(self.asking) {
+                cx.memory.learn(self.tuple.remote.ip(), known, cx.now);
+            }
             return Move::plain();
         };
         if !segment::has_room_for_records(view) {
             return Move::plain();
         }
-        match offer(cx.teps, self.wish, self.session.as_deref()).answer(&answer) {
+        match dialect {
+            Answered::Standard => self.standard_answer(cx, &answer, view, out),
+            Answered::Legacy | Answered::Plain => self.legacy_answer(cx, &answer, view, out),
+        }
+    }
+
+    fn legacy_answer(
+        &mut self,
+        cx: &mut Context<'_>,
+        answer: &EnoOption,
+        view: &View<'_>,
+        out: &mut Vec<u8>,
+    ) -> Move {
+        let resume = match &self.session {
+            Some(Named::Legacy(session)) => Some(session.resume_id()),
+            _ => None,
+        };
+        let aware = answer.app_aware();
+        if !self.wish.takes(aware) {
+            return Move::plain();
+        }
+        match legacy_offer(cx.teps, self.wish.app_aware, resume).answer(answer) {
             Answer::Plain => {
                 cx.events.line(Line::NoCipher);
                 Move::plain()
             }
             Answer::Resumed => match self.session.take() {
-                Some(session) => self.resumed(cx, *session, &answer, view, out),
-                None => Move::plain(),
+                Some(Named::Legacy(session)) => {
+                    self.resumed(cx, Keyed::Legacy(session), aware, view, out)
+                }
+                _ => Move::plain(),
             },
             Answer::Exchange(tep) => {
-                if self.session.take().is_some() {
-                    // It does not know the session; nobody else will want it.
-                    cx.events.line(Line::SessionCachingFailed);
-                }
-                self.begin_exchange(cx, tep, answer, view, out)
+                self.declined(cx);
+                let question = LegacyQuestion::new(cx, tep, self.offer, *answer);
+                let question = question.map(|question| Question::Legacy(Box::new(question)));
+                self.begin_exchange(cx, question, aware, view, out)
             }
         }
+    }
+
+    fn standard_answer(
+        &mut self,
+        cx: &mut Context<'_>,
+        answer: &EnoOption,
+        view: &View<'_>,
+        out: &mut Vec<u8>,
+    ) -> Move {
+        let awaited = self.session.as_ref().and_then(Named::awaited);
+        let Some(settled) = settle(true, &self.offer, answer, awaited) else {
+            cx.events.line(Line::NoCipher);
+            return Move::plain();
+        };
+        let aware = settled.peer_app_aware;
+        if !self.wish.takes(aware) {
+            return Move::plain();
+        }
+        if let Some(theirs) = settled.resumed {
+            return match self.session.take() {
+                Some(Named::Standard(session, ours)) => {
+                    let pending = session.resume(settled.tep_octet, ours, theirs);
+                    let keyed = Keyed::Standard(Box::new(pending), settled.host);
+                    self.resumed(cx, keyed, aware, view, out)
+                }
+                _ => Move::plain(),
+            };
+        }
+        self.declined(cx);
+        let terms = Terms {
+            settled,
+            ours: self.offer,
+            theirs: *answer,
+        };
+        let question = Question::standard(cx, terms);
+        self.begin_exchange(cx, question, aware, view, out)
+    }
+
+    /// The peer does not know the session; nobody else will want it.
+    fn declined(&mut self, cx: &mut Context<'_>) {
+        if self.session.take().is_some() {
+            cx.events.line(Line::SessionCachingFailed);
+        }
+    }
+
+    /// The option of the segments behind the SYN.
+    fn bare(&self) -> EnoOption {
+        EnoOption::of(self.offer.kind(), &[])
     }
 
     fn resumed(
         &mut self,
         cx: &mut Context<'_>,
-        session: Session,
-        answer: &EnoOption,
+        keyed: Keyed,
+        peer_aware: bool,
         view: &View<'_>,
         out: &mut Vec<u8>,
     ) -> Move {
         let peer = Syn::of(view);
         let (ours, theirs) = (self.syn.isn + 1, peer.isn + 1);
-        let agreed = Agreed {
-            options: self.flow_options(cx, &peer),
-            numbers: Numbers {
-                out_plain: ours,
-                out_wire: ours,
-                in_plain: theirs,
-                in_wire: theirs,
-            },
-            peer_isn: peer.isn,
-            application: self.application(answer),
-            no_cache: self.wish.no_cache,
+        let numbers = Numbers {
+            out_plain: ours,
+            out_wire: ours,
+            in_plain: theirs,
+            in_wire: theirs,
         };
-        match establish(cx, session, &agreed) {
+        let mut agreed = self.agreed(cx, &peer, numbers, peer_aware);
+        // The original says nothing more (tcpcrypt spec 7.6).
+        agreed.eno = match keyed {
+            Keyed::Legacy(_) => None,
+            Keyed::Standard(..) => Some(self.bare()),
+        };
+        match establish(cx, keyed, &agreed) {
             Ok(established) => {
                 let mtu = self.syn.bounded_mtu(cx.config.mtu);
                 let rewrite = segment::syn_for_local(mtu, view);
@@ -282,24 +410,29 @@ impl Active {
         }
     }
 
-    fn flow_options(&self, cx: &Context<'_>, peer: &Syn) -> FlowOptions {
+    fn agreed(&self, cx: &Context<'_>, peer: &Syn, numbers: Numbers, peer_aware: bool) -> Agreed {
         let shown = self.syn.bounded_mtu(cx.config.mtu);
-        segment::flow_options(cx.config, self.tuple, &self.syn, peer, shown)
-    }
-
-    fn application(&self, answer: &EnoOption) -> u8 {
-        u8::from(self.wish.app_aware) | u8::from(answer.app_aware()) << 1
+        Agreed {
+            options: segment::flow_options(cx.config, self.tuple, &self.syn, peer, shown),
+            numbers,
+            peer_isn: peer.isn,
+            application: u8::from(self.wish.app_aware) | u8::from(peer_aware) << 1,
+            no_cache: self.wish.no_cache,
+            opener: true,
+            kind: self.offer.kind(),
+            eno: None,
+        }
     }
 
     fn begin_exchange(
         &mut self,
         cx: &mut Context<'_>,
-        tep: Tep,
-        answer: EnoOption,
+        question: Result<Question, Line>,
+        peer_aware: bool,
         view: &View<'_>,
         out: &mut Vec<u8>,
     ) -> Move {
-        let question = match Question::new(cx, tep) {
+        let question = match question {
             Ok(question) => question,
             Err(line) => {
                 // Nothing was promised to the server yet.
@@ -311,7 +444,7 @@ impl Active {
         self.exchange = Some(Box::new(KeyExchange {
             question,
             syn: Syn::of(view),
-            answer,
+            peer_aware,
             repeats: None,
             round_trip: segment::round_trip(round_trip),
             sent: Vec::new(),
@@ -323,6 +456,7 @@ impl Active {
 
     /// Everything that the local TCP sends before encryption is on becomes INIT1.
     fn outgoing(&mut self, cx: &mut Context<'_>, view: &View<'_>, out: &mut Vec<u8>) -> Move {
+        let bare = self.bare();
         let Some(exchange) = &mut self.exchange else {
             return Move::stay(Verdict::Drop);
         };
@@ -338,8 +472,11 @@ impl Active {
         rewrite.seq = self.syn.isn + 1;
         rewrite.flags = flags.without(Flags::FIN | Flags::PSH | Flags::URG);
         rewrite.urgent = 0;
-        let init1 = exchange.question.init1.as_slice();
-        let fits = segment::append(&mut rewrite.options, &EnoOption::bare());
+        if exchange.question.dialect() == Dialect::Standard {
+            rewrite.flags |= Flags::PSH;
+        }
+        let init1 = exchange.question.init1();
+        let fits = segment::append(&mut rewrite.options, &bare);
         if !fits || rewrite.length(init1.len()) > usize::from(cx.config.mtu) {
             cx.events.line(Line::NoSpaceForEno);
             return Move::failed(Line::SendingRst);
@@ -376,7 +513,8 @@ impl Active {
         let first = exchange.syn.isn + 1;
         let flags = view.flags();
         if flags.has(Flags::RST) {
-            return incoming_reset(view, first, self.syn.isn + 1, out);
+            let lens = exchange.question.init2_lens();
+            return incoming_reset(view, first, self.syn.isn + 1, &lens, out);
         }
         if flags.handshake() == Flags::SYN | Flags::ACK && view.seq() == exchange.syn.isn {
             // The local TCP answers it, and that brings INIT1 once more.
@@ -386,7 +524,8 @@ impl Active {
             return Move::stay(Verdict::Drop);
         }
         if !view.payload().is_empty() {
-            exchange.received.add(first, view, MAX_LEN);
+            let limit = exchange::limit(exchange.question.dialect()) - 1;
+            exchange.received.add(first, view, limit);
             return self.init2(cx, view, out);
         }
         if flags.has(Flags::FIN) && view.seq() == first {
@@ -405,30 +544,26 @@ impl Active {
         let Some(exchange) = &self.exchange else {
             return Move::stay(Verdict::Drop);
         };
+        let dialect = exchange.question.dialect();
         let octets = exchange.received.octets();
-        let init2 = match exchange::whole(Message::Init2, octets) {
+        let init2 = match exchange::whole(dialect, Message::Init2, octets) {
             Ok(Some(len)) => octets.get(..len).unwrap_or_default(),
             Ok(None) => return Move::stay(Verdict::Drop),
             Err(line) => return Move::failed(line),
         };
         let (ours, theirs) = (self.syn.isn + 1, exchange.syn.isn + 1);
         let init2_len = u32::try_from(init2.len()).unwrap_or(0);
-        let agreed = Agreed {
-            options: self.flow_options(cx, &exchange.syn),
-            numbers: Numbers {
-                out_plain: ours,
-                out_wire: ours + exchange.init1_len(),
-                in_plain: theirs,
-                in_wire: theirs + init2_len,
-            },
-            peer_isn: exchange.syn.isn,
-            application: self.application(&exchange.answer),
-            no_cache: self.wish.no_cache,
+        let numbers = Numbers {
+            out_plain: ours,
+            out_wire: ours + exchange.init1_len(),
+            in_plain: theirs,
+            in_wire: theirs + init2_len,
         };
+        let agreed = self.agreed(cx, &exchange.syn, numbers, exchange.peer_aware);
         let established = exchange
             .question
-            .answered(cx, &self.offer, &exchange.answer, init2)
-            .and_then(|session| establish(cx, session, &agreed));
+            .answered(cx, init2)
+            .and_then(|keyed| establish(cx, keyed, &agreed));
         let established = match established {
             Ok(established) => established,
             Err(line) => return Move::failed(line),
@@ -453,13 +588,19 @@ fn syn_ack_for_local(mtu: u16, view: &View<'_>, out: &mut Vec<u8>) -> Move {
 }
 
 /// A reset by the peer, which may count its INIT message that we have not seen whole. The number must be one of
-/// the two exactly; else it is for the local TCP to refuse.
-pub(super) fn incoming_reset(view: &View<'_>, first: Seq, ack: Seq, out: &mut Vec<u8>) -> Move {
+/// the two exactly; else it is for the local TCP to refuse. `lens` are the lengths that the message may have.
+pub(super) fn incoming_reset(
+    view: &View<'_>,
+    first: Seq,
+    ack: Seq,
+    lens: &[u32],
+    out: &mut Vec<u8>,
+) -> Move {
     if view.seq() == first {
         return Move::new(Verdict::Accept, Next::Over);
     }
     let ahead = view.seq().since(first);
-    let is_behind_init = [108, 110, 176, 178].contains(&ahead);
+    let is_behind_init = lens.contains(&ahead);
     if !is_behind_init {
         return Move::stay(Verdict::Drop);
     }

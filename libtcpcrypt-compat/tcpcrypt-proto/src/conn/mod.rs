@@ -1,18 +1,21 @@
 //! The handshake of one connection, from its SYN to the moment encryption is on.
 //!
-//! Here are the machines of the legacy dialect (tcpcrypt spec 4 and 5): [`Active`] for connections that this
-//! host opens, [`Passive`] for those it accepts. What an [endpoint](crate::endpoint) knows of them is the face
-//! in this file: a packet or an instant in, a [`Move`] out. The RFC dialect will be another machine behind it,
-//! chosen by the kind of the ENO option (spec 7.7).
+//! Two machines: [`Active`] for connections that this host opens, [`Passive`] for those it accepts. What an
+//! [endpoint](crate::endpoint) knows of them is the face in this file: a packet or an instant in, a [`Move`] out.
+//!
+//! Both speak both dialects (tcpcrypt spec 4 and 7), since the segments are the same: options in the SYNs, an option in
+//! the third segment, INIT1, INIT2, or none of the two in a resumed session. [`dialect`](crate::dialect) decides which
+//! one; `exchange` and `resume` know what it says.
 
 mod active;
-mod exchange;
+pub(crate) mod exchange;
 mod init_timers;
 mod outbox;
 mod passive;
+mod plan;
 mod reset;
-mod resume;
-mod segment;
+pub(crate) mod resume;
+pub(crate) mod segment;
 
 use std::time::Instant;
 
@@ -21,12 +24,17 @@ use tcpcrypt_control::{Details, Dialect};
 
 use crate::cache::SessionCache;
 use crate::config::Config;
-use crate::eno::Tep;
+use crate::dialect::{Known, Memory, Policy};
+use crate::eno::{EnoOption, Kind, Tep};
 use crate::entropy::Entropy;
 use crate::event::{Events, Line};
 use crate::flow::{Flow, FlowOptions, Numbers};
 use crate::legacy::keys::{Enabled, Role, Session, SessionId, Suite};
 use crate::packet::{FourTuple, Seq};
+use crate::records::{Opener, Sealer};
+use crate::rfc8547::Host;
+use crate::rfc8548::init::aead_id;
+use crate::rfc8548::keys as standard;
 use crate::verdict::Verdict;
 
 pub(crate) use active::Active;
@@ -38,8 +46,9 @@ pub(crate) use reset::{answer_with_resets, is_stray_init1};
 pub(crate) struct Context<'a> {
     pub now: Instant,
     pub config: &'a Config,
-    /// The key exchanges that are offered and accepted, the preferred one first.
+    /// The key exchanges that are offered and accepted in the original's dialect, the preferred one first.
     pub teps: &'a [Tep],
+    pub memory: &'a mut Memory,
     pub entropy: &'a mut (dyn Entropy + Send),
     pub cache: &'a mut SessionCache,
     pub events: &'a mut Events,
@@ -51,7 +60,17 @@ pub(crate) struct Context<'a> {
 pub(crate) struct Wish {
     pub enabled: bool,
     pub app_aware: bool,
+    /// The connection is only to be encrypted if the peer's application knows of it ("mandatory application-aware
+    /// mode", RFC 8547 section 4.2).
+    pub insists: bool,
     pub no_cache: bool,
+}
+
+impl Wish {
+    /// Whether a peer will do whose application knows of encryption or not.
+    fn takes(self, peer_aware: bool) -> bool {
+        peer_aware || !self.insists
+    }
 }
 
 /// What a machine makes of a packet.
@@ -106,34 +125,81 @@ pub(crate) struct Established {
     pub details: Details,
     /// Of the peer's SYN.
     pub peer_isn: Seq,
-    /// The next generation, to be stored once the peer has shown that it has this one (spec 4.4).
-    pub successor: Option<Box<Session>>,
+    /// The session was resumed.
+    pub resumed: bool,
+    /// What is to be remembered once the peer has shown that it has the keys.
+    pub unconfirmed: Option<Box<Unconfirmed>>,
     /// When a packet was last seen.
     pub seen: Instant,
 }
 
+/// What a connection leaves behind for later ones once a record of the peer was genuine.
+pub(crate) struct Unconfirmed {
+    /// The next of the chain (tcpcrypt spec 4.4).
+    successor: Option<Later>,
+    /// What the peer speaks. Anybody can send a SYN in another's name, so the SYNs alone teach nothing.
+    speaks: Option<Kind>,
+}
+
+/// A session for a later connection.
+enum Later {
+    Legacy(Session),
+    Standard(standard::Session),
+}
+
+impl Later {
+    fn store(self, cx: &mut Context<'_>, tuple: &FourTuple) {
+        let peer = tuple.remote.ip();
+        match self {
+            Later::Legacy(session) => cx.cache.put(peer, session, cx.now),
+            Later::Standard(session) => cx.cache.put_standard(peer, session, cx.now),
+        }
+    }
+}
+
+/// A session at the moment before encryption is turned on.
+enum Keyed {
+    Legacy(Box<Session>),
+    /// And which host we are in this connection.
+    Standard(Box<standard::Pending>, Host),
+}
+
+impl Keyed {
+    fn legacy(session: Session) -> Self {
+        Keyed::Legacy(Box::new(session))
+    }
+}
+
 /// What programs are told of a connection that is encrypted, or was until just now.
-#[derive(Clone, Copy)]
-pub(crate) struct Identity {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// The session id.
     pub id: SessionId,
+    /// Bit 0: our application knows of encryption, bit 1: the peer's does.
     pub application: u8,
+    /// How it is encrypted.
     pub details: Details,
 }
 
-/// The legacy dialect has no roles of its own; who opened the connection has the one that RFC 8547 gives him.
-fn details(suite: Suite) -> Details {
+/// Of a connection in the original's dialect. It has no roles of its own; who opened the connection has the one that
+/// RFC 8547 gives him.
+pub(crate) fn legacy_details(suite: Suite) -> Details {
+    let host = match suite.role {
+        Role::Client => Host::A,
+        Role::Server => Host::B,
+    };
+    details(Dialect::Legacy, host, suite.tep, suite.algorithm)
+}
+
+fn details(dialect: Dialect, host: Host, tep: Tep, algorithm: Algorithm) -> Details {
     Details {
-        dialect: Dialect::Legacy,
-        role: match suite.role {
-            Role::Client => tcpcrypt_control::Role::A,
-            Role::Server => tcpcrypt_control::Role::B,
+        dialect,
+        role: match host {
+            Host::A => tcpcrypt_control::Role::A,
+            Host::B => tcpcrypt_control::Role::B,
         },
-        tep: suite.tep.octet(),
-        cipher: match suite.algorithm {
-            Algorithm::Aes128Gcm => 0x0001,
-            Algorithm::Aes256Gcm => 0x0002,
-            Algorithm::ChaCha20Poly1305 => 0x0010,
-        },
+        tep: tep.octet(),
+        cipher: aead_id(algorithm),
     }
 }
 
@@ -149,18 +215,23 @@ impl Established {
 
     /// Whether the session was resumed.
     pub(crate) fn is_resumed(&self) -> bool {
-        self.id
-            .as_bytes()
-            .first()
-            .is_some_and(|tep| tep & 0x80 != 0)
+        self.resumed
     }
 
-    /// Stores the next generation once the peer has shown that it has this one.
+    /// Remembers for later connections what the peer has shown by a genuine record.
     pub(crate) fn confirm(&mut self, cx: &mut Context<'_>, tuple: &FourTuple) {
-        if self.flow.authenticated_once() {
-            if let Some(next) = self.successor.take() {
-                cx.cache.put(tuple.remote.ip(), *next, cx.now);
-            }
+        if !self.flow.authenticated_once() {
+            return;
+        }
+        let Some(unconfirmed) = self.unconfirmed.take() else {
+            return;
+        };
+        if let Some(later) = unconfirmed.successor {
+            later.store(cx, tuple);
+        }
+        if let Some(kind) = unconfirmed.speaks {
+            let peer = tuple.remote.ip();
+            cx.memory.learn(peer, Known::Speaks(kind), cx.now);
         }
     }
 }
@@ -172,37 +243,105 @@ struct Agreed {
     peer_isn: Seq,
     application: u8,
     no_cache: bool,
+    /// Our SYN was the first.
+    opener: bool,
+    /// The form of the options.
+    kind: Kind,
+    /// What our segments carry until the peer has sent one behind its SYN.
+    eno: Option<EnoOption>,
+}
+
+/// What a connection is encrypted with, whichever dialect it came of.
+struct Turned {
+    id: SessionId,
+    sealer: Sealer,
+    opener: Opener,
+    later: Later,
+    resumed: bool,
+    details: Details,
+}
+
+const LIBRARY: Line = Line::HandshakeFailed("cryptographic library failed");
+
+fn turn_on_legacy(session: Session, numbers: &Numbers) -> Result<Turned, Line> {
+    let Enabled { id, keys, next } = session.enable();
+    let suite = next.suite();
+    let split = keys.split(numbers.out_wire.0, numbers.in_wire.0);
+    let (sealer, opener) = split.map_err(|_| LIBRARY)?;
+    Ok(Turned {
+        id,
+        sealer: sealer.into(),
+        opener: opener.into(),
+        later: Later::Legacy(next),
+        resumed: id.as_bytes().first().is_some_and(|tep| tep & 0x80 != 0),
+        details: legacy_details(suite),
+    })
+}
+
+fn turn_on_standard(
+    pending: standard::Pending,
+    host: Host,
+    config: &Config,
+) -> Result<Turned, Line> {
+    let resumed = pending.is_resumed();
+    let suite = pending.suite();
+    let standard::Enabled { id, keys, next } = pending.enable();
+    let (mut sealer, opener) = keys.split().map_err(|_| LIBRARY)?;
+    sealer.set_limits(config.key_limits);
+    Ok(Turned {
+        id,
+        sealer: sealer.into(),
+        opener: opener.into(),
+        later: Later::Standard(next),
+        resumed,
+        details: details(Dialect::Rfc8548, host, suite.tep, suite.algorithm),
+    })
 }
 
 /// The moment encryption is turned on.
 fn establish(
     cx: &mut Context<'_>,
-    session: Session,
+    keyed: Keyed,
     agreed: &Agreed,
 ) -> Result<Box<Established>, Line> {
-    let Enabled { id, keys, next } = session.enable();
-    let suite = next.suite();
     let numbers = agreed.numbers;
-    let (sealer, opener) = keys
-        .split(numbers.out_wire.0, numbers.in_wire.0)
-        .map_err(|_| Line::HandshakeFailed("cryptographic library failed"))?;
-    let mut established = Box::new(Established {
-        flow: Flow::new(numbers, sealer, opener, agreed.options, cx.now),
-        id,
-        application: agreed.application,
-        details: details(suite),
-        peer_isn: agreed.peer_isn,
-        successor: None,
-        seen: cx.now,
-    });
-    if cx.config.session_cache && !agreed.no_cache {
-        // A client that resumed cannot know yet whether the server has turned this generation on. Until it
-        // does, naming the next one would only cost a full exchange.
-        if suite.role == Role::Client && established.is_resumed() {
-            established.successor = Some(Box::new(next));
-        } else {
-            cx.cache.put(agreed.options.tuple.remote.ip(), next, cx.now);
+    let turned = match keyed {
+        Keyed::Legacy(session) => turn_on_legacy(*session, &numbers)?,
+        Keyed::Standard(pending, host) => turn_on_standard(*pending, host, cx.config)?,
+    };
+    let tuple = agreed.options.tuple;
+    let mut later = Some(turned.later).filter(|_| cx.config.session_cache && !agreed.no_cache);
+    // An opener that resumed cannot know yet whether the peer has turned this session on. Until it does, naming
+    // the next one would only cost a full exchange.
+    if !(agreed.opener && turned.resumed) {
+        if let Some(later) = later.take() {
+            later.store(cx, &tuple);
         }
     }
-    Ok(established)
+    let speaks = (cx.config.eno == Policy::Auto).then_some(agreed.kind);
+    let unconfirmed = Unconfirmed {
+        successor: later,
+        speaks,
+    };
+    let wanted = unconfirmed.successor.is_some() || unconfirmed.speaks.is_some();
+    let mut flow = Flow::new(
+        numbers,
+        turned.sealer,
+        turned.opener,
+        agreed.options,
+        cx.now,
+    );
+    if let Some(eno) = agreed.eno {
+        flow.announce(eno);
+    }
+    Ok(Box::new(Established {
+        flow,
+        id: turned.id,
+        application: agreed.application,
+        details: turned.details,
+        peer_isn: agreed.peer_isn,
+        resumed: turned.resumed,
+        unconfirmed: wanted.then(|| Box::new(unconfirmed)),
+        seen: cx.now,
+    }))
 }

@@ -1,4 +1,4 @@
-//! A connection that this host accepts (tcpcrypt spec 4 and 5).
+//! A connection that this host accepts (tcpcrypt spec 4, 5 and 7).
 //!
 //! SYN with the client's offer; SYN-ACK with our choice; the third segment shows by its option that the client
 //! has seen it, and brings INIT1; INIT2 is ours to send, and its acknowledgement turns encryption on. A resumed
@@ -6,20 +6,24 @@
 
 use std::time::Instant;
 
-use crate::eno::{EnoOption, Tep};
+use crate::eno::EnoOption;
 use crate::event::Line;
 use crate::flow::Numbers;
-use crate::legacy::init::{MAX_LEN, Message};
-use crate::legacy::keys::Session;
+use crate::legacy::init::Message;
 use crate::packet::{Direction, Flags, FourTuple, Fresh, Rewrite, Seq, View};
+use crate::records::Dialect;
+use crate::rfc8548::init;
+use crate::rfc8548::negotiation::Settled;
 use crate::verdict::Verdict;
 
 use super::active::incoming_reset;
-use super::exchange::{self, Reply};
+use super::exchange::{self, LEGACY_LENS, LegacyReply, Reply, Terms};
 use super::init_timers::{Due, Pace, Repeats};
+use super::plan::Plan;
 use super::reset::Ends;
+use super::resume::{self, By, Named};
 use super::segment::{self, Prefix, Syn};
-use super::{Agreed, Context, Move, Next, Wish, establish, resume};
+use super::{Agreed, Context, Keyed, Move, Next, Wish, establish};
 
 /// Numbers behind the third segment's that may come before it, out of order, on a resumed connection.
 const REORDERING: u32 = 1 << 20;
@@ -37,17 +41,12 @@ pub(crate) struct Passive {
     stage: Stage,
 }
 
-/// What the SYN-ACK says.
-enum Plan {
-    Exchange(Tep),
-    /// `None` once it was turned on.
-    Resume(Option<Box<Session>>),
-}
-
 /// The SYN-ACK as it was sent.
 struct Answer {
     syn: Syn,
     option: EnoOption,
+    /// What it agrees on with the SYN, in the standard.
+    settled: Option<Settled>,
     sent: Instant,
     /// Another SYN came since, so the next SYN-ACK answers that.
     stale: bool,
@@ -74,8 +73,8 @@ struct Answered {
 /// What encryption is turned on with.
 enum Keys {
     /// To be agreed on, at leisure or when they are needed.
-    Due(Box<Reply>),
-    There(Box<Session>),
+    Due(Reply),
+    There(Keyed),
     /// They were turned on, or could not be agreed on.
     Gone,
 }
@@ -86,15 +85,15 @@ impl Keys {
         if let Keys::Due(reply) = self {
             let session = reply.session(cx);
             *self = Keys::Gone;
-            *self = Keys::There(Box::new(session?));
+            *self = Keys::There(session?);
         }
         Ok(())
     }
 
-    fn take(&mut self, cx: &mut Context<'_>) -> Result<Option<Box<Session>>, Line> {
+    fn take(&mut self, cx: &mut Context<'_>) -> Result<Option<Keyed>, Line> {
         self.agree(cx)?;
         Ok(match std::mem::replace(self, Keys::Gone) {
-            Keys::There(session) => Some(session),
+            Keys::There(keyed) => Some(keyed),
             Keys::Due(_) | Keys::Gone => None,
         })
     }
@@ -112,11 +111,11 @@ impl Passive {
         if !wish.enabled {
             return None;
         }
-        let offer = segment::eno(view)?;
+        let offer = segment::eno(view).filter(|offer| cx.config.reads(offer.kind()))?;
         if !segment::has_room_for_records(view) {
             return None;
         }
-        let plan = Self::plan(cx, wish, &offer)?;
+        let plan = Plan::new(cx, wish, &offer)?;
         let machine = Self {
             tuple,
             wish,
@@ -128,17 +127,6 @@ impl Passive {
             stage: Stage::Offered,
         };
         Some((machine, syn_for_local(cx, view, out)))
-    }
-
-    fn plan(cx: &mut Context<'_>, wish: Wish, offer: &EnoOption) -> Option<Plan> {
-        if let Some(session) = resume::named(cx, offer, wish) {
-            return Some(Plan::Resume(Some(session)));
-        }
-        let chosen = offer.choose(cx.teps).map(Plan::Exchange);
-        if chosen.is_none() {
-            cx.events.line(Line::NoCipher);
-        }
-        chosen
     }
 
     /// The number of the peer's SYN.
@@ -178,7 +166,7 @@ impl Passive {
     /// Nothing comes of it: what was not used can be used by another.
     pub(crate) fn give_up(&mut self, cx: &mut Context<'_>) {
         if let Plan::Resume(session) = &mut self.plan {
-            resume::put_back(cx, self.tuple.remote.ip(), session.take());
+            resume::put_back(cx, self.tuple.remote.ip(), session.take(), By::Other);
         }
     }
 
@@ -264,15 +252,15 @@ impl Passive {
     fn syn_ack(&mut self, cx: &mut Context<'_>, view: &View<'_>, out: &mut Vec<u8>) -> Move {
         let same = self.answer.as_ref();
         let same = same.filter(|answer| answer.syn.isn == view.seq() && !answer.stale);
-        let aware = self.wish.app_aware;
-        let option = match (same, &self.plan) {
-            (Some(answer), _) => answer.option,
-            (None, Plan::Exchange(tep)) => EnoOption::accept(*tep, aware),
-            (None, Plan::Resume(Some(session))) => {
-                let tep = session.suite().tep;
-                EnoOption::accept_resumption(tep, aware, &self.offer)
-            }
-            (None, Plan::Resume(None)) => return Move::stay(Verdict::Drop),
+        let same = same.map(|answer| (answer.option, answer.settled));
+        let is_same = same.is_some();
+        let made = same.or_else(|| {
+            let (peer, room) = (self.tuple.remote.ip(), segment::room(view));
+            let aware = self.wish.app_aware;
+            self.plan.option(cx, &self.offer, aware, peer, room)
+        });
+        let Some((option, settled)) = made else {
+            return Move::stay(Verdict::Drop);
         };
         let fits = !segment::has_own_eno(view) && view.payload().is_empty();
         let with_option = segment::with_option(cx.config, view, &option).filter(|_| fits);
@@ -284,10 +272,11 @@ impl Passive {
             }
             return Move::plain();
         };
-        if same.is_none() {
+        if !is_same {
             self.answer = Some(Answer {
                 syn: Syn::of(view),
                 option,
+                settled,
                 sent: cx.now,
                 stale: false,
             });
@@ -315,7 +304,11 @@ impl Passive {
         let first = self.syn.isn + 1;
         let ours = self.ends().local;
         if flags.has(Flags::RST) {
-            return incoming_reset(view, first, ours.unwrap_or_default(), out);
+            let lens = match &self.plan {
+                Plan::Exchange(Dialect::Standard, tep) => exchange::init1_lens(*tep),
+                _ => LEGACY_LENS.to_vec(),
+            };
+            return incoming_reset(view, first, ours.unwrap_or_default(), &lens, out);
         }
         if flags.has(Flags::SYN) {
             return match flags.has(Flags::ACK) {
@@ -330,7 +323,7 @@ impl Passive {
         match (&self.stage, &self.plan) {
             (Stage::Offered, _) if view.ack() != ours => Move::stay(Verdict::Accept),
             (Stage::Offered, Plan::Resume(_)) => self.resumed(cx, view, ours),
-            (Stage::Offered, Plan::Exchange(_)) => self.third_segment(cx, view, ours, out),
+            (Stage::Offered, Plan::Exchange(..)) => self.third_segment(cx, view, ours, out),
             (Stage::Agreed(_), _) if view.ack() != ours => Move::stay(Verdict::Drop),
             (Stage::Agreed(_), _) => self.init1(cx, view, ours, out),
             (Stage::Answered(_), _) => self.acknowledgement(cx, view, ours, out),
@@ -340,7 +333,7 @@ impl Passive {
     /// The peer has not seen our SYN-ACK. Its last SYN counts.
     fn syn_again(&mut self, cx: &mut Context<'_>, view: &View<'_>, out: &mut Vec<u8>) -> Move {
         let syn_ack_was_seen = !matches!(self.stage, Stage::Offered);
-        let offer = segment::eno(view);
+        let offer = segment::eno(view).filter(|offer| cx.config.reads(offer.kind()));
         if syn_ack_was_seen || offer == Some(self.offer) {
             return Move::stay(syn_for_local(cx, view, out));
         }
@@ -352,7 +345,7 @@ impl Passive {
             return Move::stay(syn_for_local(cx, view, out));
         };
         self.give_up(cx);
-        let Some(plan) = Self::plan(cx, self.wish, &offer) else {
+        let Some(plan) = Plan::new(cx, self.wish, &offer) else {
             self.plan = Plan::Resume(None);
             return match self.answer {
                 None => Move::plain(),
@@ -374,12 +367,26 @@ impl Passive {
         if view.seq().since(first) > REORDERING {
             return Move::stay(Verdict::Accept);
         }
+        // In the original's dialect nothing more is said.
+        if self.plan.dialect() == Dialect::Standard && !self.has_option(view) {
+            cx.events.line(Line::NoEnoInInit1);
+            return Move::plain();
+        }
         let session = match &mut self.plan {
             Plan::Resume(session) => session.take(),
-            Plan::Exchange(_) => None,
+            Plan::Exchange(..) => None,
         };
-        let Some(session) = session else {
-            return Move::stay(Verdict::Drop);
+        let settled = self.answer.as_ref().and_then(|answer| answer.settled);
+        let keyed = match (session, settled) {
+            (Some(Named::Legacy(session)), _) => Keyed::Legacy(session),
+            (Some(Named::Standard(session, ours)), Some(settled)) => match settled.resumed {
+                Some(theirs) => {
+                    let pending = session.resume(settled.tep_octet, ours, theirs);
+                    Keyed::Standard(Box::new(pending), settled.host)
+                }
+                None => return Move::stay(Verdict::Drop),
+            },
+            _ => return Move::stay(Verdict::Drop),
         };
         let numbers = Numbers {
             out_plain: ours,
@@ -387,14 +394,23 @@ impl Passive {
             in_plain: first,
             in_wire: first,
         };
-        self.establish(cx, *session, numbers)
+        self.establish(cx, keyed, numbers)
     }
 
-    fn establish(&mut self, cx: &mut Context<'_>, session: Session, numbers: Numbers) -> Move {
+    /// Whether a segment has the option that those of an opener have, in our kind.
+    fn has_option(&self, view: &View<'_>) -> bool {
+        segment::eno(view).is_some_and(|option| option.kind() == self.offer.kind())
+    }
+
+    fn establish(&mut self, cx: &mut Context<'_>, keyed: Keyed, numbers: Numbers) -> Move {
         let Some(answer) = &self.answer else {
             return Move::stay(Verdict::Drop);
         };
-        let application = u8::from(self.wish.app_aware) | u8::from(self.offer.app_aware()) << 1;
+        let peer_aware = match &answer.settled {
+            Some(settled) => settled.peer_app_aware,
+            None => self.offer.app_aware(),
+        };
+        let application = u8::from(self.wish.app_aware) | u8::from(peer_aware) << 1;
         let agreed = Agreed {
             options: segment::flow_options(
                 cx.config,
@@ -407,8 +423,11 @@ impl Passive {
             peer_isn: self.syn.isn,
             application,
             no_cache: self.wish.no_cache,
+            opener: false,
+            kind: self.offer.kind(),
+            eno: None,
         };
-        match establish(cx, session, &agreed) {
+        match establish(cx, keyed, &agreed) {
             Ok(established) => Move::new(Verdict::Drop, Next::EncryptedFromHere(established)),
             Err(line) => Move::failed(line),
         }
@@ -423,13 +442,17 @@ impl Passive {
         ours: Seq,
         out: &mut Vec<u8>,
     ) -> Move {
-        if segment::eno(view).is_some() {
+        if self.has_option(view) {
             self.stage = Stage::Agreed(Prefix::default());
             return self.init1(cx, view, ours, out);
         }
         cx.events.line(Line::NoEnoInInit1);
         let stream = view.payload();
-        if view.seq() == self.syn.isn + 1 && matches!(Message::Init1.len(stream), Ok(Some(_))) {
+        let begins = match self.plan.dialect() {
+            Dialect::Legacy => Message::Init1.len(stream),
+            Dialect::Standard => init::len(Message::Init1, stream),
+        };
+        if view.seq() == self.syn.isn + 1 && matches!(begins, Ok(Some(_))) {
             // Only the option was taken off. The client will not go on in the clear, and INIT1 is no data.
             return Move::failed(Line::SendingRst);
         }
@@ -447,9 +470,10 @@ impl Passive {
         let Stage::Agreed(prefix) = &mut self.stage else {
             return Move::stay(Verdict::Drop);
         };
-        prefix.add(first, view, MAX_LEN + 1);
+        let dialect = self.plan.dialect();
+        prefix.add(first, view, exchange::limit(dialect));
         let stream = prefix.octets();
-        match exchange::whole(Message::Init1, stream) {
+        match exchange::whole(dialect, Message::Init1, stream) {
             // Octets behind it make it wrong as well.
             Ok(Some(_)) => {}
             Ok(None) if view.payload().is_empty() && view.flags().has(Flags::FIN) => {
@@ -458,20 +482,35 @@ impl Passive {
             Ok(None) => return Move::stay(acknowledgement_for_local(view, first, ours, out)),
             Err(line) => return Move::failed(line),
         }
-        let (Plan::Exchange(tep), Some(answer)) = (&self.plan, &self.answer) else {
+        let (Plan::Exchange(_, tep), Some(answer)) = (&self.plan, &self.answer) else {
             return Move::stay(Verdict::Drop);
         };
         let init1_len = u32::try_from(stream.len()).unwrap_or(0);
-        let reply = match Reply::new(cx, *tep, &self.offer, &answer.option, stream) {
+        let replied = match answer.settled {
+            None => LegacyReply::new(cx, *tep, &self.offer, &answer.option, stream)
+                .map(|reply| Reply::Legacy(Box::new(reply))),
+            Some(settled) => {
+                let terms = Terms {
+                    settled,
+                    ours: answer.option,
+                    theirs: self.offer,
+                };
+                Reply::standard(cx, terms, stream)
+            }
+        };
+        let reply = match replied {
             Ok(reply) => reply,
             Err(line) => return Move::failed(line),
         };
-        let init2 = &reply.init2;
+        let init2 = reply.init2();
         let init2_len = u32::try_from(init2.len()).unwrap_or(0);
         let mut fresh = Fresh::new(self.tuple, Direction::Out);
         fresh.seq = ours;
         fresh.ack = first + init1_len;
         fresh.window = answer.syn.bounded_window(&self.syn, view.window());
+        if dialect == Dialect::Standard {
+            fresh.flags |= Flags::PSH;
+        }
         let mut packet = Vec::new();
         fresh.write(&[init2], &mut packet);
         cx.outbox
@@ -479,7 +518,7 @@ impl Passive {
         let round_trip = segment::round_trip(cx.now.saturating_duration_since(answer.sent));
         let repeats = || Repeats::start(cx.now, round_trip, Pace::Steady);
         self.stage = Stage::Answered(Box::new(Answered {
-            keys: Keys::Due(Box::new(reply)),
+            keys: Keys::Due(reply),
             init1_len,
             init2_len,
             packet,
@@ -510,13 +549,14 @@ impl Passive {
         };
         if view.ack() == numbers.out_wire {
             return match answered.keys.take(cx) {
-                Ok(Some(session)) => self.establish(cx, *session, numbers),
+                Ok(Some(keyed)) => self.establish(cx, keyed, numbers),
                 Ok(None) => Move::stay(Verdict::Drop),
                 Err(line) => Move::failed(line),
             };
         }
-        if view.ack() == ours && view.seq() == first && !view.payload().is_empty() {
-            // INIT1 again: the client has not got INIT2. The local TCP may not have got the third segment.
+        let is_init1 = view.seq().since(first) < answered.init1_len;
+        if view.ack() == ours && is_init1 && !view.payload().is_empty() {
+            // INIT1 again, or the last part of it: the client has not got INIT2. The local TCP may not have got the third segment.
             cx.outbox.push(
                 Direction::Out,
                 self.tuple.interface(),

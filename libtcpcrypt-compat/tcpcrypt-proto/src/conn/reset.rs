@@ -1,7 +1,9 @@
 //! Resets of connections that cannot go on and must not go on in the clear.
 
+use crate::config::Config;
 use crate::legacy::init::Message;
 use crate::packet::{Direction, Flags, FourTuple, Fresh, Seq, View};
+use crate::rfc8548::init;
 
 use super::outbox::Outbox;
 use super::segment;
@@ -93,9 +95,14 @@ pub(crate) fn answer_with_resets(
 
 /// Whether a segment of a connection that we do not know is a client's INIT1: it has our option, which we must
 /// have answered. We were started anew, or the connection gave way to others; an application must not get it.
-pub(crate) fn is_stray_init1(view: &View<'_>) -> bool {
+pub(crate) fn is_stray_init1(view: &View<'_>, config: &Config) -> bool {
+    let stream = view.payload();
+    let len = match config.speaks_standard() {
+        true => init::len(Message::Init1, stream),
+        false => Message::Init1.len(stream),
+    };
     view.flags().has(Flags::ACK)
         && !view.flags().has(Flags::SYN)
-        && matches!(Message::Init1.len(view.payload()), Ok(Some(_)))
-        && segment::eno(view).is_some()
+        && matches!(len, Ok(Some(_)))
+        && segment::eno(view).is_some_and(|option| config.reads(option.kind()))
 }

@@ -155,18 +155,26 @@ pub(super) fn has_room_for_records(view: &View<'_>) -> bool {
     options::mss(view.options()).is_none_or(|mss| mss >= SMALLEST_MSS)
 }
 
-/// The ENO option of a segment. Two of them, or one that cannot be read, are none.
+/// The ENO option of a segment, of either kind. Two of them, or one that cannot be read, are none.
 pub(super) fn eno(view: &View<'_>) -> Option<EnoOption> {
-    EnoOption::find(view.options()).ok().flatten()
+    EnoOption::find_any(view.options()).ok().flatten()
 }
 
 /// Whether a segment of the local TCP negotiates by itself, in either dialect. That is somebody else's business.
 pub(super) fn has_own_eno(view: &View<'_>) -> bool {
-    EnoOption::find(view.options()) != Ok(None) || options::find(view.options(), RFC_KIND).is_some()
+    EnoOption::find_any(view.options()) != Ok(None)
+        || options::find(view.options(), RFC_KIND).is_some()
+}
+
+/// Octets that the longest option may have that [`append`] finds room for.
+pub(super) fn room(view: &View<'_>) -> usize {
+    let mut options = OptionBuf::from_header(view.options());
+    options.trim();
+    options.room()
 }
 
 /// Puts the option behind the others, or into the padding behind them; says whether there was room.
-pub(super) fn append(options: &mut OptionBuf, option: &EnoOption) -> bool {
+pub(crate) fn append(options: &mut OptionBuf, option: &EnoOption) -> bool {
     let mut trimmed = *options;
     trimmed.trim();
     let padding = options.as_slice().get(trimmed.as_slice().len()..);

@@ -12,7 +12,7 @@ use crate::packet::FourTuple;
 use super::request::{Answer, Request};
 use super::settings::Settings;
 use super::table::State;
-use super::{ClientId, Endpoint};
+use super::{ClientId, Endpoint, Fate};
 
 /// Linux's numbers, on every architecture that tcpcryptd runs on.
 mod errno {
@@ -109,6 +109,12 @@ impl Endpoint {
     fn subject(&self, tuple: &FourTuple) -> Subject {
         if tuple.remote.port() == 0 {
             return Subject::Port(tuple.local.port());
+        }
+        match self.redirected.fate(tuple) {
+            Some(Fate::Undecided) => return Subject::Undecided(self.redirected.resolve(*tuple)),
+            Some(Fate::Plain) => return Subject::Plain,
+            Some(Fate::Encrypted(identity)) => return Subject::Encrypted(identity),
+            None => {}
         }
         match self.table.get(tuple).map(|connection| &connection.state) {
             None => Subject::Port(tuple.local.port()),
@@ -224,6 +230,9 @@ impl Endpoint {
         if tuple.remote.port() == 0 {
             let forgotten = self.ports.forget(tuple.local.port());
             return forgotten.then_some(()).ok_or(errno::EINVAL);
+        }
+        if self.redirected.reset(*tuple) {
+            return Ok(());
         }
         match self.table.get(tuple).map(|connection| &connection.state) {
             None | Some(State::Ended(_)) => Err(errno::EINVAL),

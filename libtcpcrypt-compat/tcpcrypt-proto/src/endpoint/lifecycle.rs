@@ -6,9 +6,9 @@ use crate::conn::{Established, Identity, Next};
 use crate::event::Line;
 use crate::packet::FourTuple;
 
-use super::Endpoint;
 use super::table::State;
 use super::tombstones::{Ended, How};
+use super::{Endpoint, FRESH};
 
 impl Endpoint {
     /// Encryption is on.
@@ -21,6 +21,9 @@ impl Endpoint {
         let limits = &self.services.config.limits;
         self.table
             .change(tuple, State::Encrypted(established), limits);
+        if self.fresh.len() < FRESH {
+            self.fresh.push(*tuple);
+        }
         self.answer_waiting(tuple);
     }
 

@@ -8,6 +8,7 @@ mod leisure;
 mod lifecycle;
 mod netstat;
 mod packets;
+mod redirected;
 mod request;
 mod settings;
 mod table;
@@ -15,23 +16,32 @@ mod timers;
 mod tombstones;
 
 use std::collections::VecDeque;
+use std::ops::Bound;
 use std::time::{Duration, Instant};
 
 use crate::cache::SessionCache;
 use crate::config::Config;
 use crate::conn::{Context, Outbox};
+use crate::dialect::Memory;
 use crate::eno::Tep;
 use crate::entropy::Entropy;
 use crate::event::{Event, Events, Line};
 use crate::packet::{FourTuple, Notes, ParseError, TooBig, View, ends_of_refused};
+use crate::stream::PlainPeers;
 use crate::verdict::{Direction, Verdict};
 
+pub use crate::conn::Identity;
 use controls::Controls;
+pub use redirected::Fate;
+use redirected::Redirected;
 use settings::Ports;
 use table::{State, Table};
 
 /// Tombstones are looked at in batches: waking up for each would cost more than they do.
 const TOMBSTONE_SLACK: Duration = Duration::from_secs(1);
+
+/// Connections that are remembered as encrypted lately.
+const FRESH: usize = 1024;
 
 /// When a connection is called again that finds something due at once, over and over.
 const BREATH: Duration = Duration::from_millis(1);
@@ -69,6 +79,7 @@ pub struct Stats {
 struct Services {
     config: Config,
     teps: [Tep; 2],
+    memory: Memory,
     entropy: Box<dyn Entropy + Send>,
     cache: SessionCache,
     events: Events,
@@ -81,6 +92,7 @@ impl Services {
             now,
             config: &self.config,
             teps: &self.teps,
+            memory: &mut self.memory,
             entropy: self.entropy.as_mut(),
             cache: &mut self.cache,
             events: &mut self.events,
@@ -99,6 +111,10 @@ pub struct Endpoint {
     agreeing: VecDeque<FourTuple>,
     ports: Ports,
     controls: Controls,
+    redirected: Redirected,
+    plain_peers: PlainPeers,
+    /// Connections that became encrypted since somebody asked.
+    fresh: Vec<FourTuple>,
     /// Of [`Stats`], what is only counted.
     stats: Stats,
     /// The latest instant that was given.
@@ -118,6 +134,7 @@ impl Endpoint {
             services: Services {
                 config,
                 teps,
+                memory: Memory::default(),
                 entropy,
                 cache: SessionCache::new(),
                 events: Events::new(limits.events, config.debug),
@@ -128,6 +145,9 @@ impl Endpoint {
             agreeing: VecDeque::new(),
             ports: Ports::default(),
             controls: Controls::default(),
+            redirected: Redirected::default(),
+            plain_peers: PlainPeers::default(),
+            fresh: Vec::new(),
             stats: Stats::default(),
             now,
         }
@@ -326,6 +346,49 @@ impl Endpoint {
         }
     }
 
+    /// How many connections are encrypted.
+    #[must_use]
+    pub fn count_encrypted(&self) -> usize {
+        self.table.encrypted.len()
+    }
+
+    /// At most `count` encrypted connections, in a fixed order: the first ones, or those behind `after`.
+    #[must_use]
+    pub fn encrypted_after(&self, after: Option<FourTuple>, count: usize) -> Vec<FourTuple> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let tuples = self.table.encrypted.range((from, Bound::Unbounded));
+        tuples.take(count).copied().collect()
+    }
+
+    /// True if [`take_fresh`](Self::take_fresh) would find a connection.
+    #[must_use]
+    pub fn has_fresh(&self) -> bool {
+        !self.fresh.is_empty()
+    }
+
+    /// Connections that became encrypted since the last call, and are; of very many, some.
+    pub fn take_fresh(&mut self) -> Vec<FourTuple> {
+        let mut fresh = std::mem::take(&mut self.fresh);
+        fresh.retain(|tuple| self.table.encrypted.contains(tuple));
+        fresh
+    }
+
+    /// True if a connection is encrypted.
+    #[must_use]
+    pub fn is_encrypted(&self, tuple: &FourTuple) -> bool {
+        self.table.encrypted.contains(tuple)
+    }
+
+    /// Resets one connection that is encrypted or about to be, as [`shutdown`](Self::shutdown) all of them.
+    pub fn reset(&mut self, tuple: &FourTuple) {
+        self.abort(tuple);
+    }
+
+    /// Whether connections that begin from now on are encrypted, as [`Config::enabled`] says at first.
+    pub fn set_enabled(&mut self, enabled: bool) {
+        self.services.config.enabled = enabled;
+    }
+
     /// Octets in the buffers of all connections, and of packets, requests and answers that wait. It looks at
     /// every connection.
     #[must_use]
@@ -337,9 +400,10 @@ impl Endpoint {
     /// Numbers for a dump of the state.
     #[must_use]
     pub fn stats(&self) -> Stats {
+        let (encrypted, half_open) = self.redirected.counts();
         Stats {
-            half_open: self.table.half_open(),
-            encrypted: self.table.encrypted.len(),
+            half_open: self.table.half_open().saturating_add(half_open),
+            encrypted: self.table.encrypted.len().saturating_add(encrypted),
             tombstones: self.table.ended(),
             sessions: self.services.cache.len(),
             ports: self.ports.len(),

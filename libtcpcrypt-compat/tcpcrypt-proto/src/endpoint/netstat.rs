@@ -6,11 +6,11 @@ use std::ops::Bound;
 use tcpcrypt_control::netstat::{self, PageRequest, Row};
 use tcpcrypt_control::wide;
 
-use crate::conn::Established;
+use crate::conn::Identity;
 use crate::packet::FourTuple;
 
-use super::Endpoint;
 use super::table::State;
+use super::{Endpoint, Fate};
 
 impl Endpoint {
     /// As many rows as fit `room` octets.
@@ -32,12 +32,12 @@ impl Endpoint {
     /// Rows of either family: all, or those behind one that the program has.
     pub(super) fn wide_rows(&self, after: Option<FourTuple>, room: usize) -> Vec<u8> {
         let mut list = Vec::new();
-        for (tuple, established) in self.encrypted_from(bound(after)) {
+        for (tuple, identity) in self.encrypted_from(bound(after)) {
             let row = wide::Row {
                 local: tuple.local,
                 remote: tuple.remote,
-                details: established.details,
-                session_id: established.id.as_bytes(),
+                details: identity.details,
+                session_id: identity.id.as_bytes(),
             };
             if !wide::push(&mut list, room, &row) {
                 break;
@@ -48,7 +48,7 @@ impl Endpoint {
 
     fn rows(&self, from: Bound<FourTuple>, room: usize) -> Vec<u8> {
         let mut list = Vec::new();
-        for (tuple, established) in self.encrypted_from(from) {
+        for (tuple, identity) in self.encrypted_from(from) {
             // Those of IPv6 come behind all others.
             let Some((local, remote)) = v4(tuple) else {
                 break;
@@ -56,7 +56,7 @@ impl Endpoint {
             let row = Row {
                 local,
                 remote,
-                session_id: established.id.as_bytes(),
+                session_id: identity.id.as_bytes(),
             };
             if !netstat::push(&mut list, 0, room, &row) {
                 break;
@@ -65,14 +65,26 @@ impl Endpoint {
         list
     }
 
+    /// A daemon has connections of one kind or of the other; should it have both, in their order.
     fn encrypted_from(
         &self,
         from: Bound<FourTuple>,
-    ) -> impl Iterator<Item = (&FourTuple, &Established)> {
-        let tuples = self.table.encrypted.range((from, Bound::Unbounded));
-        tuples.filter_map(|tuple| match &self.table.get(tuple)?.state {
-            State::Encrypted(established) => Some((tuple, established.as_ref())),
+    ) -> impl Iterator<Item = (&FourTuple, Identity)> {
+        let own = self.table.encrypted.range((from, Bound::Unbounded));
+        let own = own.filter_map(|tuple| match &self.table.get(tuple)?.state {
+            State::Encrypted(established) => Some((tuple, established.identity())),
             _ => None,
+        });
+        let redirected = self.redirected.fates.range((from, Bound::Unbounded));
+        let redirected = redirected.filter_map(|(tuple, fate)| match fate {
+            Fate::Encrypted(identity) => Some((tuple, *identity)),
+            _ => None,
+        });
+        let (mut own, mut redirected) = (own.peekable(), redirected.peekable());
+        std::iter::from_fn(move || match (own.peek(), redirected.peek()) {
+            (Some((one, _)), Some((other, _))) if other < one => redirected.next(),
+            (Some(_), _) => own.next(),
+            (None, _) => redirected.next(),
         })
     }
 }

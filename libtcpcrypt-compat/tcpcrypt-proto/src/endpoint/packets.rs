@@ -47,7 +47,7 @@ impl Endpoint {
 
     /// A packet of a connection that we do not know: it was there before us, or it is plain.
     fn of_nobody(&mut self, tuple: FourTuple, direction: Direction, view: &View<'_>) -> Verdict {
-        if direction == Direction::In && is_stray_init1(view) {
+        if direction == Direction::In && is_stray_init1(view, &self.services.config) {
             self.services.events.line(Line::SendingRst);
             answer_with_resets(view, direction, tuple, &mut self.services.outbox, true);
             return Verdict::Drop;
@@ -68,7 +68,7 @@ impl Endpoint {
             Direction::In => self.ports.copy(tuple.local.port()),
         };
         let limits = self.services.config.limits;
-        if !self.services.config.enabled {
+        if !self.services.config.encrypts() {
             return Verdict::Accept;
         }
         if self.table.alive() >= limits.connections {
@@ -144,7 +144,7 @@ impl Endpoint {
         if let Some(mut machine) = connection.successor.take().and_then(|old| old.machine) {
             machine.give_up(&mut cx);
         }
-        let begun = match cx.config.enabled {
+        let begun = match cx.config.encrypts() {
             true => Passive::begin(&mut cx, tuple, wish, view, out),
             false => None,
         };
@@ -291,7 +291,7 @@ impl Endpoint {
             Direction::Out => established.flow.outgoing(now, view, out),
             Direction::In => established.flow.incoming(now, view, out),
         };
-        if established.successor.is_some() {
+        if established.unconfirmed.is_some() {
             established.confirm(&mut self.services.context(now), &tuple);
         }
         if let Step::Failed(failure) = step {

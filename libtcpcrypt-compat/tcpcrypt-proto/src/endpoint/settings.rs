@@ -12,7 +12,7 @@ pub(super) struct Settings {
     pub enabled: bool,
     /// Ask for encryption always. Told back, without effect, as in the original.
     pub always: bool,
-    /// The application-aware bit, as it was set.
+    /// The application-aware bit, as it was set; 3 is ours and insists on that of the peer.
     pub app_support: u32,
     /// No cached session, as it was set.
     pub no_cache: u32,
@@ -34,6 +34,7 @@ impl From<Settings> for Wish {
         Self {
             enabled: settings.enabled,
             app_aware: settings.app_support & 1 != 0,
+            insists: settings.app_support & 3 == 3,
             no_cache: settings.no_cache != 0,
         }
     }

@@ -148,8 +148,22 @@ impl Flow {
         // 7323 section 5). Linux asks the age of none without timestamps.
         if direction == Direction::Out {
             fresh.options = timestamps(latest.timestamps);
+            // Beside timestamps there is room.
+            let _fits = self.push_announced(&mut fresh.options);
         }
         fresh
+    }
+
+    /// Adds the option that goes with the segments of an opener at first. Says whether there was room: without it
+    /// the peer would take the connection for plain.
+    pub(super) fn push_announced(&self, options: &mut OptionBuf) -> bool {
+        match &self.announced {
+            None => true,
+            Some(option) => {
+                options.trim();
+                options.push(option.as_bytes())
+            }
+        }
     }
 }
 

@@ -1,8 +1,10 @@
 //! What the peer sends: ciphertext in any cut and order, made into records, opened in order, and kept as
 //! plaintext until the local TCP has acknowledged it.
 
-use crate::legacy::record::{self, OffsetForm, Opener};
+use crate::framing::HEADER_LEN;
+use crate::legacy::record::OffsetForm;
 use crate::packet::Seq;
+use crate::records::Opener;
 
 use super::byte_store::{ByteStore, MAX_SLICES};
 use super::line::Line;
@@ -112,7 +114,9 @@ impl Inbound {
                 place = next;
             }
         }
-        if self.fin == Some(self.received) && !self.partial.is_empty() {
+        // In the standard the last frame says that it is (RFC 8548 section 3.6).
+        let may_end = self.partial.is_empty() && self.opener.may_end();
+        if self.fin == Some(self.received) && !may_end {
             return Err(Failure::Truncated);
         }
         Ok(if self.received > before {
@@ -146,7 +150,7 @@ impl Inbound {
         let mut rest = octets;
         while !rest.is_empty() {
             if self.partial.is_empty() {
-                let whole = record::len(rest)?.filter(|len| *len <= rest.len());
+                let whole = self.opener.len(rest)?.filter(|len| *len <= rest.len());
                 if let Some((record, more)) = whole.and_then(|len| rest.split_at_checked(len)) {
                     self.received = self.received.saturating_add_unsigned(record.len() as u64);
                     self.open(record)?;
@@ -154,13 +158,13 @@ impl Inbound {
                     continue;
                 }
             }
-            let wanted = record::len(&self.partial)?.unwrap_or(record::HEADER_LEN);
+            let wanted = self.opener.len(&self.partial)?.unwrap_or(HEADER_LEN);
             let missing = wanted.saturating_sub(self.partial.len());
             let (part, more) = rest.split_at(missing.min(rest.len()));
             self.partial.extend_from_slice(part);
             self.received = self.received.saturating_add_unsigned(part.len() as u64);
             rest = more;
-            if record::len(&self.partial)? == Some(self.partial.len()) {
+            if self.opener.len(&self.partial)? == Some(self.partial.len()) {
                 let record = std::mem::take(&mut self.partial);
                 self.open(&record)?;
             }
@@ -273,6 +277,10 @@ impl Inbound {
     /// The number of the last octet that the local TCP acknowledged, or of the SYN.
     pub(super) fn nudge_seq(&self) -> Seq {
         self.plain.seq(self.acked.saturating_sub(1))
+    }
+
+    pub(super) fn opener(&self) -> &Opener {
+        &self.opener
     }
 
     pub(super) fn form(&self) -> Option<OffsetForm> {

@@ -113,7 +113,8 @@ impl Flow {
         let mut rewrite = self.rewrite_in(packet, ack.ack, true);
         let tells_sack = options::find(rewrite.options.as_slice(), options::SACK).is_some();
         // A record without data is never acknowledged for the data's sake.
-        if !self.inbound.runs.is_empty() || !self.inbound.is_incomplete() || tells_sack {
+        let nudges = !self.inbound.runs.is_empty() || !self.inbound.is_incomplete() || tells_sack;
+        if nudges || self.acknowledges_incomplete() {
             return self.replace_by_nudge(packet, ack.ack, out);
         }
         if !ack.advances && !window_changed {

@@ -9,6 +9,7 @@ mod acks;
 mod byte_store;
 mod closing;
 mod emit;
+mod frames;
 mod gap;
 mod inbound;
 mod incoming;
@@ -28,11 +29,14 @@ mod window;
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use crate::legacy::record::{Opener, RecordError, Sealer};
+use crate::eno::EnoOption;
+use crate::framing::RecordError;
 use crate::packet::{Direction, Flags, FourTuple, Seq, View, options};
+use crate::records::{Dialect, Opener, Sealer};
 
 use closing::Peer;
 use emit::Resend;
+use frames::Frames;
 use gap::Gap;
 use inbound::Inbound;
 use outbound::Outbound;
@@ -184,6 +188,8 @@ pub struct Flow {
     true_ack_due: bool,
     /// One octet is to be repeated to the local TCP, so that it acknowledges.
     nudge_due: bool,
+    /// What goes with each segment until the peer has sent one behind its SYN. In a box, as no flow has it for long.
+    announced: Option<Box<EnoOption>>,
     /// Resets to be sent, first onto the wire, then to the local TCP.
     resets_due: u8,
     reset: bool,
@@ -194,6 +200,7 @@ pub struct Flow {
     /// Plaintext, from one place to another, that the local TCP is given once more.
     repeating: Option<(i64, i64)>,
     timers: Timers,
+    frames: Frames,
 }
 
 impl Flow {
@@ -201,20 +208,24 @@ impl Flow {
     #[must_use]
     pub fn new(
         numbers: Numbers,
-        sealer: Sealer,
-        opener: Opener,
+        sealer: impl Into<Sealer>,
+        opener: impl Into<Opener>,
         options: FlowOptions,
         now: Instant,
     ) -> Self {
+        let sealer = sealer.into();
+        // Nobody who speaks the standard numbers as the original in divert mode does.
+        let ordinary = options.sack || sealer.dialect() == Dialect::Standard;
         Self {
-            out: Outbound::new(&numbers, sealer, !options.sack),
-            inbound: Inbound::new(&numbers, opener),
+            out: Outbound::new(&numbers, sealer, !ordinary),
+            inbound: Inbound::new(&numbers, opener.into()),
             options,
-            peer: if options.sack {
+            peer: if ordinary {
                 Peer::Ordinary
             } else {
                 Peer::Unknown
             },
+            announced: None,
             latest_out: Latest {
                 ack: numbers.in_wire,
                 ..Latest::default()
@@ -231,12 +242,19 @@ impl Flow {
             resets_due: 0,
             reset: false,
             segment_size: SegmentSize::new(options.segment),
-            path: Path::new(&numbers, &options.tuple, options.mtu, options.sack),
+            path: Path::new(&numbers, &options.tuple, options.mtu, ordinary),
             stamps: Stamps::default(),
             gap: None,
             repeating: None,
             timers: Timers::new(now),
+            frames: Frames::default(),
         }
+    }
+
+    /// Has each segment for the wire carry the option until the peer has sent a segment behind its SYN (RFC 8547
+    /// section 4.6).
+    pub(crate) fn announce(&mut self, option: EnoOption) {
+        self.announced = Some(Box::new(option));
     }
 
     /// Translates a packet of the local TCP. With [`Step::Replace`] the whole IP packet for the wire was
@@ -259,9 +277,28 @@ impl Flow {
         if let Some(scale) = self.options.local_window_scale {
             self.inbound.window = Some(i64::from(packet.window()) << scale.min(14));
         }
+        self.frames.spoke();
+        if self.is_keep_alive(packet) {
+            self.out.rekey();
+        }
+        let before = out.len();
         let step = self.outgoing_segment(packet, out);
         self.look_for_gap(now, packet);
-        step
+        self.then_follow(now, before, step, out)
+    }
+
+    /// Makes the frames that are due behind a packet.
+    fn then_follow(&mut self, now: Instant, before: usize, step: Step, out: &mut Vec<u8>) -> Step {
+        if matches!(step, Step::Failed(_)) {
+            return step;
+        }
+        match self.follow_peer(now) {
+            Ok(()) => step,
+            Err(error) => {
+                out.truncate(before);
+                Step::Failed(error.into())
+            }
+        }
     }
 
     /// Translates a packet from the wire. With [`Step::Replace`] the whole IP packet for the local TCP was
@@ -280,7 +317,10 @@ impl Flow {
         if !flags.has(Flags::ACK) {
             return Step::Drop;
         }
+        self.announced = None;
+        let before = out.len();
         let step = self.incoming_segment(packet, out);
+        let step = self.then_follow(now, before, step, out);
         if self.inbound.is_incomplete() {
             self.timers.incomplete(now, self.inbound.received);
         }
@@ -293,8 +333,9 @@ impl Flow {
         // While there is another timer it is sooner.
         let given_up = || self.timers.given_up_at().filter(|_| self.out.is_awaited());
         let gap = self.gap.as_ref().and_then(Gap::due);
-        let next = self.timers.next().into_iter().chain(gap).min();
-        next.or_else(given_up)
+        let own = self.timers.next().into_iter().chain(gap).min();
+        let own = own.or_else(given_up);
+        own.into_iter().chain(self.frames.next()).min()
     }
 
     /// Whether the local TCP must have given up the connection: it has not repeated what the peer still has to
@@ -320,6 +361,7 @@ impl Flow {
             self.inbound.rest();
             self.resends = VecDeque::new();
         }
+        self.repeat_frames(now);
     }
 
     /// How far the connection is on its way to the end.

@@ -1,6 +1,8 @@
 //! What the local TCP sends: plaintext made into records, each made once and kept until it is acknowledged.
 
-use crate::legacy::record::{self, Flags, OffsetForm, RecordError, Sealer};
+use crate::framing::{self, Flags, RecordError};
+use crate::legacy::record::OffsetForm;
+use crate::records::{Opener, Sealer};
 
 use super::Numbers;
 use super::byte_store::{ByteStore, MAX_SLICES};
@@ -75,14 +77,44 @@ impl Outbound {
             if self.assumed && offset > LAST_OF_ORIGINAL {
                 self.set_form(OffsetForm::Counted);
             }
-            let sealer = &mut self.sealer;
-            self.records
-                .append(record_len, |out| sealer.seal(offset, flags, part, out))?;
+            self.append_record(offset, flags, part)?;
             self.map.push(part.len(), record_len);
             sealed += part.len();
             rest = more;
         }
         Ok(())
+    }
+
+    pub(super) fn append_record(
+        &mut self,
+        offset: u64,
+        flags: Flags,
+        data: &[u8],
+    ) -> Result<(), RecordError> {
+        let sealer = &mut self.sealer;
+        let len = flags.overhead() + data.len();
+        self.records
+            .append(len, |out| sealer.seal(offset, flags, data, out))
+    }
+
+    /// Goes to the key that the peer went to.
+    pub(super) fn follow(&mut self, opener: &Opener) {
+        self.sealer.follow(opener);
+    }
+
+    /// The next record is to be the first under a new key.
+    pub(super) fn rekey(&mut self) {
+        self.sealer.rekey();
+    }
+
+    /// Whether a record is due, be it empty.
+    pub(super) fn is_record_due(&self) -> bool {
+        self.sealer.is_record_due()
+    }
+
+    /// Whether the stream may end behind the last record.
+    pub(super) fn may_end(&self) -> bool {
+        self.sealer.may_end()
     }
 
     /// The octets from one place on the wire to another. Says how many slices were filled in; `None` if they do
@@ -127,9 +159,9 @@ impl Outbound {
         self.sealer.set_form(form);
     }
 
-    /// Whether the peer has not acknowledged everything.
+    /// Whether the peer has not acknowledged everything that the local TCP sent.
     pub(super) fn is_awaited(&self) -> bool {
-        self.map.base() != self.map.end() || (self.fin.is_some() && !self.fin_acked)
+        self.map.base().plain != self.map.end().plain || (self.fin.is_some() && !self.fin_acked)
     }
 
     pub(super) fn rest(&mut self) {
@@ -160,5 +192,5 @@ pub(super) fn data_per_record(mtu: u16, headers: usize, flags: Flags) -> usize {
     usize::from(mtu)
         .saturating_sub(headers)
         .saturating_sub(flags.overhead())
-        .clamp(1, record::MAX_DATA_LEN)
+        .clamp(1, framing::MAX_DATA_LEN)
 }

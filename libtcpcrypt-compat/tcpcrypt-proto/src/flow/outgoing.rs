@@ -1,11 +1,12 @@
 //! A segment of the local TCP on its way to the wire.
 
-use crate::legacy::record;
+use crate::framing::{Flags as RecordFlags, RecordError};
 use crate::packet::{Flags, Rewrite, View};
 
 use super::byte_store::MAX_SLICES;
 use super::emit::Resend;
 use super::outbound::data_per_record;
+use super::record_map::Border;
 use super::super_packet::Cut;
 use super::{Flow, Step};
 
@@ -18,14 +19,21 @@ impl Flow {
         let fin = packet.flags().has(Flags::FIN);
         if packet.payload().is_empty() && !fin {
             rewrite.options = self.options_out(packet, usize::MAX);
+            if !self.push_announced(&mut rewrite.options) {
+                return Step::Drop;
+            }
             rewrite.seq = self.empty_seq_out(packet);
             rewrite.write(&[], out);
             return Step::Replace;
         }
         rewrite.options = self.options_out(packet, 0);
+        if !self.push_announced(&mut rewrite.options) {
+            return Step::Drop;
+        }
 
         let cut = self.cut(packet);
-        let next = self.out.map.end().plain;
+        let before = self.out.map.end();
+        let next = before.plain;
         let from = self.out.plain.place(packet.seq(), next);
         let mut to = from.saturating_add_unsigned(packet.payload().len() as u64);
         // A packet in front of this one was lost before it came here. To give this one its number would leave
@@ -51,9 +59,16 @@ impl Flow {
         let whole = to == from.saturating_add_unsigned(packet.payload().len() as u64);
         let fin = fin && whole && to == self.out.map.end().plain;
         if fin {
+            if let Err(error) = self.out.finish() {
+                return Step::Failed(error.into());
+            }
             self.out.fin = Some(to);
         }
-        self.send_records(rewrite, cut, (from, to), fin, out)
+        let first = match from == next && before != self.out.map.end() {
+            true => before,
+            false => self.out.map.first_at_or_before_plain(from),
+        };
+        self.send_records(rewrite, cut, first, (from, to), fin, out)
     }
 
     /// Makes records of what a packet brings beyond `known` octets.
@@ -63,11 +78,11 @@ impl Flow {
         rewrite: &Rewrite<'_>,
         cut: Cut,
         known: i64,
-    ) -> Result<(), record::RecordError> {
+    ) -> Result<(), RecordError> {
         let known = usize::try_from(known).unwrap_or(0);
         let new = packet.payload().get(known..).unwrap_or_default();
         let urgent = packet.flags().has(Flags::URG).then(|| packet.urgent());
-        let flags = record::Flags {
+        let flags = RecordFlags {
             fin: packet.flags().has(Flags::FIN),
             urgent: super::outbound::urgent_from(urgent, known),
         };
@@ -85,6 +100,7 @@ impl Flow {
         &mut self,
         mut rewrite: Rewrite<'_>,
         cut: Cut,
+        first: Border,
         (from, to): (i64, i64),
         fin: bool,
         out: &mut Vec<u8>,
@@ -95,7 +111,13 @@ impl Flow {
             Flags(flags.0 & Flags::PSH.0) | fin
         };
         let base = self.out.map.base();
-        if to <= base.plain {
+        let map = &self.out.map;
+        // Behind the last octet of plaintext there may be frames without any.
+        let last = match to >= map.end().plain {
+            true => map.end(),
+            false => map.at_or_after_plain(to),
+        };
+        if to <= base.plain && first.wire >= last.wire {
             // All of it is acknowledged on the wire, which the local TCP does not know, or it is a keep-alive
             // with an octet of data.
             rewrite.flags = flags.without(Flags::FIN | Flags::URG);
@@ -108,8 +130,6 @@ impl Flow {
             rewrite.write(&[], out);
             return Step::Replace;
         }
-        let first = self.out.map.at_or_before_plain(from);
-        let last = self.out.map.at_or_after_plain(to);
         if cut != Cut::Nowhere {
             let all = Resend {
                 from: first.wire,

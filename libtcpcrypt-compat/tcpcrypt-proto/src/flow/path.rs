@@ -75,13 +75,14 @@ pub(super) struct Path {
 }
 
 impl Path {
-    pub(super) fn new(numbers: &Numbers, tuple: &FourTuple, mtu: u16, sack: bool) -> Self {
+    /// `ordinary` if the peer is known not to be the original in divert mode.
+    pub(super) fn new(numbers: &Numbers, tuple: &FourTuple, mtu: u16, ordinary: bool) -> Self {
         let is_ipv4 = tuple.remote.ip().is_ipv4();
         let [a, b, c, d] = numbers.out_wire.0.to_be_bytes();
         Self {
             mtu,
             is_ipv4,
-            joins: sack || !is_ipv4,
+            joins: ordinary || !is_ipv4,
             belief: Belief::Arrive,
             stuck: (-1, -1),
             times: 0,

@@ -59,6 +59,40 @@ impl RecordMap {
         }
     }
 
+    /// Appends a record without plaintext that has to be acknowledged by itself.
+    pub(super) fn push_kept(&mut self, wire_len: usize) {
+        let end = self.end();
+        self.ends.push_back(Border {
+            plain: end.plain,
+            wire: end.wire.saturating_add_unsigned(wire_len as u64),
+        });
+    }
+
+    /// How many records without plaintext stand at the end, counted up to `most`.
+    pub(super) fn empty_at_end(&self, most: usize) -> usize {
+        let end = self.end().plain;
+        let same = self.ends.iter().rev().take_while(|it| it.plain == end);
+        let same = same.take(most.saturating_add(1)).count();
+        // The first of them ends a record with plaintext, unless that one is acknowledged.
+        match self.base.plain == end {
+            true => same.min(most),
+            false => same.saturating_sub(1),
+        }
+    }
+
+    /// The first border with a place in the plaintext; the last before if there is none with it. Records without
+    /// plaintext at that place stand behind it.
+    pub(super) fn first_at_or_before_plain(&self, plain: i64) -> Border {
+        if plain <= self.base.plain {
+            return self.base;
+        }
+        let before = self.ends.partition_point(|end| end.plain < plain);
+        match self.ends.get(before) {
+            Some(border) if border.plain == plain => *border,
+            _ => self.border(before),
+        }
+    }
+
     /// The last border at or before a place on the wire; the base if there is none.
     pub(super) fn at_or_before_wire(&self, wire: i64) -> Border {
         let after = self.ends.partition_point(|end| end.wire <= wire);

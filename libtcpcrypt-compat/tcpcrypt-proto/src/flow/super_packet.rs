@@ -97,9 +97,11 @@ impl Flow {
             return Cut::Nowhere;
         }
         let cut = self.segment_size.cut(packet);
-        // It makes longer segments than the path takes, and must not be told so on a guess.
+        // An option of our own makes each segment longer, which the kernel does not know. Where the path takes less than
+        // its segments are, it must not be told so on a guess.
         let next = self.out.map.end().wire;
-        match packet.flags().has(Flags::URG) || self.path.is_careful(next) {
+        let own = self.announced.is_some() || self.path.is_careful(next);
+        match packet.flags().has(Flags::URG) || own {
             true => Cut::Unknown,
             false => cut,
         }

@@ -130,8 +130,87 @@ impl Question {
     }
 }
 
-/// Answers Init1, given from its first octet to its last, as host B: the session and Init2. `ciphers` are those that
-/// we take.
+/// What host B keeps from Init1 to the moment it has the keys.
+///
+/// Init2 can be sent before the secret is known: what it says does not depend on it, and host A needs as long for the
+/// same multiplication.
+pub struct Reply {
+    tep: Tep,
+    algorithm: Algorithm,
+    key: PrivateKey,
+    init1: Vec<u8>,
+    init2: Vec<u8>,
+}
+
+impl Reply {
+    /// To Init1, given from its first octet to its last. `ciphers` are those that we take. That a point is on its
+    /// curve is known then; with the other curves only the secret shows whether a key can be agreed with.
+    ///
+    /// # Errors
+    /// All of [`ExchangeError`].
+    pub fn new(
+        entropy: &mut dyn Entropy,
+        tep: Tep,
+        ciphers: &[Algorithm],
+        init1: &[u8],
+    ) -> Result<Self, ExchangeError> {
+        let curve = tep.curve();
+        let message = Init1::parse(init1, curve)?;
+        let algorithm = message.choose(ciphers)?;
+        if matches!(tep, Tep::P256 | Tep::P521) {
+            ecdh::check_point(curve, message.public)?;
+        }
+        let key = entropy.private_key(curve)?;
+        let mut nonce = [0; NONCE_LEN];
+        entropy.fill(&mut nonce)?;
+        let mut init2 = Vec::new();
+        Init2 {
+            cipher: aead_id(algorithm),
+            nonce: &nonce,
+            public: &key.compressed_public(),
+        }
+        .build(curve, &mut init2);
+        Ok(Self {
+            tep,
+            algorithm,
+            key,
+            init1: init1.to_vec(),
+            init2,
+        })
+    }
+
+    /// Init2, the same in each repetition.
+    #[must_use]
+    pub fn init2(&self) -> &[u8] {
+        &self.init2
+    }
+
+    /// The multiplication, and the session.
+    ///
+    /// # Errors
+    /// All of [`ExchangeError`].
+    pub fn session(&self, agreed: Agreed<'_>, log: Log<'_>) -> Result<Pending, ExchangeError> {
+        let message = Init1::parse(&self.init1, self.tep.curve())?;
+        let shared_secret = self.key.agree(message.public)?;
+        log(&self.key, message.public, &shared_secret);
+        let exchange = Exchange {
+            a: agreed.a,
+            b: agreed.b,
+            init1: &self.init1,
+            init2: &self.init2,
+            nonce_a: message.nonce,
+            shared_secret: &shared_secret,
+        };
+        let suite = Suite {
+            host: Host::B,
+            tep: self.tep,
+            algorithm: self.algorithm,
+        };
+        Ok(exchange.session(suite, agreed.tep_octet))
+    }
+}
+
+/// Answers Init1 at once, as host B: the session and Init2.
 ///
 /// # Errors
 /// All of [`ExchangeError`].
@@ -142,36 +221,9 @@ pub fn answer(
     init1: &[u8],
     log: Log<'_>,
 ) -> Result<(Pending, Vec<u8>), ExchangeError> {
-    let curve = agreed.tep.curve();
-    let message = Init1::parse(init1, curve)?;
-    let algorithm = message.choose(ciphers)?;
-    let key = entropy.private_key(curve)?;
-    let shared_secret = key.agree(message.public)?;
-    log(&key, message.public, &shared_secret);
-    let mut nonce = [0; NONCE_LEN];
-    entropy.fill(&mut nonce)?;
-    let mut init2 = Vec::new();
-    Init2 {
-        cipher: aead_id(algorithm),
-        nonce: &nonce,
-        public: &key.compressed_public(),
-    }
-    .build(curve, &mut init2);
-    let exchange = Exchange {
-        a: agreed.a,
-        b: agreed.b,
-        init1,
-        init2: &init2,
-        nonce_a: message.nonce,
-        shared_secret: &shared_secret,
-    };
-    let suite = Suite {
-        host: Host::B,
-        tep: agreed.tep,
-        algorithm,
-    };
-    let pending = exchange.session(suite, agreed.tep_octet);
-    Ok((pending, init2))
+    let reply = Reply::new(entropy, agreed.tep, ciphers, init1)?;
+    let pending = reply.session(agreed, log)?;
+    Ok((pending, reply.init2))
 }
 
 #[cfg(test)]

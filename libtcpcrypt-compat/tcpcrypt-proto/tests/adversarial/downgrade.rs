@@ -2,13 +2,11 @@
 
 use tcpcrypt_proto::config::Config;
 
-use crate::model::{Host, Lab, Network, SIDES, Side, Which};
+use crate::model::{Host, Lab, Network, SIDES, Side, Which, eno_kind};
 use crate::promises::{
     MARKER, assert_encrypted, assert_nothing_shown, assert_prefix, exchange, is_over, ours, pair,
     seconds, text,
 };
-
-const ENO: u8 = 253;
 
 fn works_plain(mut lab: Lab) {
     let conn = lab.connect();
@@ -46,7 +44,7 @@ fn switched_off() {
 fn our_option_is_taken_out_of_a_syn() {
     for which in [Which::Syn, Which::SynAck, Which::All] {
         for loss in [0.0, 0.03] {
-            works_plain(pair(3).network(Network::lossy(loss).strip(ENO, which)));
+            works_plain(pair(3).network(Network::lossy(loss).strip(eno_kind(), which)));
         }
     }
 }
@@ -58,8 +56,8 @@ fn it_is_taken_out_in_one_direction_only() {
         lab.set_network_from(
             side,
             Network::clean()
-                .strip(ENO, Which::Syn)
-                .strip(ENO, Which::SynAck),
+                .strip(eno_kind(), Which::Syn)
+                .strip(eno_kind(), Which::SynAck),
         );
         works_plain(lab);
     }
@@ -68,7 +66,7 @@ fn it_is_taken_out_in_one_direction_only() {
 /// The client has sent INIT1 by then: both ends go down, and nothing of either application is seen.
 #[test]
 fn our_option_is_taken_out_of_the_third_segment() {
-    let mut lab = pair(5).network(Network::clean().strip(ENO, Which::Later));
+    let mut lab = pair(5).network(Network::clean().strip(eno_kind(), Which::Later));
     let conn = lab.open();
     lab.run(seconds(1));
     let (up, down) = (text(1, 3000), text(2, 3000));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tcpcrypt_proto::config::Config;
 
 use crate::model::rng::Rng;
-use crate::model::{Conn, End, Host, Lab, Network, SIDES, Side};
+use crate::model::{Conn, End, Host, Lab, Network, SIDES, Side, is_standard};
 
 /// Stands every few octets in what applications send.
 pub(crate) const MARKER: &[u8] = b"in clear";
@@ -33,6 +33,15 @@ pub(crate) fn ours() -> Host {
 /// Two hosts with tcpcrypt.
 pub(crate) fn pair(seed: u64) -> Lab {
     Lab::new(seed).client(ours()).server(ours())
+}
+
+/// The first octet of a session id; in the standard, where each host has another preference, as if it were that of P-256.
+pub(crate) fn tep(id: &[u8]) -> u8 {
+    if is_standard() {
+        id[0] & 0x80 | 0x21
+    } else {
+        id[0]
+    }
 }
 
 pub(crate) fn is_over(lab: &Lab, conn: Conn) -> bool {

@@ -90,7 +90,7 @@ impl Segment {
     }
 
     pub(crate) fn eno(&self) -> Option<EnoOption> {
-        EnoOption::find(&self.options).expect("one option at most")
+        EnoOption::find_any(&self.options).expect("one option at most")
     }
 
     /// The octets of the ENO option.
@@ -107,6 +107,7 @@ impl Segment {
     pub(crate) fn stripped(mut self) -> Self {
         let mut options = OptionBuf::from_header(&self.options);
         options.blank(253);
+        options.blank(69);
         self.options = options.as_slice().to_vec();
         self
     }

@@ -7,3 +7,6 @@ mod host;
 mod passive;
 mod reopened;
 mod resumed;
+mod standard;
+mod standard_data;
+mod standard_refused;

@@ -1,4 +1,4 @@
-//! Which IP the hosts speak: that of the test program's name.
+//! Which IP and which dialect the hosts speak: those of the test program's name.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
@@ -8,6 +8,22 @@ pub(crate) const INTERFACE: u32 = 7;
 /// The programs whose names end so are the others, over IPv6.
 pub(crate) fn is_ipv6() -> bool {
     env!("CARGO_CRATE_NAME").ends_with("_ipv6")
+}
+
+/// The programs whose names end so are the others, in the standard, under either kind.
+pub(crate) fn is_standard() -> bool {
+    env!("CARGO_CRATE_NAME").ends_with("_standard") || is_upgrade()
+}
+
+/// The program whose name ends so is another, in the standard under kind 253.
+pub(crate) fn is_upgrade() -> bool {
+    env!("CARGO_CRATE_NAME").ends_with("_upgrade")
+}
+
+/// The kind of the ENO option.
+pub(crate) fn eno_kind() -> u8 {
+    let under_69 = is_standard() && !is_upgrade();
+    if under_69 { 69 } else { 253 }
 }
 
 /// Octets of the IP header beyond those of IPv4.

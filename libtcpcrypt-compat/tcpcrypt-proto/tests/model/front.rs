@@ -5,12 +5,15 @@ use std::time::Instant;
 use kx_crypto::ecdh::{self, Curve, PrivateKey};
 use kx_crypto::random::Unavailable;
 use tcpcrypt_proto::config::Config;
+use tcpcrypt_proto::dialect::Policy;
 use tcpcrypt_proto::endpoint::Endpoint;
+use tcpcrypt_proto::eno::Tep;
 use tcpcrypt_proto::entropy::Entropy;
 use tcpcrypt_proto::packet::Notes;
+use tcpcrypt_proto::rfc8548::frame::KeyLimits;
 use tcpcrypt_proto::verdict::{Direction, Verdict};
 
-use super::family::{INTERFACE, interface};
+use super::family::{INTERFACE, interface, is_standard, is_upgrade};
 use super::rng::Rng;
 
 /// The face of an [`Endpoint`], so that a test can put something else there.
@@ -122,6 +125,19 @@ impl Entropy for Seeded {
     }
 }
 
-pub(crate) fn endpoint(config: Config, now: Instant, rng: Rng) -> Endpoint {
+pub(crate) fn endpoint(mut config: Config, now: Instant, mut rng: Rng) -> Endpoint {
+    if is_standard() {
+        let (eno, teps) = match is_upgrade() {
+            true => (Policy::Auto, &Tep::ALL[2..]),
+            false => (Policy::Standard, &Tep::ALL[..]),
+        };
+        config.eno = eno;
+        config.prefer = Some(teps[rng.below(teps.len() as u64) as usize]);
+        config.standard_ciphers.rotate_left(rng.below(3) as usize);
+        config.key_limits = KeyLimits {
+            frames: 1 + rng.below(60),
+            octets: 100_000,
+        };
+    }
     Endpoint::new(config, Box::new(Seeded(rng)), now)
 }

@@ -24,6 +24,7 @@ pub(crate) mod offload;
 pub(crate) mod rng;
 mod tap;
 
+pub(crate) use family::{eno_kind, is_standard};
 pub(crate) use kernel::{End, Probe, Settings, State};
 pub(crate) use lab::{Conn, Host, Lab, PORT, SIDES, Side};
 pub(crate) use network::{Loopback, Network, Which};

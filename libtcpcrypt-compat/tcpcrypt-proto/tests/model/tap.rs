@@ -7,6 +7,7 @@ use std::time::Duration;
 use tcpcrypt_proto::packet::{Direction, Flags, Seq, View, options};
 
 use super::Side;
+use super::family::is_standard;
 use super::kernel::Ranges;
 
 #[derive(Debug, Clone)]
@@ -30,8 +31,8 @@ pub(crate) struct Stream {
     known: Ranges,
     /// Where segments with data began and ended.
     pub(crate) segments: Vec<(u64, u64)>,
-    /// It is over IPv6 or the SYN permits SACK, so nobody is the original, which reads no record in several
-    /// segments.
+    /// It is over IPv6, in the standard, or the SYN permits SACK, so nobody is the original, which reads no record in
+    /// several segments.
     joins: bool,
 }
 
@@ -80,7 +81,9 @@ impl Stream {
                 self.known.holds(at as u64, at as u64 + 3),
                 "a hole at {at} was never sent"
             );
-            assert_eq!(all[at], 0, "no record begins at {at} of {}", all.len());
+            let may_rekey = u8::from(is_standard());
+            let is_control = all[at] <= may_rekey;
+            assert!(is_control, "no record begins at {at} of {}", all.len());
             let length = usize::from(u16::from_be_bytes([all[at + 1], all[at + 2]]));
             assert!(length >= 17, "a record of {length} octets at {at}");
             at += 3 + length;
@@ -132,7 +135,8 @@ impl Tap {
                     current.insert(key, all.len());
                     let stream = Stream {
                         first: view.seq(),
-                        joins: view.source().is_ipv6()
+                        joins: is_standard()
+                            || view.source().is_ipv6()
                             || options::find(view.options(), options::SACK_PERMITTED).is_some(),
                         ..Stream::default()
                     };

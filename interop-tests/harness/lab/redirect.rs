@@ -1,0 +1,127 @@
+//! Redirect mode in a laboratory: which hosts are proxies, by whose rules, and how their connections are known.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::time::Duration;
+
+use crate::lab::applications::{local, remote, talk};
+use crate::lab::case::Pair;
+use crate::lab::daemon::Daemon;
+use crate::lab::host::Host;
+use crate::lab::scenarios::{ANSWER, QUESTION, close_both};
+use crate::lab::{Lab, PORT};
+use crate::wait;
+
+/// How a host takes part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Our rules and `-e`.
+    Redirect,
+    /// The original's rules and `-e`.
+    RedirectOriginalRules,
+    /// The same, for all ports but some.
+    RedirectOriginalOmit,
+    /// The rules of divert mode.
+    Divert,
+}
+
+use Mode::{Divert, Redirect, RedirectOriginalOmit, RedirectOriginalRules};
+
+impl Mode {
+    /// The daemon's options.
+    pub fn options(self, more: &[&'static str]) -> Vec<&'static str> {
+        let mut options = more.to_vec();
+        if self != Divert {
+            options.push("-e");
+        }
+        options
+    }
+
+    /// Adds the rules.
+    pub fn rules(self, host: &Host) {
+        let ports = PORT.to_string();
+        match self {
+            Redirect => host.redirect(&ports),
+            RedirectOriginalRules => host.redirect_as_original(&ports, false),
+            RedirectOriginalOmit => host.redirect_as_original("22,261,443,992:995", true),
+            Divert => host.divert(&ports),
+        }
+    }
+}
+
+/// Runs a test between two daemons in these modes.
+pub fn between(
+    lab: &Lab,
+    pair: Pair,
+    modes: (Mode, Mode),
+    body: impl Fn(&Lab, &Daemon<'_>, &Daemon<'_>),
+) {
+    let client = Daemon::start(&lab.client, pair.client, &modes.0.options(&["-v"]));
+    let server = Daemon::start(&lab.server, pair.server, &modes.1.options(&["-v"]));
+    modes.0.rules(&lab.client);
+    modes.1.rules(&lab.server);
+    body(lab, &client, &server);
+    client.assert_well("the test");
+    server.assert_well("the test");
+}
+
+/// The id of an open connection, the same at both ends. A proxy's own port is on the wire, so only the client's
+/// row is known by its addresses.
+pub fn agreed_id(client: &Daemon<'_>, server: &Daemon<'_>, near: &TcpStream) -> String {
+    let row = client.row_of(local(near), remote(near));
+    let row = row.expect("the client's row");
+    let other = wait::until(Duration::from_secs(3), || {
+        server
+            .netstat()
+            .into_iter()
+            .find(|other| other.id == row.id)
+    });
+    let other = other.expect("the server's row");
+    assert_eq!(other.local, remote(near));
+    assert_eq!(other.remote.ip(), local(near).ip());
+    row.id
+}
+
+/// Opens a connection, talks, compares the ids, closes in order.
+pub fn one_talk_on(
+    lab: &Lab,
+    client: &Daemon<'_>,
+    server: &Daemon<'_>,
+    listener: &TcpListener,
+) -> String {
+    let (near, far) = lab.connect_to(listener).expect("connecting");
+    talk(&near, &far, QUESTION, ANSWER).expect("talking");
+    let id = agreed_id(client, server, &near);
+    close_both(near, far);
+    id
+}
+
+/// The same with a listener of its own.
+pub fn one_talk(lab: &Lab, client: &Daemon<'_>, server: &Daemon<'_>) -> String {
+    one_talk_on(lab, client, server, &lab.server.listen(PORT))
+}
+
+/// The first end closes and still reads what the second one writes then.
+pub fn half_close(mut first: TcpStream, mut second: TcpStream) {
+    first.shutdown(Shutdown::Write).expect("half-closing");
+    let mut rest = Vec::new();
+    second.read_to_end(&mut rest).expect("the first one's end");
+    let bulk = vec![7; 300_000];
+    second.write_all(&bulk).expect("writing after the end");
+    drop(second);
+    first.read_to_end(&mut rest).expect("the second one's end");
+    assert_eq!(rest, bulk);
+}
+
+/// Once the client half-closes and goes on reading, once the server.
+pub fn either_end_closes_first(lab: &Lab) {
+    let listener = lab.server.listen(PORT);
+    for by_client in [true, false] {
+        let (near, far) = lab.connect_to(&listener).expect("connecting");
+        talk(&near, &far, QUESTION, ANSWER).expect("talking");
+        match by_client {
+            true => half_close(near, far),
+            false => half_close(far, near),
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! Carrying octets between the two ends of a connection.
+//!
+//! Each direction reads only when everything that was read before is written, so what waits is bounded by one
+//! read, and a slow reader slows the writer.
+
+use std::io;
+use std::time::Instant;
+
+use tcpcrypt_proto::endpoint::Endpoint;
+use tcpcrypt_proto::event::Line;
+use tcpcrypt_proto::stream::{Broken, READ_ROOM};
+
+use super::buffers::Buffers;
+use super::connection::Connection;
+
+/// Octets after which the others get their turn.
+const TURN: usize = 1 << 20;
+
+/// Room in a segment that selective acknowledgements of the other direction may take: with them a record must
+/// still fit, since the original takes only whole ones.
+const OPTIONS_IN_RESERVE: usize = 36;
+
+/// What a record has more than its data.
+const RECORD_OVERHEAD: usize = 20;
+
+/// A record is not made shorter than this.
+const SHORTEST: usize = 64;
+
+/// Why a connection ends before its time. Both ends are reset.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// tcpcrypt says so.
+    Broken(Line),
+    /// One of the two TCPs does.
+    System,
+}
+
+impl From<Broken> for Trouble {
+    fn from(broken: Broken) -> Trouble {
+        Trouble::Broken(broken.0)
+    }
+}
+
+impl From<io::Error> for Trouble {
+    fn from(_: io::Error) -> Trouble {
+        Trouble::System
+    }
+}
+
+/// What is to be done with a connection next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Carried {
+    /// Wait for an event.
+    Waiting,
+    /// It had its turn, there is more.
+    More,
+    /// Both directions are done.
+    Done,
+}
+
+impl Connection {
+    /// Moves what can be moved.
+    pub(super) fn carry(
+        &mut self,
+        host: &mut Endpoint,
+        now: Instant,
+        buffers: &mut Buffers,
+    ) -> Result<Carried, Trouble> {
+        let mut moved = 0;
+        while moved < TURN {
+            let inward = self.carry_inward(host, now, buffers)?;
+            let outward = self.carry_outward(buffers)?;
+            if inward + outward == 0 {
+                return self.close_what_ended(buffers);
+            }
+            moved += inward + outward;
+        }
+        Ok(Carried::More)
+    }
+
+    /// From the wire to the application.
+    fn carry_inward(
+        &mut self,
+        host: &mut Endpoint,
+        now: Instant,
+        buffers: &mut Buffers,
+    ) -> Result<usize, Trouble> {
+        let (Some(far), Some(stream)) = (&mut self.far, &mut self.stream) else {
+            return Ok(0);
+        };
+        if let Some(near) = &mut self.near {
+            near.flush(super::PLAIN_SHAPE, buffers)?;
+            if near.is_busy() {
+                return Ok(0);
+            }
+        }
+        // Plain text has nowhere to go before the application is there.
+        if !self.unread.is_empty() && self.near.is_none() || far.ended {
+            return Ok(0);
+        }
+        let kept = self.partial.len();
+        let Some((front, room)) = buffers.wire.split_at_mut_checked(kept) else {
+            return Err(Trouble::System);
+        };
+        let before = self.unread.len();
+        let mut count = 0;
+        if before == 0 {
+            match far.read(room)? {
+                Some(read) => count = read,
+                None if far.ended => {
+                    stream.end(&self.partial)?;
+                    return Ok(1);
+                }
+                None => return Ok(0),
+            }
+        }
+        front.copy_from_slice(&self.partial);
+        let input = buffers.wire.get(..kept + count).unwrap_or_default();
+        buffers.opened.clear();
+        buffers.reply.clear();
+        let received = stream.receive(
+            host,
+            now,
+            input,
+            usize::MAX,
+            &mut buffers.opened,
+            &mut buffers.reply,
+        )?;
+        let rest = input.get(received.consumed..).unwrap_or_default();
+        if rest.len() > READ_ROOM {
+            return Err(Trouble::System);
+        }
+        if rest.is_empty() {
+            self.partial = Vec::new();
+        } else {
+            self.partial.clear();
+            self.partial.extend_from_slice(rest);
+        }
+        let shape = stream.shape();
+        if received.settled && stream.session().is_some() {
+            self.watch_for_end();
+        }
+        let Some(far) = &mut self.far else {
+            return Ok(0);
+        };
+        if !buffers.reply.is_empty() {
+            let reply = std::mem::take(&mut buffers.reply);
+            let result = far.write(shape, &reply, buffers);
+            buffers.reply = reply;
+            result?;
+        }
+        let opened = std::mem::take(&mut buffers.opened);
+        let result = match &mut self.near {
+            Some(near) => {
+                let waited = std::mem::take(&mut self.unread);
+                near.write(super::PLAIN_SHAPE, &waited, buffers)
+                    .and_then(|()| near.write(super::PLAIN_SHAPE, &opened, buffers))
+            }
+            None => {
+                self.unread.extend_from_slice(&opened);
+                Ok(())
+            }
+        };
+        let moved = count + before;
+        buffers.opened = opened;
+        result?;
+        if received.settled {
+            self.settled(host, now);
+        }
+        Ok(moved.max(1))
+    }
+
+    /// From the application to the wire.
+    fn carry_outward(&mut self, buffers: &mut Buffers) -> Result<usize, Trouble> {
+        let (Some(far), Some(stream)) = (&mut self.far, &mut self.stream) else {
+            return Ok(0);
+        };
+        let shape = stream.shape();
+        far.flush(shape, buffers)?;
+        let Some(near) = &mut self.near else {
+            return Ok(0);
+        };
+        if far.is_busy() || !stream.is_ready() || near.ended {
+            return Ok(0);
+        }
+        let Some(count) = near.read(&mut buffers.plain)? else {
+            if !near.ended {
+                return Ok(0);
+            }
+            buffers.sealed.clear();
+            stream.finish(&mut buffers.sealed)?;
+            let sealed = std::mem::take(&mut buffers.sealed);
+            let result = far.write(shape, &sealed, buffers);
+            buffers.sealed = sealed;
+            result?;
+            return Ok(1);
+        };
+        let data = buffers.plain.get(..count).unwrap_or_default();
+        if stream.is_plain() {
+            let plain = std::mem::take(&mut buffers.plain);
+            let result = far.write(shape, plain.get(..count).unwrap_or_default(), buffers);
+            buffers.plain = plain;
+            result?;
+            return Ok(count);
+        }
+        let segment = far.socket.segment_size()?;
+        let reserve = if far.together { 0 } else { OPTIONS_IN_RESERVE };
+        let most = segment.saturating_sub(reserve + RECORD_OVERHEAD);
+        buffers.sealed.clear();
+        stream.send(data, most.max(SHORTEST), &mut buffers.sealed)?;
+        let sealed = std::mem::take(&mut buffers.sealed);
+        let result = far.write(shape, &sealed, buffers);
+        buffers.sealed = sealed;
+        result?;
+        Ok(count)
+    }
+
+    /// Passes on the ends of both directions.
+    fn close_what_ended(&mut self, buffers: &mut Buffers) -> Result<Carried, Trouble> {
+        let (Some(near), Some(far)) = (&mut self.near, &mut self.far) else {
+            return Ok(Carried::Waiting);
+        };
+        if near.ended && !far.is_busy() && !far.shut {
+            far.shut = true;
+            self.quirk_of_end();
+            let Some(far) = &mut self.far else {
+                return Ok(Carried::Waiting);
+            };
+            far.socket.end_writing()?;
+        }
+        let (Some(near), Some(far)) = (&mut self.near, &mut self.far) else {
+            return Ok(Carried::Waiting);
+        };
+        if far.ended && self.unread.is_empty() && !near.is_busy() && !near.shut {
+            near.shut = true;
+            near.socket.end_writing()?;
+            self.quirk_of_end();
+        }
+        let (Some(near), Some(far)) = (&mut self.near, &mut self.far) else {
+            return Ok(Carried::Waiting);
+        };
+        if near.shut && far.shut {
+            near.socket.orderly();
+            far.socket.orderly();
+            near.forget(buffers);
+            far.forget(buffers);
+            return Ok(Carried::Done);
+        }
+        Ok(Carried::Waiting)
+    }
+}

@@ -1,0 +1,322 @@
+//! Redirect mode (`-e`): a transparent proxy (tcpcrypt spec 5.3).
+//!
+//! The packet filter redirects connections to [`PORT`]. The opener's TCP gets its SYN-ACK only when the half that
+//! goes on stands, so that connecting fails as it would without us. The kernel's TCP carries both halves; through
+//! the queue come only the packets of the handshakes, which get the ENO options, and at the end of connections
+//! with the original those that it needs [changed](quirk).
+//!
+//! The rules may be the original's, or ours, which ask before they redirect: then what is to be plain is left
+//! alone, and so is everything when no daemon is there.
+
+mod buffers;
+mod carry;
+mod connection;
+mod end;
+mod event_loop;
+mod handshake;
+mod packets;
+mod quirk;
+mod table;
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::{Duration, Instant};
+
+use kx_sys::conntrack_lookup::ConntrackLookup;
+use kx_sys::nfqueue::Verdicts;
+use kx_sys::tcp_proxy::Listener;
+use rustix::event::epoll;
+use rustix::fd::{AsFd, OwnedFd};
+use tcpcrypt_proto::endpoint::Endpoint;
+use tcpcrypt_proto::event::Line;
+use tcpcrypt_proto::stream::Shape;
+
+use crate::injector::Injector;
+
+use buffers::Buffers;
+use carry::{Carried, Trouble};
+use connection::Connection;
+use end::End;
+use quirk::Ending;
+use table::{Key, Side, Syns, Table};
+
+pub use event_loop::{Ended, Parts, ProxyDaemon};
+
+/// Where redirected connections arrive.
+pub const PORT: u16 = 65530;
+/// Connections that wait to be accepted.
+pub const BACKLOG: i32 = 4096;
+/// Type of service of the packets of our own handshakes, by which the rules find them.
+pub const HANDSHAKE_TOS: u8 = 0x04;
+/// The bit in the mark of a SYN by which we ask our rules to redirect the connection.
+pub const MARK_REDIRECT: u32 = 0x0008_0000;
+/// The bit in the mark of connections with what may be the original: we want to see the peer's FIN.
+pub const MARK_WATCHED: u32 = 0x0080_0000;
+/// The bit in the mark of segments that we want to see at the end of a connection.
+pub const MARK_ENDING: u32 = 0x0010_0000;
+
+/// The bit in the mark of connections to an application of this host that are made in the name of the peer. Packets
+/// that have it stay on this host, by our rules; so the application sees the peer's address.
+pub const MARK_NEAR: u32 = 0x0004_0000;
+
+/// An application's octets have no borders.
+const PLAIN_SHAPE: Shape = Shape::Stream;
+
+/// How long connecting may take; the kernel gives up a little earlier.
+const CONNECTING: Duration = Duration::from_secs(130);
+/// How long the opener may take to answer its SYN-ACK.
+const ACCEPTING: Duration = Duration::from_secs(75);
+/// How long INIT2 may take.
+const ANSWERING: Duration = Duration::from_secs(30);
+/// INIT1 comes with the segment that makes a connection. One that did not come after this time will not: the
+/// client never got our answer, and perhaps it is our application that has to speak first.
+const INIT1_PATIENCE: Duration = Duration::from_secs(3);
+/// A connection that was silent this long gives back what it can.
+const RESTING: Duration = Duration::from_secs(30);
+/// Connections that were begun and not accepted, beyond which peers begin none that are encrypted.
+const BEGUN: usize = 4096;
+/// Send buffer toward what may be the original in divert mode, in octets as the kernel is asked for them. Fewer
+/// than 100 segments fit, however short they are ([`End`] writes one for each record): the original knows the
+/// last 100 that arrived, and an older one that is repeated comes out in another place of its stream.
+const FLIGHT: usize = 36 * 1024;
+/// SYN-ACKs that wait in the queue, which has room for 16,384 packets.
+const HELD: usize = 4096;
+/// Connections accepted before the others get their turn.
+const ACCEPTS_IN_A_ROW: usize = 64;
+
+/// Numbers for the state dump.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Counters {
+    /// Packets that came.
+    pub packets: u64,
+    /// Of these, replaced.
+    pub replaced: u64,
+    /// Of these, dropped.
+    pub dropped: u64,
+    /// Connections that were redirected.
+    pub redirected: u64,
+    /// Connections that could not be made.
+    pub refused: u64,
+}
+
+/// The proxy: all that is no event loop.
+pub struct Proxy {
+    host: Endpoint,
+    injector: Injector,
+    lookup: ConntrackLookup,
+    listener: Listener,
+    epoll: OwnedFd,
+    table: Table,
+    syns: Syns,
+    ending: Ending,
+    buffers: Buffers,
+    /// Connections that have more to do.
+    ready: VecDeque<Key>,
+    /// SYN-ACKs that wait in the queue.
+    held: usize,
+    /// Connections at most.
+    limit: usize,
+    counters: Counters,
+    packet: Vec<u8>,
+}
+
+impl Proxy {
+    fn watch(epoll: &OwnedFd, key: Key, side: Side, end: &End) -> io::Result<()> {
+        let flags = epoll::EventFlags::IN
+            | epoll::EventFlags::OUT
+            | epoll::EventFlags::RDHUP
+            | epoll::EventFlags::ET;
+        let data = epoll::EventData::new_u64(key.token(side));
+        Ok(epoll::add(epoll, &end.socket, data, flags)?)
+    }
+
+    /// Something happened to a socket.
+    fn handle_socket(
+        &mut self,
+        now: Instant,
+        key: Key,
+        side: Side,
+        flags: epoll::EventFlags,
+        verdicts: &mut Verdicts,
+    ) {
+        let Some(mut connection) = self.table.take(key) else {
+            return;
+        };
+        let end = match side {
+            Side::Near => &mut connection.near,
+            Side::Far => &mut connection.far,
+        };
+        let mut failed = false;
+        if let Some(end) = end {
+            use epoll::EventFlags as F;
+            failed = flags.intersects(F::ERR) && connection.connected;
+            end.readable |= flags.intersects(F::IN | F::RDHUP | F::HUP | F::ERR);
+            end.writable |= flags.intersects(F::OUT);
+        }
+        if failed {
+            self.destroy(now, key, connection, Some(Trouble::System));
+            return;
+        }
+        if !connection.connected && !self.is_connected(now, key, &mut connection, verdicts) {
+            return self.table.put_back(key, connection);
+        }
+        if !connection.connected {
+            self.destroy(now, key, connection, None);
+            return;
+        }
+        self.carry(now, key, connection);
+    }
+
+    /// Gives a connection its turn, and puts it back or ends it.
+    fn carry(&mut self, now: Instant, key: Key, mut connection: Box<Connection>) {
+        connection.used = now;
+        match connection.carry(&mut self.host, now, &mut self.buffers) {
+            Ok(Carried::Done) => self.destroy(now, key, connection, None),
+            Ok(carried) => {
+                if carried == Carried::More && !std::mem::replace(&mut connection.queued, true) {
+                    self.ready.push_back(key);
+                }
+                let is_ready = connection.stream.as_ref().is_some_and(|it| it.is_ready());
+                let both = connection.near.is_some() && connection.far.is_some();
+                if is_ready && both && connection.deadline.is_none() {
+                    let rest = now.checked_add(RESTING);
+                    self.table.set_deadline(key, &mut connection, rest);
+                }
+                self.table.put_back(key, connection);
+            }
+            Err(trouble) => self.destroy(now, key, connection, Some(trouble)),
+        }
+    }
+
+    /// Ends a connection that was taken out of the table. Sockets that were not closed in order reset their
+    /// peers.
+    fn destroy(
+        &mut self,
+        now: Instant,
+        key: Key,
+        mut connection: Box<Connection>,
+        trouble: Option<Trouble>,
+    ) {
+        if let Some(Trouble::Broken(line)) = trouble {
+            self.host.redirected_failed(line);
+        }
+        if let Some(quirk) = connection.quirk {
+            self.ending.note(now, quirk);
+        }
+        self.table.forget(key, &mut connection);
+        connection.give_up(&mut self.host, now);
+        for end in [&mut connection.near, &mut connection.far]
+            .into_iter()
+            .flatten()
+        {
+            end.forget(&mut self.buffers);
+        }
+    }
+
+    /// Connections that have more to do get one turn each.
+    fn handle_ready(&mut self, now: Instant) {
+        for _ in 0..self.ready.len() {
+            let Some(key) = self.ready.pop_front() else {
+                return;
+            };
+            if let Some(mut connection) = self.table.take(key) {
+                connection.queued = false;
+                self.carry(now, key, connection);
+            }
+        }
+    }
+
+    fn handle_accepts(&mut self, now: Instant) {
+        for _ in 0..ACCEPTS_IN_A_ROW {
+            match self.listener.accept() {
+                Ok(Some((socket, peer))) => self.accepted(now, socket, peer),
+                Ok(None) => return,
+                // Gone before we looked, or no descriptors; the limit sees to those.
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn handle_deadlines(&mut self, now: Instant, verdicts: &mut Verdicts) {
+        while let Some(key) = self.table.due(now) {
+            let Some(mut connection) = self.table.take(key) else {
+                continue;
+            };
+            let stands = connection.near.is_some() && connection.far.is_some();
+            if !connection.connected || !stands {
+                self.refuse(&mut connection, verdicts, false);
+                self.destroy(now, key, connection, None);
+                continue;
+            }
+            let Some(stream) = &mut connection.stream else {
+                self.destroy(now, key, connection, None);
+                continue;
+            };
+            if stream.is_ready() {
+                if now.saturating_duration_since(connection.used) >= RESTING {
+                    stream.rest();
+                } else {
+                    let again = connection.used.checked_add(RESTING);
+                    self.table.set_deadline(key, &mut connection, again);
+                }
+                self.table.put_back(key, connection);
+            } else if stream.lost_patience() {
+                connection.settled(&mut self.host, now);
+                self.carry(now, key, connection);
+            } else {
+                let trouble = Trouble::Broken(Line::RetransmitTimeout);
+                self.destroy(now, key, connection, Some(trouble));
+            }
+        }
+    }
+
+    /// Programs asked for these.
+    fn handle_resets(&mut self, now: Instant) {
+        while let Some(tuple) = self.host.poll_redirected_reset() {
+            let key = self.table.by_listed.get(&tuple).copied();
+            if let Some((key, connection)) = key.and_then(|key| Some((key, self.table.take(key)?)))
+            {
+                self.destroy(now, key, connection, None);
+            }
+        }
+    }
+
+    /// Resets everything.
+    fn shutdown(&mut self, now: Instant, verdicts: &mut Verdicts) {
+        for key in self.table.keys() {
+            if let Some(mut connection) = self.table.take(key) {
+                if !connection.connected {
+                    self.refuse(&mut connection, verdicts, true);
+                }
+                self.destroy(now, key, connection, None);
+            }
+        }
+    }
+
+    /// Whether there is something to do without an event.
+    fn has_work(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    fn has_too_many_begun(&self) -> bool {
+        self.table.by_redirected.len() >= BEGUN
+    }
+
+    fn is_full(&self) -> bool {
+        self.table.len() >= self.limit
+    }
+}
+
+impl AsFd for Proxy {
+    fn as_fd(&self) -> rustix::fd::BorrowedFd<'_> {
+        self.epoll.as_fd()
+    }
+}
+
+/// Connections that fit a limit of open files.
+#[must_use]
+pub fn connections_of(files: u64) -> usize {
+    // Two each; some are the daemon's own, and those that just close count, too.
+    let connections = files.saturating_sub(64) / 2;
+    usize::try_from(connections).unwrap_or(usize::MAX).max(1)
+}

@@ -1,0 +1,381 @@
+//! Packets of the queue: whose they are, and what becomes of them.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use kx_sys::conntrack_lookup::Ends;
+use kx_sys::nfqueue::{Decision, Hook, Packet, Verdict, Verdicts};
+use tcpcrypt_proto::endpoint::Fate;
+use tcpcrypt_proto::eno::EnoOption;
+use tcpcrypt_proto::packet::options;
+use tcpcrypt_proto::packet::{Direction, Flags, FourTuple, Fresh, OptionBuf, Rewrite, View};
+use tcpcrypt_proto::stream::{Server, Settled};
+
+use crate::divert::{MARK_INWARD, MARK_OUTWARD};
+
+use super::connection::{Held, Redirected};
+use super::table::{Key, SeenSyn};
+use super::{HELD, MARK_REDIRECT, PORT, Proxy};
+
+const SYN: Flags = Flags::SYN;
+const SYN_ACK: Flags = Flags(Flags::SYN.0 | Flags::ACK.0);
+
+/// With a smaller maximum an INIT message or a record is not sure to fit a segment.
+const SMALLEST_MSS: u16 = 256;
+
+/// What becomes of a packet.
+enum Judged {
+    Accept,
+    /// Accepted with this bit in its mark.
+    Mark(u32),
+    /// What was written into the buffer goes on in its place.
+    Replace,
+    Drop,
+    /// It waits; its verdict comes later.
+    Hold,
+}
+
+impl Proxy {
+    /// A packet of the queue gets its verdict, now or later.
+    pub(super) fn handle_packet(
+        &mut self,
+        now: Instant,
+        packet: &Packet<'_>,
+        verdicts: &mut Verdicts,
+    ) {
+        self.counters.packets += 1;
+        let mut out = std::mem::take(&mut self.packet);
+        out.clear();
+        let judged = self.judge(now, packet, &mut out, verdicts);
+        let (verdict, mark, replace) = match judged {
+            Judged::Accept => (Verdict::Accept, None, false),
+            Judged::Mark(bit) => (Verdict::Accept, Some(packet.mark | bit), false),
+            Judged::Replace => (Verdict::Accept, None, true),
+            Judged::Drop => (Verdict::Drop, None, false),
+            Judged::Hold => {
+                self.packet = out;
+                return;
+            }
+        };
+        self.counters.dropped += u64::from(verdict == Verdict::Drop);
+        self.counters.replaced += u64::from(replace);
+        verdicts.decide(packet.id, |buffer| {
+            if replace {
+                buffer.extend_from_slice(&out);
+            }
+            Decision {
+                verdict,
+                mark,
+                replace,
+            }
+        });
+        self.packet = out;
+    }
+
+    fn judge(
+        &mut self,
+        now: Instant,
+        packet: &Packet<'_>,
+        out: &mut Vec<u8>,
+        verdicts: &mut Verdicts,
+    ) -> Judged {
+        if matches!(packet.mark, MARK_INWARD | MARK_OUTWARD) {
+            return Judged::Accept;
+        }
+        let Ok(view) = View::parse(packet.payload) else {
+            return Judged::Accept;
+        };
+        let direction = match packet.hook {
+            hook if hook.is_inward() => Direction::In,
+            hook if hook.is_outward() => Direction::Out,
+            _ => return Judged::Accept,
+        };
+        if direction == Direction::In && !packet.partial_checksum && !view.is_intact() {
+            return Judged::Drop;
+        }
+        let tuple = view.tuple(direction);
+        match (view.flags().handshake(), direction) {
+            (SYN, Direction::Out) => self.outgoing_syn(now, tuple, &view, out),
+            (SYN, Direction::In) => self.incoming_syn(now, packet.hook, tuple, &view),
+            (SYN_ACK, Direction::Out) => {
+                self.outgoing_syn_ack(now, tuple, &view, packet, out, verdicts)
+            }
+            (SYN_ACK, Direction::In) => self.incoming_syn_ack(now, tuple, &view),
+            _ => self.segment(direction, tuple, &view, out),
+        }
+    }
+
+    /// A SYN of ours gets the offer; one of an application is redirected or not.
+    fn outgoing_syn(
+        &mut self,
+        now: Instant,
+        tuple: FourTuple,
+        view: &View<'_>,
+        out: &mut Vec<u8>,
+    ) -> Judged {
+        let Some(key) = self.table.by_onward.get(&tuple).copied() else {
+            let leave = tuple.remote.port() == PORT
+                || self.is_full()
+                || !view.payload().is_empty()
+                || has_eno(view)
+                || self
+                    .host
+                    .leaves_alone(now, tuple.local.port(), &tuple.remote);
+            return match leave {
+                true => Judged::Accept,
+                false => Judged::Mark(MARK_REDIRECT),
+            };
+        };
+        self.ending.remove(&tuple);
+        let Some(connection) = self.table.get(key) else {
+            return Judged::Accept;
+        };
+        let Some(client) = &mut connection.client else {
+            return Judged::Accept;
+        };
+        let mut rewrite = Rewrite::of(view);
+        connection.numbers.0 = view.seq() + 1;
+        if !client.syn(&mut self.host, now, &mut rewrite.options) {
+            if let Some(mut client) = connection.client.take() {
+                client.give_up(&mut self.host, now);
+            }
+            connection.unmark();
+            return Judged::Accept;
+        }
+        replaced(rewrite.write(&[], out))
+    }
+
+    /// A SYN of a peer: before it is redirected (our rules), or redirected already (the original's).
+    fn incoming_syn(
+        &mut self,
+        now: Instant,
+        hook: Hook,
+        tuple: FourTuple,
+        view: &View<'_>,
+    ) -> Judged {
+        let SocketAddr::V4(from) = tuple.remote else {
+            return Judged::Accept;
+        };
+        let is_before = hook == Hook::Prerouting;
+        if !is_before && tuple.local.port() != PORT || from.ip().is_loopback() {
+            return Judged::Accept;
+        }
+        let is_wanted = Server::is_wanted(view.options())
+            && has_room(view)
+            && self.host.serves(tuple.local.port());
+        // Anybody can send SYNs; those too many find the application as they would without us.
+        if is_before && (!is_wanted || self.is_full() || self.has_too_many_begun()) {
+            return Judged::Accept;
+        }
+        let options = OptionBuf::from_header(view.options());
+        self.syns.note(now, from, view.seq(), SeenSyn { options });
+        match is_before {
+            true => Judged::Mark(MARK_REDIRECT),
+            false => Judged::Accept,
+        }
+    }
+
+    /// A SYN-ACK of our listener waits until the other half stands.
+    fn outgoing_syn_ack(
+        &mut self,
+        now: Instant,
+        tuple: FourTuple,
+        view: &View<'_>,
+        packet: &Packet<'_>,
+        out: &mut Vec<u8>,
+        verdicts: &mut Verdicts,
+    ) -> Judged {
+        let (SocketAddr::V4(here), SocketAddr::V4(opener)) = (tuple.local, tuple.remote) else {
+            return Judged::Accept;
+        };
+        if here.port() != PORT {
+            return Judged::Accept;
+        }
+        let redirected = Redirected { here, opener };
+        if let Some(key) = self.table.by_redirected.get(&redirected).copied() {
+            if let Some(judged) = self.repeated_syn_ack(key, view, out) {
+                return judged;
+            }
+            // The opener began anew; the old one was not accepted and never will be.
+            if let Some(mut old) = self.table.take(key) {
+                self.drop_held(&mut old, verdicts);
+                self.destroy(now, key, old, None);
+            }
+        }
+        self.ending.remove(&tuple);
+        let ends = Ends {
+            source: here,
+            destination: opener,
+        };
+        let original = match self.lookup.original_of_reply(ends) {
+            Ok(Some(original)) if original.destination.port() != PORT => original,
+            // Nobody redirected it.
+            _ => {
+                self.turn_away(tuple, view);
+                return Judged::Drop;
+            }
+        };
+        if self.is_full() || !here.ip().is_loopback() && self.has_too_many_begun() {
+            self.turn_away(tuple, view);
+            return Judged::Drop;
+        }
+        // What waits takes room in the queue from everybody's handshakes.
+        let has_place = self.held < HELD;
+        self.held += usize::from(has_place);
+        let held = Held {
+            id: has_place.then_some(packet.id),
+            packet: packet.payload.to_vec(),
+        };
+        match self.begin(now, redirected, original, Some(view), held) {
+            Ok(()) if has_place => Judged::Hold,
+            Ok(()) => Judged::Drop,
+            Err(_) => {
+                self.held = self.held.saturating_sub(usize::from(has_place));
+                self.turn_away(tuple, view);
+                Judged::Drop
+            }
+        }
+    }
+
+    /// The same SYN-ACK again. `None` if it is another's.
+    fn repeated_syn_ack(&mut self, key: Key, view: &View<'_>, out: &mut Vec<u8>) -> Option<Judged> {
+        let connection = self.table.get(key)?;
+        let first = View::parse(&connection.held.packet).ok()?;
+        if (first.seq(), first.ack()) != (view.seq(), view.ack()) {
+            return None;
+        }
+        if !connection.connected {
+            return Some(Judged::Drop);
+        }
+        let Some(server) = &connection.server else {
+            return Some(Judged::Accept);
+        };
+        let mut rewrite = Rewrite::of(view);
+        Some(match server.syn_ack(&mut self.host, &mut rewrite.options) {
+            true => replaced(rewrite.write(&[], out)),
+            false => Judged::Drop,
+        })
+    }
+
+    /// Tells an opener that there is nobody, and our listener that it is gone.
+    pub(super) fn turn_away(&mut self, tuple: FourTuple, view: &View<'_>) {
+        self.counters.refused += 1;
+        let mut packet = Vec::new();
+        for (direction, seq, ack) in [
+            (Direction::Out, view.end(), view.ack()),
+            (Direction::In, view.ack(), view.end()),
+        ] {
+            let mut fresh = Fresh::new(tuple, direction);
+            fresh.flags = Flags::RST | Flags::ACK;
+            (fresh.seq, fresh.ack) = (seq, ack);
+            packet.clear();
+            if fresh.write(&[], &mut packet) {
+                self.injector.send(direction, 0, &packet);
+            }
+        }
+    }
+
+    /// The answer to a SYN of ours.
+    fn incoming_syn_ack(&mut self, now: Instant, tuple: FourTuple, view: &View<'_>) -> Judged {
+        let Some(key) = self.table.by_onward.get(&tuple).copied() else {
+            return Judged::Accept;
+        };
+        let Some(connection) = self.table.get(key) else {
+            return Judged::Accept;
+        };
+        if connection.connected || view.ack() != connection.numbers.0 {
+            return Judged::Accept;
+        }
+        let Some(client) = &mut connection.client else {
+            return Judged::Accept;
+        };
+        connection.numbers.1 = view.end();
+        connection.sack = options::sack_permitted(view.options());
+        connection.agreed = match has_room(view) {
+            true => client.syn_ack(&mut self.host, now, view.options()),
+            false => Settled::Plain,
+        };
+        Judged::Accept
+    }
+
+    /// Any other segment.
+    fn segment(
+        &mut self,
+        direction: Direction,
+        tuple: FourTuple,
+        view: &View<'_>,
+        out: &mut Vec<u8>,
+    ) -> Judged {
+        let key = self.table.by_onward.get(&tuple).copied();
+        let key = key.or_else(|| self.redirected_key(&tuple));
+        let mut quirk = self.ending.get(&tuple).copied();
+        if let Some(connection) = key.and_then(|key| self.table.get(key)) {
+            if direction == Direction::Out && connection.marked {
+                let first = view.seq() == connection.numbers.0;
+                let exchange =
+                    connection.agreed == Settled::Exchange && connection.client.is_some();
+                let waits = connection.fate == Fate::Undecided
+                    && connection.agreed == Settled::Exchange
+                    && (connection.stream.is_some() || exchange);
+                if first && waits && !view.flags().has(Flags::RST) {
+                    return with_eno(view, out);
+                }
+            }
+            if direction == Direction::In && view.flags().has(Flags::FIN) {
+                connection.fin_comes(view.end());
+            }
+            quirk = connection.quirk.or(quirk);
+        }
+        let Some(quirk) = quirk else {
+            return Judged::Accept;
+        };
+        let mut aside = Vec::new();
+        let changed = quirk.judge(direction, view, out, &mut aside);
+        if !aside.is_empty() {
+            self.injector.send(Direction::Out, 0, &aside);
+        }
+        match changed {
+            true => Judged::Replace,
+            false => Judged::Accept,
+        }
+    }
+
+    fn redirected_key(&self, tuple: &FourTuple) -> Option<Key> {
+        let (SocketAddr::V4(here), SocketAddr::V4(opener)) = (tuple.local, tuple.remote) else {
+            return None;
+        };
+        let redirected = Redirected { here, opener };
+        self.table.by_accepted.get(&redirected).copied()
+    }
+}
+
+fn replaced(written: bool) -> Judged {
+    match written {
+        true => Judged::Replace,
+        false => Judged::Drop,
+    }
+}
+
+/// Our first segment shows by the short option that we have seen the peer's choice. Without data it stays here:
+/// the one that matters has INIT1.
+fn with_eno(view: &View<'_>, out: &mut Vec<u8>) -> Judged {
+    if view.payload().is_empty() {
+        return Judged::Drop;
+    }
+    let mut rewrite = Rewrite::of(view);
+    rewrite.options.trim();
+    match rewrite.options.push(EnoOption::bare().as_bytes()) {
+        true => replaced(rewrite.write(&[view.payload()], out)),
+        false => Judged::Drop,
+    }
+}
+
+/// Whether a SYN negotiates by itself. That is somebody else's business.
+fn has_eno(view: &View<'_>) -> bool {
+    EnoOption::find(view.options()) != Ok(None)
+        || options::find(view.options(), tcpcrypt_proto::eno::RFC_KIND).is_some()
+}
+
+fn has_room(view: &View<'_>) -> bool {
+    options::mss(view.options()).is_none_or(|mss| mss >= SMALLEST_MSS)
+}
