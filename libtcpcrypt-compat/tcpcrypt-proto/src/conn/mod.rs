@@ -41,6 +41,7 @@ pub(crate) use active::Active;
 pub(crate) use outbox::Outbox;
 pub(crate) use passive::Passive;
 pub(crate) use reset::{answer_with_resets, is_stray_init1};
+pub(crate) use segment::{has_data_beside_eno, without_data};
 
 /// What a machine works with beside its own state.
 pub(crate) struct Context<'a> {
