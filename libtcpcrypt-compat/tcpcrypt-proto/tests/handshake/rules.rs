@@ -1,12 +1,13 @@
 //! Single rules of RFC 8547 and RFC 8548 about options and SYNs, by number of their section. The table of all of them is
 //! in docs/tcpcrypt-rfc8548.md.
 
+use tcpcrypt_control::OptionName;
 use tcpcrypt_proto::config::Config;
 use tcpcrypt_proto::dialect::Policy;
 use tcpcrypt_proto::eno::Kind;
 use tcpcrypt_proto::packet::options::{self, OptionBuf};
 
-use crate::host::{LINUX, Pair, Segment};
+use crate::host::{Host, LINUX, Pair, Segment};
 use crate::standard::{both, policy};
 use crate::standard_refused::with_option;
 
@@ -204,4 +205,89 @@ fn global_suboptions() {
         .get(&with_option(syn_ack, &[69, 5, 0x1d, 0x1e, 0x23]));
     let third = pair.client.out(&pair.third()).expect("INIT1");
     assert_eq!(third.eno().map(|eno| eno.kind()), Some(Kind::Standard));
+}
+
+/// Sets an option of the host's own port, before there is a connection.
+fn ask(host: &mut Host, name: OptionName) {
+    let peer = host.peer;
+    host.peer.set_port(0);
+    host.control(true, name, &[1, 0, 0, 0]).expect("an answer");
+    host.peer = peer;
+}
+
+/// RFC 8547 sections 4.2 and 4.3: an application may choose to be host B. Who was connected to is host B as well, so
+/// nothing can come of that; and nothing is learned of the peer.
+#[test]
+fn an_opener_that_asks_to_be_host_b() {
+    for eno in [Policy::Standard, Policy::Auto, Policy::Legacy] {
+        let mut pair = both(eno);
+        ask(&mut pair.client, OptionName::PassiveRole);
+        let syn = pair.client.out(&pair.client.syn()).expect("a SYN");
+        let list = syn.eno_bytes().expect("an option");
+        if eno == Policy::Legacy {
+            assert_eq!(list[0], 253, "there are no such roles");
+            continue;
+        }
+        assert_eq!(list[..3], [69, 7, 1]);
+        pair.server.get(&syn).expect("a SYN");
+        let syn_ack = pair.server.out(&pair.server.syn_ack()).expect("a SYN-ACK");
+        assert_eq!(syn_ack.eno(), None);
+        assert_eq!(pair.client.get(&syn_ack), Some(syn_ack));
+        let third = pair.third();
+        assert_eq!(pair.client.out(&third), Some(third));
+        // It was for one connection.
+        pair.next_port();
+        pair.connect();
+        pair.talk();
+        pair.assert_same_id();
+    }
+}
+
+/// RFC 8548 section 3.5: an application can have the session forgotten that its connection left behind.
+#[test]
+fn a_session_that_is_forgotten() {
+    for eno in [Policy::Standard, Policy::Auto, Policy::Legacy] {
+        for side in [0, 1] {
+            let mut pair = both(eno);
+            pair.connect();
+            pair.talk();
+            // One that is resumed leaves one behind, too.
+            pair.next_port();
+            pair.resume();
+            pair.talk();
+            let host = if side == 0 {
+                &mut pair.client
+            } else {
+                &mut pair.server
+            };
+            assert_eq!(host.endpoint.stats().sessions, 1);
+            host.control(true, OptionName::FlushCache, &[1, 0, 0, 0])
+                .expect("an answer");
+            assert_eq!(host.endpoint.stats().sessions, 0);
+            host.control(true, OptionName::FlushCache, &[1, 0, 0, 0])
+                .expect("an answer");
+            pair.next_port();
+            pair.connect();
+            pair.talk();
+            let stats = pair.server.endpoint.stats();
+            assert_eq!((stats.exchanged, stats.resumed), (2, 1));
+            // Of a port, or a connection that is none, there is nothing to forget.
+            pair.next_port();
+            let none = pair
+                .client
+                .control(true, OptionName::FlushCache, &[1, 0, 0, 0]);
+            assert_eq!(none, Err(107));
+        }
+    }
+    // Before the peer has shown that it has the keys, there is nothing in the cache, and nothing comes into it.
+    let mut pair = both(Policy::Standard);
+    pair.connect();
+    pair.talk();
+    pair.next_port();
+    pair.resume();
+    pair.client
+        .control(true, OptionName::FlushCache, &[1, 0, 0, 0])
+        .expect("an answer");
+    pair.talk();
+    assert_eq!(pair.client.endpoint.stats().sessions, 0);
 }
