@@ -3,7 +3,8 @@
 //! SYN with our offer; SYN-ACK with the server's choice; the local TCP's acknowledgement of it carries INIT1;
 //! INIT2 turns encryption on. A resumed session is on with the SYN-ACK.
 //!
-//! In the standard an opener could be host B. Ours never offers that, so here too it is the opener who sends INIT1.
+//! In the standard an application may ask to be host B. Then nobody answers with the option who was connected to, as that
+//! is host B as well: here too it is the opener who sends INIT1.
 
 use std::time::{Duration, Instant};
 
@@ -87,7 +88,7 @@ fn offer(
     };
     let offer = negotiation::Offer {
         kind,
-        passive_role: false,
+        passive_role: wish.passive_role,
         app_aware: wish.app_aware,
         teps,
         resume,
@@ -121,7 +122,11 @@ impl Active {
             return None;
         }
         let peer = tuple.remote.ip();
-        let asking = asking(cx.config.eno, cx.memory.known(peer, cx.now));
+        let mut asking = asking(cx.config.eno, cx.memory.known(peer, cx.now));
+        if wish.passive_role && cx.config.speaks_standard() {
+            // There are no roles to be chosen under the other kind.
+            asking = Asking::Standard;
+        }
         let room = segment::room(view);
         let mut session = resume::for_peer(cx, peer, wish, asking);
         let place = |cx: &Context<'_>, session: &mut Option<Named>| {
@@ -280,7 +285,9 @@ impl Active {
         let answer = segment::eno(view);
         let dialect = answered(self.asking, answer.as_ref());
         let Some(answer) = answer.filter(|_| dialect != Answered::Plain) else {
-            if let Some(known) = learned_of_silence(self.asking) {
+            // Two hosts B have nothing to say to each other, whatever they speak.
+            let learned = learned_of_silence(self.asking).filter(|_| !self.wish.passive_role);
+            if let Some(known) = learned {
                 cx.memory.learn(self.tuple.remote.ip(), known, cx.now);
             }
             return Move::plain();

@@ -22,7 +22,7 @@ use std::time::Instant;
 use kx_crypto::aead::Algorithm;
 use tcpcrypt_control::{Details, Dialect};
 
-use crate::cache::SessionCache;
+use crate::cache::{Name, SessionCache};
 use crate::config::Config;
 use crate::dialect::{Known, Memory, Policy};
 use crate::eno::{EnoOption, Kind, Tep};
@@ -41,6 +41,7 @@ pub(crate) use active::Active;
 pub(crate) use outbox::Outbox;
 pub(crate) use passive::Passive;
 pub(crate) use reset::{answer_with_resets, is_stray_init1};
+pub(crate) use segment::{has_data_beside_eno, without_data};
 
 /// What a machine works with beside its own state.
 pub(crate) struct Context<'a> {
@@ -64,6 +65,8 @@ pub(crate) struct Wish {
     /// mode", RFC 8547 section 4.2).
     pub insists: bool,
     pub no_cache: bool,
+    /// Who opens the connection is to be host B (RFC 8547 section 4.2).
+    pub passive_role: bool,
 }
 
 impl Wish {
@@ -129,6 +132,8 @@ pub(crate) struct Established {
     pub resumed: bool,
     /// What is to be remembered once the peer has shown that it has the keys.
     pub unconfirmed: Option<Box<Unconfirmed>>,
+    /// The session that it leaves behind for a later connection.
+    leaves: Name,
     /// When a packet was last seen.
     pub seen: Instant,
 }
@@ -148,6 +153,13 @@ enum Later {
 }
 
 impl Later {
+    fn name(&self) -> Name {
+        match self {
+            Later::Legacy(session) => session.into(),
+            Later::Standard(session) => session.into(),
+        }
+    }
+
     fn store(self, cx: &mut Context<'_>, tuple: &FourTuple) {
         let peer = tuple.remote.ip();
         match self {
@@ -204,6 +216,14 @@ fn details(dialect: Dialect, host: Host, tep: Tep, algorithm: Algorithm) -> Deta
 }
 
 impl Established {
+    /// Forgets what the connection leaves behind for a later one.
+    pub(crate) fn flush(&mut self, cache: &mut SessionCache) {
+        if let Some(unconfirmed) = &mut self.unconfirmed {
+            unconfirmed.successor = None;
+        }
+        cache.forget(&self.leaves);
+    }
+
     /// What programs are told of it.
     pub(crate) fn identity(&self) -> Identity {
         Identity {
@@ -310,6 +330,7 @@ fn establish(
         Keyed::Standard(pending, host) => turn_on_standard(*pending, host, cx.config)?,
     };
     let tuple = agreed.options.tuple;
+    let leaves = turned.later.name();
     let mut later = Some(turned.later).filter(|_| cx.config.session_cache && !agreed.no_cache);
     // An opener that resumed cannot know yet whether the peer has turned this session on. Until it does, naming
     // the next one would only cost a full exchange.
@@ -342,6 +363,7 @@ fn establish(
         peer_isn: agreed.peer_isn,
         resumed: turned.resumed,
         unconfirmed: wanted.then(|| Box::new(unconfirmed)),
+        leaves,
         seen: cx.now,
     }))
 }

@@ -10,4 +10,5 @@ mod last_step;
 mod loss;
 mod original;
 mod outward;
+mod standard;
 mod path;
