@@ -1,7 +1,8 @@
 //! What a host that connects asks for, and what it makes of the answer: a key exchange, a session of an earlier
 //! connection or nothing, in one of the dialects.
 //!
-//! In the standard an opener could be host B. Ours never offers that, so it is the opener who sends INIT1.
+//! In the standard an application may ask to be host B. Then nobody answers with the option who was connected to, as that
+//! is host B as well: so it is the opener who sends INIT1.
 
 use std::net::IpAddr;
 
@@ -35,6 +36,14 @@ pub(crate) enum Reached {
     Exchange(Result<Question, Line>, bool),
 }
 
+fn asking_for(cx: &Context<'_>, peer: IpAddr, wish: Wish) -> Asking {
+    // There are no roles to be chosen under the other kind.
+    match wish.passive_role && cx.config.speaks_standard() {
+        true => Asking::Standard,
+        false => asking(cx.config.eno, cx.memory.known(peer, cx.now)),
+    }
+}
+
 /// The option for the SYN, in at most `room` octets if it names a session of the standard: its nonce is cut short
 /// as far as it must be. `None` if that is not enough.
 fn option(
@@ -62,7 +71,7 @@ fn option(
     };
     let offer = negotiation::Offer {
         kind,
-        passive_role: false,
+        passive_role: wish.passive_role,
         app_aware: wish.app_aware,
         teps,
         resume,
@@ -92,7 +101,7 @@ impl Ask {
         room: usize,
         place: impl Fn(&Config, &EnoOption) -> Option<T>,
     ) -> Option<(Self, T)> {
-        let asking = asking(cx.config.eno, cx.memory.known(peer, cx.now));
+        let asking = asking_for(cx, peer, wish);
         let mut session = resume::for_peer(cx, peer, wish, asking);
         let try_place = |cx: &Context<'_>, session: &mut Option<Named>| {
             let option = option(cx, asking, wish, session, room)?;
@@ -130,7 +139,7 @@ impl Ask {
 
     /// Whether a later connection would ask the peer for something else, by what was learned from this one.
     pub(crate) fn has_another(&self, cx: &Context<'_>) -> bool {
-        asking(cx.config.eno, cx.memory.known(self.peer, cx.now)) != self.asking
+        asking_for(cx, self.peer, self.wish) != self.asking
     }
 
     /// Nothing comes of it: what was not used can be used by another.
@@ -145,7 +154,9 @@ impl Ask {
             (Answered::Standard, Some(answer)) => self.standard_answer(cx, &answer),
             (Answered::Legacy, Some(answer)) => self.legacy_answer(cx, &answer),
             _ => {
-                if let Some(known) = learned_of_silence(self.asking) {
+                // Two hosts B have nothing to say to each other, whatever they speak.
+                let learned = learned_of_silence(self.asking);
+                if let Some(known) = learned.filter(|_| !self.wish.passive_role) {
                     cx.memory.learn(self.peer, known, cx.now);
                 }
                 Reached::Plain

@@ -23,7 +23,7 @@ use std::time::Instant;
 
 use tcpcrypt_control::Details;
 
-use crate::cache::SessionCache;
+use crate::cache::{Name, SessionCache};
 use crate::config::Config;
 use crate::dialect::Memory;
 use crate::eno::{EnoOption, Kind, Tep};
@@ -38,6 +38,7 @@ pub(crate) use active::Active;
 pub(crate) use outbox::Outbox;
 pub(crate) use passive::Passive;
 pub(crate) use reset::{answer_with_resets, is_stray_init1};
+pub(crate) use segment::{has_data_beside_eno, without_data};
 pub(crate) use turn_on::{Keyed, Origin, Unconfirmed, turn_on};
 
 /// What a machine works with beside its own state.
@@ -62,6 +63,8 @@ pub(crate) struct Wish {
     /// mode", RFC 8547 section 4.2).
     pub insists: bool,
     pub no_cache: bool,
+    /// Who opens the connection is to be host B (RFC 8547 section 4.2).
+    pub passive_role: bool,
 }
 
 impl Wish {
@@ -127,6 +130,8 @@ pub(crate) struct Established {
     pub resumed: bool,
     /// What is to be remembered once the peer has shown that it has the keys.
     pub unconfirmed: Option<Box<Unconfirmed>>,
+    /// The session that it leaves behind for a later connection.
+    leaves: Name,
     /// When a packet was last seen.
     pub seen: Instant,
 }
@@ -143,6 +148,14 @@ pub struct Identity {
 }
 
 impl Established {
+    /// Forgets what the connection leaves behind for a later one.
+    pub(crate) fn flush(&mut self, cache: &mut SessionCache) {
+        if let Some(unconfirmed) = &mut self.unconfirmed {
+            unconfirmed.forget_session();
+        }
+        cache.forget(&self.leaves);
+    }
+
     /// What programs are told of it.
     pub(crate) fn identity(&self) -> Identity {
         Identity {
@@ -215,6 +228,7 @@ fn establish(
         peer_isn: agreed.peer_isn,
         resumed: turned.resumed,
         unconfirmed: turned.unconfirmed,
+        leaves: turned.leaves,
         seen: cx.now,
     }))
 }

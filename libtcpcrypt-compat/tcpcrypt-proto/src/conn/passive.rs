@@ -36,6 +36,8 @@ pub(crate) struct Passive {
     offer: EnoOption,
     plan: Plan,
     answer: Option<Answer>,
+    /// The SYN came again without the option, so our SYN-ACK has none any more.
+    withdrawn: bool,
     stage: Stage,
 }
 
@@ -120,6 +122,7 @@ impl Passive {
             offer,
             plan,
             answer: None,
+            withdrawn: false,
             stage: Stage::Offered,
         };
         Some((machine, syn_for_local(cx, view, out)))
@@ -244,6 +247,9 @@ impl Passive {
 
     /// Puts our choice into the SYN-ACK, the same into each of its repetitions.
     fn syn_ack(&mut self, cx: &mut Context<'_>, view: &View<'_>, out: &mut Vec<u8>) -> Move {
+        if self.withdrawn {
+            return Move::stay(Verdict::Accept);
+        }
         let same = self.answer.as_ref();
         let same = same.filter(|answer| answer.syn.isn == view.seq() && !answer.stale);
         let same = same.map(|answer| answer.said);
@@ -334,7 +340,10 @@ impl Passive {
             if self.answer.is_none() {
                 return Move::plain();
             }
-            // The client may know our answer to the SYN before; the third segment tells.
+            // The client may know our answer to the SYN before; the third segment tells. In the standard it does so
+            // in a resumed session too. Then what is thrown away because of the option can go through without it
+            // (RFC 8547 section 4.6).
+            self.withdrawn |= self.plan.dialect() == Dialect::Standard;
             return Move::stay(syn_for_local(cx, view, out));
         };
         self.give_up(cx);
@@ -380,7 +389,7 @@ impl Passive {
 
     /// Whether a segment has the option that those of an opener have, in our kind.
     fn has_option(&self, view: &View<'_>) -> bool {
-        segment::eno(view).is_some_and(|option| option.kind() == self.offer.kind())
+        segment::says_eno(view, self.offer.kind())
     }
 
     fn establish(&mut self, cx: &mut Context<'_>, keyed: Keyed, numbers: Numbers) -> Move {

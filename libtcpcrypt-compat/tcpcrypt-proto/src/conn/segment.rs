@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::config::Config;
-use crate::eno::{EnoOption, RFC_KIND};
+use crate::eno::{EnoOption, Kind, RFC_KIND};
 use crate::flow::FlowOptions;
 use crate::packet::options;
 use crate::packet::{Flags, FourTuple, OptionBuf, Rewrite, Seq, View};
@@ -160,6 +160,28 @@ pub(super) fn eno(view: &View<'_>) -> Option<EnoOption> {
     EnoOption::find_any(view.options()).ok().flatten()
 }
 
+/// Whether a segment has an option of this kind. Behind the SYNs several are the same as one, and what they say is
+/// ignored (RFC 8547 section 4.1).
+pub(super) fn says_eno(view: &View<'_>, kind: Kind) -> bool {
+    options::each(view.options())
+        .filter_map(|option| EnoOption::parse_any(option.raw).ok())
+        .any(|option| option.kind() == kind)
+}
+
+/// Whether data came with a SYN that has the option, readable or not. In none of the key exchanges that we know do they
+/// mean anything, so nobody may get them (RFC 8547 section 4.7).
+pub(crate) fn has_data_beside_eno(view: &View<'_>) -> bool {
+    view.flags().has(Flags::SYN) && !view.payload().is_empty() && has_own_eno(view)
+}
+
+/// The same SYN without data.
+pub(crate) fn without_data(view: &View<'_>, out: &mut Vec<u8>) -> Verdict {
+    let mut rewrite = Rewrite::of(view);
+    rewrite.flags = rewrite.flags.without(Flags::PSH | Flags::FIN | Flags::URG);
+    rewrite.urgent = 0;
+    replace(&rewrite, &[], out)
+}
+
 /// Whether a segment of the local TCP negotiates by itself, in either dialect. That is somebody else's business.
 pub(super) fn has_own_eno(view: &View<'_>) -> bool {
     EnoOption::find_any(view.options()) != Ok(None)
@@ -178,6 +200,10 @@ pub(super) fn with_option<'v>(
     option: &EnoOption,
 ) -> Option<Rewrite<'v>> {
     let mut rewrite = Rewrite::of(view);
+    // No cookie may stand beside it (RFC 8547 section 4.7); a request for one may.
+    if options::find(view.options(), options::FAST_OPEN).is_some_and(|it| !it.data.is_empty()) {
+        rewrite.options.remove(options::FAST_OPEN);
+    }
     let fits = rewrite.options.append(option.as_bytes());
     let len = rewrite.length(view.payload().len());
     (fits && len <= usize::from(config.mtu)).then_some(rewrite)
@@ -192,6 +218,8 @@ pub(super) fn syn_for_local<'v>(mtu: u16, view: &View<'v>) -> Rewrite<'v> {
     let most = mtu.saturating_sub(syn.headers);
     let (reduction, floor) = (syn.reduction(mtu), SMALLEST_MSS - MSS_REDUCTION);
     rewrite.options.lower_mss(reduction, floor, most);
+    // A cookie must not stand in the answer, nor be of use for a later SYN, whose data would be in the clear.
+    rewrite.options.remove(options::FAST_OPEN);
     rewrite.flags = rewrite.flags.without(Flags::PSH | Flags::FIN | Flags::URG);
     rewrite
 }

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use kx_crypto::aead::Algorithm;
 use tcpcrypt_control::{Details, Dialect};
 
+use crate::cache::Name;
 use crate::config::Config;
 use crate::dialect::{Known, Policy};
 use crate::eno::{Kind, Tep};
@@ -51,6 +52,8 @@ pub(crate) struct Turned {
     pub(crate) details: Details,
     /// What is to be remembered once the peer has shown that it has the keys.
     pub(crate) unconfirmed: Option<Box<Unconfirmed>>,
+    /// The session that it leaves behind for a later connection.
+    pub(crate) leaves: Name,
 }
 
 /// What a connection leaves behind for later ones once a record of the peer was genuine.
@@ -62,6 +65,11 @@ pub(crate) struct Unconfirmed {
 }
 
 impl Unconfirmed {
+    /// Leaves no session behind.
+    pub(crate) fn forget_session(&mut self) {
+        self.successor = None;
+    }
+
     /// A record of the peer was genuine.
     pub(crate) fn confirm(self, cx: &mut Context<'_>, peer: IpAddr) {
         if let Some(later) = self.successor {
@@ -134,6 +142,7 @@ fn legacy(session: Session, ours: Seq, theirs: Seq) -> Result<(Turned, Later), L
         resumed: id.as_bytes().first().is_some_and(|tep| tep & 0x80 != 0),
         details: details(Dialect::Legacy, host, suite.tep, suite.algorithm),
         unconfirmed: None,
+        leaves: (&next).into(),
     };
     Ok((turned, Later::Legacy(next)))
 }
@@ -155,6 +164,7 @@ fn in_standard(
         resumed,
         details: details(Dialect::Rfc8548, host, suite.tep, suite.algorithm),
         unconfirmed: None,
+        leaves: (&next).into(),
     };
     Ok((turned, Later::Standard(next)))
 }

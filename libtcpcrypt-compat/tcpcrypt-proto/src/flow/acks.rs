@@ -42,6 +42,7 @@ impl Flow {
             let empty = border != base && border.plain == base.plain;
             inside = (inside_a_record || empty) && place > self.heard;
             self.heard = self.heard.max(place);
+            self.see_arrival(base.wire, border.wire);
             self.out.acknowledge(border);
             border.plain
         };
@@ -63,7 +64,7 @@ impl Flow {
         let place = inbound.plain.place(packet.ack(), inbound.delivered);
         inbound.acknowledge(place);
         let wire = inbound.wire_ack();
-        let place = match (inbound.fin_acked, self.peer) {
+        let place = match (inbound.fin_len() > 0, self.peer) {
             (false, _) => wire,
             (true, Peer::Ordinary) => wire.saturating_add(1),
             (true, Peer::Original) => inbound.short_fin_ack(),
@@ -113,7 +114,8 @@ impl Flow {
         let inbound = &self.inbound;
         let place = inbound.wire.place(packet.seq(), inbound.received);
         let awaited = inbound.awaited();
-        let plain = if self.is_behind_fin(place) {
+        let told = inbound.awaits_fin() && place == inbound.received;
+        let plain = if told || self.is_behind_fin(place) {
             inbound.delivered.saturating_add(1)
         } else if place < inbound.wire_acked {
             // A keep-alive, a probe, or late: old, whatever it is.

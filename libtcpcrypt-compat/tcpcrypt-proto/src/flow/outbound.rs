@@ -2,7 +2,7 @@
 
 use crate::framing::{self, Flags, RecordError};
 use crate::legacy::record::OffsetForm;
-use crate::records::{Opener, Sealer};
+use crate::records::{Dialect, Opener, Sealer};
 
 use super::Numbers;
 use super::byte_store::{ByteStore, MAX_SLICES};
@@ -67,9 +67,10 @@ impl Outbound {
                 return Ok(());
             }
             let (part, more) = rest.split_at(rest.len().min(per_record.max(1)));
+            let urgent = urgent_from(flags.urgent, sealed);
             let flags = Flags {
                 fin: flags.fin && more.is_empty(),
-                urgent: urgent_from(flags.urgent, sealed),
+                urgent: urgent.map(|pointer| self.urgent_field(pointer)),
             };
             let record_len = flags.overhead() + part.len();
             // Places on the wire are the nonce; they never fall behind 0.
@@ -83,6 +84,15 @@ impl Outbound {
             rest = more;
         }
         Ok(())
+    }
+
+    /// What a record says of a pointer of the TCP header. That points to the octet behind the urgent ones (RFC 6093);
+    /// the standard has the index of the last one (RFC 8548 section 3.7).
+    fn urgent_field(&self, pointer: u16) -> u16 {
+        match self.sealer.dialect() {
+            Dialect::Legacy => pointer,
+            Dialect::Standard => pointer.saturating_sub(1),
+        }
     }
 
     pub(super) fn append_record(
@@ -107,6 +117,11 @@ impl Outbound {
         self.sealer.rekey();
     }
 
+    /// Whether the peer has gone to every key that we have gone to.
+    pub(super) fn is_followed(&self, opener: &Opener) -> bool {
+        self.sealer.is_followed(opener)
+    }
+
     /// Whether a record is due, be it empty.
     pub(super) fn is_record_due(&self) -> bool {
         self.sealer.is_record_due()
@@ -115,16 +130,6 @@ impl Outbound {
     /// Whether the stream may end behind the last record.
     pub(super) fn may_end(&self) -> bool {
         self.sealer.may_end()
-    }
-
-    /// The record that begins at `start`: where it ends, and its octets.
-    pub(super) fn record<'a>(
-        &'a self,
-        start: i64,
-        slices: &mut [&'a [u8]; MAX_SLICES],
-    ) -> (Border, usize) {
-        let end = self.map.at_or_after_wire(start.saturating_add(1));
-        (end, self.records.slices(start, end.wire, slices))
     }
 
     /// The octets from one place on the wire to another. Says how many slices were filled in; `None` if they do

@@ -16,6 +16,8 @@ pub const SACK_PERMITTED: u8 = 4;
 pub const SACK: u8 = 5;
 /// Timestamps (RFC 7323).
 pub const TIMESTAMPS: u8 = 8;
+/// A cookie of TCP Fast Open, or the request for one (RFC 7413).
+pub const FAST_OPEN: u8 = 34;
 /// Octets that a TCP header has for options.
 pub const SPACE: usize = 40;
 

@@ -223,8 +223,7 @@ impl Stream {
     /// Whether the peer has said that it has no more data. Its TCP may say so later.
     #[must_use]
     pub fn has_finished(&self) -> bool {
-        matches!(&self.0, State::Records(records)
-            if records.dialect() == Dialect::Standard && records.may_end())
+        matches!(&self.0, State::Records(records) if records.has_ended())
     }
 
     /// The peer's TCP has ended its data; `rest` is what was not consumed.

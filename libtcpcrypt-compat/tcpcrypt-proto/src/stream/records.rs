@@ -139,6 +139,11 @@ impl Records {
         self.sealer.dialect()
     }
 
+    /// Whether the peer has said that this was all, where the dialect has a word for it.
+    pub(super) fn has_ended(&self) -> bool {
+        self.opener.has_ended()
+    }
+
     /// Whether the peer's stream may end here.
     pub(super) fn may_end(&self) -> bool {
         self.opener.may_end()

@@ -10,3 +10,5 @@ mod last_step;
 mod loss;
 mod original;
 mod outward;
+mod path;
+mod standard;
