@@ -11,3 +11,4 @@ mod loss;
 mod original;
 mod outward;
 mod standard;
+mod path;
