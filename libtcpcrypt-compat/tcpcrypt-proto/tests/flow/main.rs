@@ -3,6 +3,7 @@
 
 mod bench;
 mod closing;
+mod frames;
 mod host;
 mod hostile;
 mod inward;
@@ -10,5 +11,5 @@ mod last_step;
 mod loss;
 mod original;
 mod outward;
-mod standard;
 mod path;
+mod standard;
