@@ -17,6 +17,10 @@ const SIZE: u64 = 5_000_000;
 /// For each way, on a machine with other work to do.
 const LONGEST: Duration = Duration::from_secs(10);
 
+/// What two of ours speak by themselves, and what the original speaks.
+const STANDARD: &[&str] = &[];
+const LEGACY: &[&str] = &["--eno=legacy"];
+
 fn settings(offload: Offload, ipv6: bool) -> Settings {
     Settings {
         offload,
@@ -59,17 +63,24 @@ fn both_ways(lab: &Lab, what: &str, up_first: bool) {
 }
 
 fn ours(name: &str, ipv6: bool, silent: bool) {
-    let offloads = [Offload::Off, Offload::Nic, Offload::On];
-    for (offload, up_first) in offloads
-        .into_iter()
-        .flat_map(|it| [(it, true), (it, false)])
-    {
+    for (offload, up_first, dialect) in [
+        (Offload::Off, true, STANDARD),
+        (Offload::Off, false, LEGACY),
+        (Offload::Nic, true, LEGACY),
+        (Offload::Nic, false, STANDARD),
+        (Offload::On, true, STANDARD),
+        (Offload::On, false, LEGACY),
+    ] {
         case(name, settings(offload, ipv6), |lab, pair| {
             if pair.client.original && (ipv6 || offload != Offload::Off) {
                 return;
             }
-            let client = Daemon::start(&lab.client, pair.client, &[]);
-            let server = Daemon::start(&lab.server, pair.server, &[]);
+            let options = match pair.client.original {
+                true => &[],
+                false => dialect,
+            };
+            let client = Daemon::start(&lab.client, pair.client, options);
+            let server = Daemon::start(&lab.server, pair.server, options);
             for host in lab.hosts() {
                 divert(host);
             }

@@ -1,18 +1,17 @@
 //! A link in the middle of the path that carries less than those of the hosts.
 
-use tcpcrypt_proto::packet::{Direction, Fresh, Notes, Seq, View};
+use proptest::prelude::*;
+use tcpcrypt_proto::packet::{Direction, Notes};
 use tcpcrypt_proto::verdict::Verdict;
 
-use crate::model::family::interface;
-use crate::model::{Conn, Lab, Side};
-use crate::promises::{assert_encrypted, pair, seconds, text};
+use crate::model::family::{interface, is_ipv6};
+use crate::model::narrow::{Narrow, may_be_cut, refusal};
+use crate::model::{Conn, Host, Lab, Network, SIDES, Side};
+use crate::promises::{
+    assert_encrypted, assert_forgotten, assert_nothing_shown, complete, ours, pair, seconds, text,
+};
 
 const NARROW: usize = 1300;
-
-/// Whether a router may cut a packet.
-fn may_be_cut(packet: &[u8]) -> bool {
-    packet[0] >> 4 == 4 && packet[6] & 0x40 == 0
-}
 
 /// Long packets vanish, and nobody says so.
 #[test]
@@ -53,43 +52,6 @@ fn under_way() -> (Lab, Conn, Vec<u8>) {
     let sent = lab.tap.seen.iter().filter(|seen| seen.from == Side::Client);
     let lost = sent.map(|seen| seen.packet.clone()).max_by_key(Vec::len);
     (lab, conn, lost.expect("a packet"))
-}
-
-/// What a router says of a packet.
-fn refusal(lost: &[u8], mtu: u16) -> Vec<u8> {
-    let view = View::parse(lost).expect("a packet");
-    // The addresses turned round, with TCP in place of ICMP, and that in its place: lengths and sums by hand.
-    let mut fresh = Fresh::new(view.tuple(Direction::Out), Direction::In);
-    fresh.seq = Seq(0);
-    let mut packet = Vec::new();
-    assert!(fresh.write(&[], &mut packet));
-    let is_ipv6 = packet[0] >> 4 == 6;
-    let at = packet.len() - 20;
-    packet.truncate(at);
-    packet.extend_from_slice(if is_ipv6 {
-        &[2, 0, 0, 0]
-    } else {
-        &[3, 4, 0, 0]
-    });
-    packet.extend_from_slice(&u32::from(mtu).to_be_bytes());
-    packet.extend_from_slice(&lost[..at + 28]);
-    let length = (packet.len() - if is_ipv6 { 40 } else { 0 }) as u16;
-    let length_at = if is_ipv6 { 4 } else { 2 };
-    packet[length_at..length_at + 2].copy_from_slice(&length.to_be_bytes());
-    packet[if is_ipv6 { 6 } else { 9 }] = if is_ipv6 { 58 } else { 1 };
-    let mut summed = packet[at..].to_vec();
-    if is_ipv6 {
-        summed.extend_from_slice(&packet[8..40]);
-        summed.extend_from_slice(&u32::from(length).to_be_bytes());
-        summed.extend_from_slice(&[0, 0, 0, 58]);
-    }
-    let sum = summed.chunks(2).fold(0_u32, |sum, pair| {
-        sum + (u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0)))
-    });
-    let sum = (sum & 0xffff) + (sum >> 16);
-    let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
-    packet[at + 2..at + 4].copy_from_slice(&sum.to_be_bytes());
-    packet
 }
 
 /// Gives a packet to the client's daemon.
@@ -144,4 +106,62 @@ fn what_was_not_said_of_data_under_way_is_dropped_and_of_others_passes() {
     let mut broken = refusal(&lost, 600);
     *broken.last_mut().unwrap() ^= 1;
     assert_eq!(give(&mut lab, &broken), (Verdict::Accept, Vec::new()));
+}
+
+prop_compose! {
+    /// What makes no segment short beside the link.
+    fn host()(super_packets: bool, sack in prop::bool::weighted(0.7), timestamps: bool, resegment: bool) -> Host {
+        ours().set(|s| {
+            s.super_packets = super_packets;
+            s.sack = sack;
+            s.timestamps = timestamps;
+            s.resegment = resegment;
+        })
+    }
+}
+
+prop_compose! {
+    fn network()(loss in prop_oneof![Just(0.0), 0.0..0.05], reorder in 0.0..0.05, merge in 0.0..0.5,
+        split in 0.0..0.1) -> Network {
+        Network { reorder, merge, split, ..Network::lossy(loss) }
+    }
+}
+
+prop_compose! {
+    fn narrow()(below in 0..=840_u16, tells in prop_oneof![Just(0.0), Just(1.0), 0.0..1.0]) -> Narrow {
+        let least = if is_ipv6() { 1280 } else { 576 };
+        Narrow { mtu: (1416 - below).max(least), tells }
+    }
+}
+
+/// What was sent before the link became narrow, and what is sent then. All arrives.
+fn everything_arrives(lab: &mut Lab, narrow: Narrow, before: usize, sizes: [usize; 2]) {
+    let conn = lab.connect();
+    lab.run(seconds(1));
+    assert_encrypted(lab, conn);
+    let texts = [text(1, before + sizes[0]), text(2, before + sizes[1])];
+    for (side, text) in SIDES.into_iter().zip(&texts) {
+        lab.send(conn, side, &text[..before]);
+    }
+    lab.run(seconds(1) / 50);
+    lab.narrow = Some(narrow);
+    for (side, text) in SIDES.into_iter().zip(&texts) {
+        lab.send(conn, side, &text[before..]);
+        lab.finish(conn, side);
+    }
+    complete(lab, conn, &texts[0], &texts[1], seconds(900));
+    assert_nothing_shown(lab);
+    lab.narrow = None;
+    assert_forgotten(lab);
+}
+
+proptest! {
+    #![proptest_config(crate::promises::cases(40))]
+    #[test]
+    fn everything_arrives_over_a_narrow_link(seed: u64, client in host(), server in host(), network in network(),
+        narrow in narrow(), before in prop_oneof![Just(0_usize), 0..100_000_usize], up in 0..60_000_usize,
+        down in 0..60_000_usize) {
+        let mut lab = Lab::new(seed).client(client).server(server).network(network);
+        everything_arrives(&mut lab, narrow, before, [up, down]);
+    }
 }
