@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::packet::{FourTuple, Seq, View, options};
 
+use super::super_packet::SegmentSize;
 use super::{Flow, Numbers};
 
 /// Octets of an IP packet that every IPv6 path carries (RFC 8200 section 5), and nearly every one of IPv4.
@@ -232,6 +233,10 @@ impl Flow {
                 IpAddr::V6(_) => 60,
             };
             self.segment_size.lower(mtu.saturating_sub(headers));
+        }
+        if !self.path.joins {
+            // Nobody says when the local TCP heeds it, nor whether, and the peer needs each cut in its place.
+            self.segment_size = SegmentSize::new(None);
         }
         Some(self.out.plain.seq(self.out.plain_before(place)))
     }

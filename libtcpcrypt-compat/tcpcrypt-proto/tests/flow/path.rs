@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::bench::{ACK, End, Seg, pair, text};
-use tcpcrypt_proto::packet::{Direction, Seq, View};
+use super::bench::{ACK, End, Seg, pair, pair_at, text};
+use tcpcrypt_proto::packet::{Direction, Notes, Seq, View};
 
 /// Octets of data in a segment over Ethernet, and what its record is.
 const DATA: usize = 1408;
@@ -17,8 +17,13 @@ fn packets(end: &mut End, seg: &Seg) -> Vec<Vec<u8>> {
     end.now += Duration::from_millis(200);
     let packet = seg.packet(end.tuple);
     let view = View::parse(&packet).expect("a packet");
+    let notes = Notes {
+        is_super: packet.len() > 1500,
+        ..Notes::default()
+    };
     let mut out = Vec::new();
-    end.flow.outgoing(end.now, &view, &mut out);
+    end.flow
+        .outgoing(end.now, &view.with_notes(notes), &mut out);
     let mut all = vec![out];
     loop {
         let mut out = Vec::new();
@@ -189,6 +194,28 @@ fn what_a_router_says_is_translated_and_heeded() {
     let new = packets(&mut a, &new);
     assert_eq!(lengths(&new), [1300, 80]);
     assert_eq!(fragments(&new[0]), None);
+}
+
+/// The local TCP heeds a router when it likes to, and until then its super-packets are cut as before.
+#[test]
+fn super_packets_for_what_may_be_the_original_end_with_the_word_of_a_router() {
+    let row = |index: u32| {
+        let all = text(4 * RECORD as usize);
+        let at = index as usize * 2 * RECORD as usize;
+        let data = &all[at..at + 2 * RECORD as usize];
+        Seg::new(1000 + at as u32, 2000, ACK, data)
+    };
+    for sack in [false, true] {
+        let (mut a, _) = pair_at(1000, 2000, |options| {
+            options.sack = sack;
+            options.segment = Some(RECORD as u16);
+        });
+        assert!(lengths(&packets(&mut a, &row(0)))[0] > 1500);
+        assert!(a.flow.too_big(Seq(1110), 1300).is_some());
+        let longest = lengths(&packets(&mut a, &row(1))).into_iter().max();
+        // What is cut elsewhere reaches all others as well.
+        assert_eq!(longest > Some(1300), sack);
+    }
 }
 
 #[test]
