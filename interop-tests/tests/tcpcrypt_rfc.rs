@@ -192,13 +192,20 @@ fn rfc_bulk_under_offloads() {
     }
 }
 
+/// With long frames and with one in each segment.
 #[test]
 fn rfc_loss_is_repaired() {
-    ours("rfc_loss_is_repaired", Settings::default(), |lab, pair| {
-        with(lab, pair, [&["--eno=rfc"]; 2], |client, server| {
-            scenarios::loss_is_repaired(lab, client, server);
+    for offload in [Offload::Off, Offload::Nic, Offload::On] {
+        let settings = Settings {
+            offload,
+            ..Settings::default()
+        };
+        ours("rfc_loss_is_repaired", settings, |lab, pair| {
+            with(lab, pair, [&["--eno=rfc"]; 2], |client, server| {
+                scenarios::loss_is_repaired(lab, client, server);
+            });
         });
-    });
+    }
 }
 
 #[test]

@@ -5,13 +5,17 @@ use crate::legacy::record::OffsetForm;
 use crate::records::{Dialect, Opener, Sealer};
 
 use super::Numbers;
-use super::byte_store::{ByteStore, MAX_SLICES};
+use super::byte_store::{ByteStore, MAX_SLICES, PIECE};
 use super::line::Line;
 use super::record_map::{Border, RecordMap};
 
 /// Octets of records that are kept for retransmission. The local TCP's own send buffer is smaller; plaintext
 /// beyond it is dropped, and comes again.
 pub(super) const MAX_UNACKED: i64 = 16 << 20;
+
+/// Octets of the longest frame that is made of a super-packet. The receiver can open it when all of it has come, and not
+/// before; longer ones are no faster (tcpcrypt-datapath 2.2), and four of these hold the longest super-packet.
+const FRAME: usize = PIECE;
 
 /// From here on the original's nonces would come again.
 const LAST_OF_ORIGINAL: u64 = u32::MAX as u64;
@@ -92,6 +96,59 @@ impl Outbound {
         match self.sealer.dialect() {
             Dialect::Legacy => pointer,
             Dialect::Standard => pointer.saturating_sub(1),
+        }
+    }
+
+    /// Whether segments may cut records anywhere. The original needs a whole one in each.
+    pub(super) fn divides(&self) -> bool {
+        self.sealer.dialect() == Dialect::Standard
+    }
+
+    /// Octets of data in a record that segments may cut.
+    pub(super) fn data_per_frame(flags: Flags) -> usize {
+        FRAME - flags.overhead()
+    }
+
+    /// From where on the wire plaintext is sent that begins at a place.
+    pub(super) fn wire_from(&self, plain: i64) -> i64 {
+        match self.divides() {
+            true => self.map.wire_of(plain),
+            false => self.map.first_at_or_before_plain(plain).wire,
+        }
+    }
+
+    /// Up to where on the wire plaintext is sent that ends at a place.
+    pub(super) fn wire_to(&self, plain: i64) -> i64 {
+        match self.divides() {
+            true => self.map.wire_of(plain),
+            false => self.map.at_or_after_plain(plain).wire,
+        }
+    }
+
+    /// What of the plaintext need not be sent again when the peer has all before a place on the wire.
+    pub(super) fn plain_before(&self, wire: i64) -> i64 {
+        match self.divides() {
+            true => self.map.plain_before(wire),
+            false => self.map.at_or_before_wire(wire).plain,
+        }
+    }
+
+    /// From where on the plaintext need not be sent again when the peer has what is behind a place on the wire.
+    pub(super) fn plain_behind(&self, wire: i64) -> i64 {
+        match self.divides() {
+            true => self.map.plain_behind(wire),
+            false => self.map.at_or_after_wire(wire).plain,
+        }
+    }
+
+    /// How far from a place on the wire up to another the octets may go in one packet that the kernel cuts every
+    /// `segment` octets, if it has room for `room`.
+    pub(super) fn row(&self, from: i64, to: i64, segment: u16, room: i64) -> i64 {
+        let segment = i64::from(segment).max(1);
+        match (self.divides(), to.saturating_sub(from) <= room) {
+            (true, true) => to,
+            (true, false) => from.saturating_add(room / segment * segment),
+            (false, _) => self.map.row(from, to, segment, room),
         }
     }
 

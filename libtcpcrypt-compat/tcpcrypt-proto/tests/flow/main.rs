@@ -3,6 +3,7 @@
 
 mod bench;
 mod closing;
+mod frames;
 mod host;
 mod hostile;
 mod inward;

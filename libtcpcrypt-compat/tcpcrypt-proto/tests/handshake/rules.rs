@@ -8,7 +8,7 @@ use tcpcrypt_proto::eno::Kind;
 use tcpcrypt_proto::packet::options::{self, OptionBuf};
 
 use crate::host::{Host, LINUX, Pair, Segment};
-use crate::standard::{both, policy};
+use crate::standard::{both, policy, turn};
 use crate::standard_refused::with_option;
 
 const POLICIES: [Policy; 2] = [Policy::Standard, Policy::Auto];
@@ -241,6 +241,22 @@ fn an_opener_that_asks_to_be_host_b() {
         pair.talk();
         pair.assert_same_id();
     }
+}
+
+#[test]
+fn silence_towards_a_host_b_says_nothing() {
+    let mut pair = Pair::new(policy(Policy::Standard), policy(Policy::Auto));
+    pair.connect();
+    pair.talk();
+    // It speaks the standard, as is known from here on.
+    turn(&mut pair);
+    ask(&mut pair.client, OptionName::PassiveRole);
+    let (syn, syn_ack) = pair.syns();
+    assert_eq!(syn.eno().map(|eno| eno.kind()), Some(Kind::Standard));
+    assert_eq!(syn_ack.eno(), None);
+    pair.next_port();
+    let syn = pair.client.out(&pair.client.syn()).expect("a SYN");
+    assert_eq!(syn.eno().map(|eno| eno.kind()), Some(Kind::Standard));
 }
 
 /// RFC 8548 section 3.5: an application can have the session forgotten that its connection left behind.
