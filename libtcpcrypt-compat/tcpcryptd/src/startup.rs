@@ -43,7 +43,11 @@ use crate::usage;
 const SEED: usize = 4;
 
 /// What divert mode needs, and its guard.
-const DIVERT_CALLS: [&[i64]; 2] = [sandbox::BASIC_CALLS, sandbox::SOCKET_CALLS];
+const DIVERT_CALLS: [&[i64]; 3] = [
+    sandbox::BASIC_CALLS,
+    sandbox::SOCKET_CALLS,
+    sandbox::EPOLL_CALLS,
+];
 
 /// What ends the start. `Display` is the line behind the program's name.
 #[derive(Debug, thiserror::Error)]
@@ -311,12 +315,7 @@ fn daemon(
             None
         }
     };
-    confine(log, DEBUG, &DIVERT_CALLS);
-    log.say(ALWAYS, "Running");
-    if let Some(notifier) = &notifier {
-        let _ = notifier.ready();
-    }
-    let mut daemon = Daemon::new(Parts {
+    let daemon = Daemon::new(Parts {
         queue,
         statistics,
         divert,
@@ -331,6 +330,12 @@ fn daemon(
         ender,
         enabled: !options.disable,
     });
+    let mut daemon = daemon.map_err(call("epoll_create()"))?;
+    confine(log, DEBUG, &DIVERT_CALLS);
+    log.say(ALWAYS, "Running");
+    if let Some(notifier) = &notifier {
+        let _ = notifier.ready();
+    }
     let result = daemon.run(log);
     if let Some(notifier) = &notifier {
         let _ = notifier.stopping();
@@ -355,6 +360,7 @@ fn proxy(
     let calls = [
         sandbox::BASIC_CALLS,
         sandbox::SOCKET_CALLS,
+        sandbox::EPOLL_CALLS,
         sandbox::PROXY_CALLS,
     ];
     confine(log, DEBUG, &calls);
