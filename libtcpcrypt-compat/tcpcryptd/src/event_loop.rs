@@ -152,10 +152,15 @@ impl Daemon {
             let rules = &mut self.parts.rules;
             let rules = rules.deadline(Instant::now(), encrypted, fresh);
             let wait = [protocol, rules, self.paused].into_iter().flatten().min();
+            let debts = self.parts.endpoint.has_debts();
             let leisure = self.parts.endpoint.has_work_for_leisure();
-            let at_once = leisure.then(Instant::now);
+            let at_once = (debts || leisure).then(Instant::now);
             let mut ready = self.sources.wait(at_once.or(wait))?;
-            if leisure && !ready.packets && !ready.request {
+            let idle = !ready.packets && !ready.request;
+            if debts && idle {
+                // The peer waits for it.
+                self.parts.endpoint.pay_debts();
+            } else if leisure && idle {
                 // The applications and the peer's daemon may wait for this processor.
                 std::thread::yield_now();
                 ready = self.sources.wait(at_once)?;
