@@ -13,6 +13,7 @@ pub mod daemon;
 pub mod host;
 pub mod implementation;
 pub mod redirect;
+pub mod routers;
 pub mod scenarios;
 pub mod segment;
 pub mod wire_checks;
@@ -40,6 +41,17 @@ pub enum Offload {
     On,
 }
 
+impl Offload {
+    /// What ethtool is told of segmenting and of regrouping.
+    fn switches(self) -> (&'static str, &'static str) {
+        match self {
+            Offload::Off => ("off", "off"),
+            Offload::Nic => ("off", "on"),
+            Offload::On => ("on", "off"),
+        }
+    }
+}
+
 /// How a laboratory differs from the usual one.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
@@ -51,6 +63,9 @@ pub struct Settings {
     pub ecn: bool,
     /// Hosts have IPv6 as well, tests use it, and rules hold for both.
     pub ipv6: bool,
+    /// Between the hosts are two routers, and between those a link that carries packets of so many octets at
+    /// most. The hosts' own cables carry 1500.
+    pub narrow: Option<u16>,
 }
 
 impl Default for Settings {
@@ -60,6 +75,7 @@ impl Default for Settings {
             congestion_control: "cubic",
             ecn: false,
             ipv6: false,
+            narrow: None,
         }
     }
 }
@@ -71,6 +87,8 @@ pub struct Lab {
     pub client: Host,
     /// 10.77.0.2 and fd77::2, which listens.
     pub server: Host,
+    /// Namespaces of the routers in between, if there are any.
+    routers: Vec<String>,
     dir: tempfile::TempDir,
 }
 
@@ -115,9 +133,16 @@ impl Lab {
         let lab = Lab {
             client: host("c", 1),
             server: host("s", 2),
+            routers: match settings.narrow {
+                Some(_) => vec![name("n"), name("f")],
+                None => Vec::new(),
+            },
             dir,
         };
-        lab.wire(settings);
+        match settings.narrow {
+            Some(mtu) => lab.route(settings, mtu),
+            None => lab.wire(settings),
+        }
         lab
     }
 
@@ -127,12 +152,8 @@ impl Lab {
             "ip netns add {c}; ip netns add {s};
              ip link add wire netns {c} type veth peer name wire netns {s}"
         ));
+        let (segment, regroup) = settings.offload.switches();
         for host in [&self.client, &self.server] {
-            let (segment, regroup) = match settings.offload {
-                Offload::Off => ("off", "off"),
-                Offload::Nic => ("off", "on"),
-                Offload::On => ("on", "off"),
-            };
             // The congestion control goes by the route, since the setting itself takes only
             // what every user may choose. 3,000 connections one after another must not run
             // out of ports.
@@ -230,8 +251,8 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        for host in [&self.client, &self.server] {
-            let name = &host.namespace;
+        let hosts = self.hosts().map(|host| &host.namespace);
+        for name in hosts.into_iter().chain(&self.routers) {
             let _ = host::try_shell(&format!("ip netns del {name}"));
         }
     }

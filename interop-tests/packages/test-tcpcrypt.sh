@@ -166,7 +166,7 @@ same_id() {
 }
 
 # The launcher.
-for family in no:2 yes:4; do
+for family in no:3 yes:6; do
 	same "the rules, dry, IPV6=${family%:*}" "$(inside env ECHO=echo RULES=iptables IPV6="${family%:*}" ONLY_PORTS=80 DAEMON_USER=u \
 		DIVERT_PORT=5 /usr/share/tcpcryptd/iptables.sh start | grep -c -- '--queue-num 5 --queue-bypass')" "${family#*:}"
 done

@@ -8,6 +8,8 @@ mod closing;
 mod downgrade;
 #[path = "adversarial/forgery.rs"]
 mod forgery;
+#[path = "adversarial/path.rs"]
+mod path;
 #[path = "adversarial/promises.rs"]
 mod promises;
 #[path = "adversarial/resumption.rs"]

@@ -25,9 +25,11 @@
 # are to be redirected to it. Without a daemon nothing is marked, and so nothing redirected.
 #
 # The rules let packets pass when no daemon listens (bypass): connections that were plain go on, and
-# new ones are plain. Those of divert mode stand in the mangle tables of INPUT and OUTPUT, where both directions
-# show the same addresses, and where a filter comes after the daemon and still has its say.
-# Loopback is left alone. What the daemon itself sends to the network is known by its mark and goes by
+# new ones are plain. Those of divert mode stand in the mangle tables of INPUT and OUTPUT, where both
+# directions show the same addresses, and where a filter comes after the daemon and still has its say.
+# Loopback is left alone. What routers, or this host itself, say of packets that are too long for a
+# link (ICMP) goes by the queue, too: it quotes numbers that the kernel does not know. What the daemon
+# itself sends to the network is known by its mark and goes by
 # the queue; the mark is taken off.
 
 TABLE=tcpcryptd
@@ -88,6 +90,12 @@ if [ "$MODE" = redirect ]; then
 fi
 # One table for both families.
 if [ "$six" = yes ]; then FAMILY=inet; else FAMILY=ip; fi
+
+# $1: a match. Whatever the ports: they are those of the quoted packet.
+too_big() {
+    echo "        $1 $queue"
+    [ -z "$clear" ] || echo "        $1 meta mark & 0x$MARK == 0x$MARK $clear accept"
+}
 
 # Connections to servers of this host are made in the name of their clients: so servers see whom they
 # serve. What belongs to them is marked, a server's sockets take the mark over from the SYN, refusals from
@@ -203,6 +211,11 @@ nft_rules() {
         esac
         echo "    chain $hook {"
         echo "        type $type hook $hook priority mangle; policy accept;"
+        # What this host says to itself comes by the loopback interface.
+        if [ $hook = input ]; then
+            too_big 'icmp type destination-unreachable icmp code 4'
+            [ "$six" = no ] || too_big 'icmpv6 type packet-too-big'
+        fi
         echo "        $interface lo accept"
         echo "        meta l4proto != tcp accept"
         [ $hook = input ] || echo "        meta mark $OWN meta mark set 0 accept"
@@ -263,6 +276,10 @@ iptables_rules() {
         return
     fi
     if [ -n "$OMIT_PORTS" ]; then not='!'; else not=; fi
+    case $2 in
+        "$IP6TABLES") too_big='-p icmpv6 --icmpv6-type packet-too-big' ;;
+        *) too_big='-p icmp --icmp-type fragmentation-needed' ;;
+    esac
     for chain in INPUT OUTPUT; do
         case $chain in
             INPUT) interface=-i ;;
@@ -279,7 +296,17 @@ iptables_rules() {
         fi
         unseen=
         [ -z "$MARK" ] || unseen="-m mark --mark 0x0/0x$MARK"
-        [ $chain = INPUT ] || unseen="$unseen -m mark ! --mark $OWN"
+        if [ $chain = INPUT ]; then
+            # What this host says to itself comes by the loopback interface. The ports are those of the quoted packet.
+            # shellcheck disable=SC2086
+            rule "$1" INPUT $too_big $unseen \
+                -j NFQUEUE --queue-num "$DIVERT_PORT" --queue-bypass || return
+            # shellcheck disable=SC2086
+            [ -z "$MARK" ] || rule "$1" INPUT $too_big -m mark --mark 0x$MARK/0x$MARK \
+                -j MARK --set-xmark 0x0/$BOTH || return
+        else
+            unseen="$unseen -m mark ! --mark $OWN"
+        fi
         # shellcheck disable=SC2086
         rule "$1" $chain $ours $unseen \
             -j NFQUEUE --queue-num "$DIVERT_PORT" --queue-bypass || return

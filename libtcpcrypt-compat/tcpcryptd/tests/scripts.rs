@@ -69,6 +69,7 @@ fn rules_go_as_they_came() {
     let ports = ("OMIT_PORTS", "22,992:995");
     let (code, started) = dry(&[], &[ports, ("RULES", "iptables"), NO_IPV6]);
     let expected = "\
+iptables -t mangle -A INPUT -p icmp --icmp-type fragmentation-needed -j NFQUEUE --queue-num 666 --queue-bypass
 iptables -t mangle -A INPUT ! -i lo -p tcp -m multiport ! --ports 22,992:995 -j NFQUEUE --queue-num 666 --queue-bypass
 iptables -t mangle -A OUTPUT ! -o lo -p tcp -m multiport ! --ports 22,992:995 -m mark ! --mark 0x74637001 -j NFQUEUE --queue-num 666 --queue-bypass
 iptables -t mangle -A OUTPUT ! -o lo -p tcp -m multiport ! --ports 22,992:995 -m mark --mark 0x74637001 -j MARK --set-xmark 0x0
@@ -77,7 +78,10 @@ iptables -t mangle -A OUTPUT ! -o lo -p tcp -m multiport ! --ports 22,992:995 -m
     // Those for IPv6 are the same, behind them.
     let both = [ports, ("RULES", "iptables"), ("IPV6", "yes")];
     let (code, started) = dry(&[], &both);
-    let six = expected.replace("iptables", "ip6tables");
+    let six = expected.replace("iptables", "ip6tables").replace(
+        "icmp --icmp-type fragmentation-needed",
+        "icmpv6 --icmpv6-type packet-too-big",
+    );
     assert_eq!((code, started), (Some(0), format!("{expected}{six}")));
     for more in [
         &[][..],
@@ -180,10 +184,10 @@ fn the_kernel_takes_the_rules_and_forgets_them() {
     let commands = format!("{RULES} start && {{ {list}; {RULES} stop; echo $?; {list}; }}");
     let marks = [("MARK", "10"), ("PLAIN_MARK", "20")];
     for (more, four, six) in [
-        (&[][..], "2", None),
-        (&marks[..], "2", None),
-        (&[("IPV6", "yes")], "2", Some("2")),
-        (&[NO_IPV6], "2", Some("0")),
+        (&[][..], "3", None),
+        (&marks[..], "3", None),
+        (&[("IPV6", "yes")], "3", Some("3")),
+        (&[NO_IPV6], "3", Some("0")),
         (&[("MODE", "redirect")], "8", Some("0")),
     ] {
         let ports = [("OMIT_PORTS", "22,992:995")];
@@ -196,7 +200,7 @@ fn the_kernel_takes_the_rules_and_forgets_them() {
             [ipv4, ipv6, "0", "0", "0", "0", "0"] if ipv4 != "0" => {
                 assert_eq!(ipv4, four);
                 assert!(six.is_none_or(|six| six == ipv6), "{text}");
-                assert!(ipv6 == "0" || ipv6 == "2", "{text}");
+                assert!(ipv6 == "0" || ipv6 == "3", "{text}");
             }
             ["0", "0", "1", "0", "0", "0", "0"] => {}
             [] => {
@@ -212,7 +216,7 @@ fn the_kernel_takes_the_rules_and_forgets_them() {
 #[test]
 fn ipv6_that_is_not_there() {
     let start = format!("{RULES} start; echo $?; iptables-save -t mangle | grep -c NFQUEUE");
-    for (ipv6, expected) in [("auto", "0\n2\n"), ("yes", "1\n0\n")] {
+    for (ipv6, expected) in [("auto", "0\n3\n"), ("yes", "1\n0\n")] {
         let variables = [
             ("OMIT_PORTS", "22"),
             ("RULES", "iptables"),

@@ -26,7 +26,7 @@ use crate::dialect::Memory;
 use crate::eno::Tep;
 use crate::entropy::Entropy;
 use crate::event::{Event, Events, Line};
-use crate::packet::{FourTuple, Notes, ParseError, View, ends_of_refused};
+use crate::packet::{FourTuple, Notes, ParseError, TooBig, View, ends_of_refused};
 use crate::stream::PlainPeers;
 use crate::verdict::{Direction, Verdict};
 
@@ -182,6 +182,9 @@ impl Endpoint {
         }
         let view = match View::parse(packet) {
             Ok(view) => view.with_notes(notes),
+            Err(ParseError::Protocol(_)) if direction == Direction::In => {
+                return self.too_big(interface, packet, out);
+            }
             Err(error) => {
                 if is_bad(error) {
                     self.services.events.line(Line::BadPacket);
@@ -210,6 +213,28 @@ impl Endpoint {
         match state.map(|connection| &connection.state) {
             None | Some(State::Unwanted(_)) => Verdict::Accept,
             Some(_) => Verdict::Drop,
+        }
+    }
+
+    /// Not TCP, but perhaps what a router says of a packet of ours. It quotes the number on the wire, which the
+    /// local TCP does not know.
+    fn too_big(&mut self, interface: u32, packet: &[u8], out: &mut Vec<u8>) -> Verdict {
+        let Some(message) = TooBig::parse(packet) else {
+            return self.refused(Direction::In, interface, packet);
+        };
+        let ends = message.ends().on_interface(interface);
+        match self.table.get_mut(&ends).map(|it| &mut it.state) {
+            Some(State::Encrypted(established)) => {
+                match established.flow.too_big(message.seq(), message.mtu()) {
+                    Some(seq) => {
+                        message.write(seq, out);
+                        Verdict::Replace
+                    }
+                    // As a number that was never sent it is forged or late; to the local TCP it might be one.
+                    None => Verdict::Drop,
+                }
+            }
+            _ => Verdict::Accept,
         }
     }
 

@@ -42,6 +42,7 @@ impl Flow {
             let empty = border != base && border.plain == base.plain;
             inside = (inside_a_record || empty) && place > self.heard;
             self.heard = self.heard.max(place);
+            self.see_arrival(base.wire, border.wire);
             self.out.acknowledge(border);
             border.plain
         };

@@ -5,6 +5,7 @@ use crate::packet::{Direction, Flags, Fresh, OptionBuf, Seq, options};
 
 use super::Flow;
 use super::byte_store::MAX_SLICES;
+use super::path::Form;
 
 /// Records from one place of the wire to another that are to be sent, one per segment.
 #[derive(Debug, Clone, Copy)]
@@ -76,18 +77,30 @@ impl Flow {
         if from >= resend.to {
             return self.emit_record(out);
         }
-        let mut slices = [[].as_slice(); MAX_SLICES];
-        let (end, used) = self.out.record(from, &mut slices);
         let mut fresh = self.fresh(Direction::Out, self.out.wire.seq(from));
-        if end.wire >= resend.to {
+        let (end, form) = self.piece(from, fresh.length(0));
+        let mut slices = [[].as_slice(); MAX_SLICES];
+        let used = self.out.octets(from, end, &mut slices).unwrap_or(0);
+        fresh.fragments = form.fragments;
+        if end >= resend.to {
             fresh.flags |= resend.flags;
         }
         fresh.write(slices.get(..used).unwrap_or_default(), out);
-        resend.from = end.wire;
+        resend.from = end;
         if resend.from < resend.to {
             self.resends.push_front(resend);
         }
         true
+    }
+
+    /// As much of the record at `from`, or of the rest of it, as goes in one packet with `headers` octets beside:
+    /// where that ends, and how it goes.
+    pub(super) fn piece(&mut self, from: i64, headers: usize) -> (i64, Form) {
+        let end = self.out.map.at_or_after_wire(from.saturating_add(1)).wire;
+        let length = usize::try_from(end.saturating_sub(from)).unwrap_or(0);
+        let form = self.path.form(from, headers.saturating_add(length));
+        let room = form.limit.saturating_sub(headers).max(1);
+        (end.min(from.saturating_add_unsigned(room as u64)), form)
     }
 
     /// Plaintext that the local TCP was given and has not got.

@@ -22,6 +22,7 @@ impl Flow {
         let Some(ack) = self.ack_in(packet) else {
             return Step::Drop;
         };
+        self.see_blocks(packet);
         let window = self.bounded(packet.window(), self.options.remote_window_scale);
         let window_changed = window != self.latest_in.window;
         self.latest_in.window = window;

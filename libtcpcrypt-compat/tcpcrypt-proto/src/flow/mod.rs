@@ -16,6 +16,7 @@ mod incoming;
 mod line;
 mod outbound;
 mod outgoing;
+mod path;
 mod record_map;
 mod runs;
 mod sack;
@@ -39,6 +40,7 @@ use frames::Frames;
 use gap::Gap;
 use inbound::Inbound;
 use outbound::Outbound;
+use path::Path;
 use stamps::Stamps;
 use super_packet::SegmentSize;
 use timers::Timers;
@@ -186,12 +188,13 @@ pub struct Flow {
     true_ack_due: bool,
     /// One octet is to be repeated to the local TCP, so that it acknowledges.
     nudge_due: bool,
-    /// What goes with each segment until the peer has sent one behind its SYN.
-    announced: Option<EnoOption>,
+    /// What goes with each segment until the peer has sent one behind its SYN. In a box, as no flow has it for long.
+    announced: Option<Box<EnoOption>>,
     /// Resets to be sent, first onto the wire, then to the local TCP.
     resets_due: u8,
     reset: bool,
     segment_size: SegmentSize,
+    path: Path,
     stamps: Stamps,
     gap: Option<Gap>,
     /// Plaintext, from one place to another, that the local TCP is given once more.
@@ -239,6 +242,7 @@ impl Flow {
             resets_due: 0,
             reset: false,
             segment_size: SegmentSize::new(options.segment),
+            path: Path::new(&numbers, &options.tuple, options.mtu, ordinary),
             stamps: Stamps::default(),
             gap: None,
             repeating: None,
@@ -250,7 +254,7 @@ impl Flow {
     /// Has each segment for the wire carry the option until the peer has sent a segment behind its SYN (RFC 8547
     /// section 4.6).
     pub(crate) fn announce(&mut self, option: EnoOption) {
-        self.announced = Some(option);
+        self.announced = Some(Box::new(option));
     }
 
     /// Translates a packet of the local TCP. With [`Step::Replace`] the whole IP packet for the wire was
@@ -383,7 +387,7 @@ impl Flow {
     /// Octets of the longest IP packet on the path. No segment of the local TCP is longer, so what replaces a
     /// super-packet is two at least if it is.
     pub(crate) fn mtu(&self) -> u16 {
-        self.options.mtu
+        self.path.mtu()
     }
 
     /// Octets of memory held beside the flow itself and the cipher contexts.

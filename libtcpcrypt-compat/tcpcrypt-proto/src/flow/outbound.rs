@@ -117,16 +117,6 @@ impl Outbound {
         self.sealer.may_end()
     }
 
-    /// The record that begins at `start`: where it ends, and its octets.
-    pub(super) fn record<'a>(
-        &'a self,
-        start: i64,
-        slices: &mut [&'a [u8]; MAX_SLICES],
-    ) -> (Border, usize) {
-        let end = self.map.at_or_after_wire(start.saturating_add(1));
-        (end, self.records.slices(start, end.wire, slices))
-    }
-
     /// The octets from one place on the wire to another. Says how many slices were filled in; `None` if they do
     /// not hold all of it.
     pub(super) fn octets<'a>(

@@ -51,6 +51,11 @@ impl Flow {
             }
             to = to.min(end);
         }
+        if from < next {
+            let first = self.out.map.at_or_before_plain(from).wire;
+            let end = self.out.map.at_or_after_wire(first.saturating_add(1)).wire;
+            self.sent_again(first, end, rewrite.length(0));
+        }
         let whole = to == from.saturating_add_unsigned(packet.payload().len() as u64);
         let fin = fin && whole && to == self.out.map.end().plain;
         if fin {
@@ -84,7 +89,7 @@ impl Flow {
         let room = match cut {
             Cut::At(segment) => usize::from(segment).saturating_sub(flags.overhead()).max(1),
             Cut::Nowhere | Cut::Unknown => {
-                data_per_record(self.options.mtu, rewrite.length(0), flags)
+                data_per_record(self.path.mtu(), rewrite.length(0), flags)
             }
         };
         self.out.seal(new, room, flags)
@@ -133,21 +138,24 @@ impl Flow {
             };
             return self.send_row(rewrite, cut, all, out);
         }
+        let (end, form) = self.piece(first.wire, rewrite.length(0));
         let mut slices = [[].as_slice(); MAX_SLICES];
-        let (end, used) = self.out.record(first.wire, &mut slices);
+        let used = self.out.octets(first.wire, end, &mut slices).unwrap_or(0);
+        rewrite.fragments = form.fragments;
         rewrite.seq = self.out.wire.seq(first.wire);
-        let alone = end.wire >= last.wire;
+        let alone = end >= last.wire;
         rewrite.flags = flags.without(Flags::FIN | Flags::PSH);
         if alone {
             rewrite.flags |= end_flags(fin);
         }
-        let room = usize::from(self.options.mtu)
-            .saturating_sub(rewrite.length(usize::try_from(end.wire - first.wire).unwrap_or(0)));
+        let length = usize::try_from(end.saturating_sub(first.wire)).unwrap_or(0);
+        let limit = form.limit.min(usize::from(self.path.mtu()));
+        let room = limit.saturating_sub(rewrite.length(length));
         self.push_own_blocks(&mut rewrite.options, room);
         rewrite.write(slices.get(..used).unwrap_or_default(), out);
         if !alone {
             self.resend(Resend {
-                from: end.wire,
+                from: end,
                 to: last.wire,
                 flags: end_flags(fin),
             });

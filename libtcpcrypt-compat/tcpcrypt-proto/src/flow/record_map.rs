@@ -21,6 +21,9 @@ pub(super) struct RecordMap {
 /// A drained map gives back more room than this.
 const KEPT_ROOM: usize = 64;
 
+/// Records that are looked at in search of a long one.
+const MOST_LOOKED_AT: usize = 64;
+
 impl RecordMap {
     pub(super) fn new() -> Self {
         Self {
@@ -139,6 +142,24 @@ impl RecordMap {
         row
     }
 
+    /// Octets of the longest record that lies between two places on the wire. It looks at some of them only if
+    /// there are many.
+    pub(super) fn longest(&self, from: i64, to: i64) -> Option<i64> {
+        let first = self.ends.partition_point(|end| end.wire <= from);
+        let mut start = self.border(first).wire;
+        let mut longest = None;
+        for end in self.ends.range(first..).take(MOST_LOOKED_AT) {
+            if end.wire > to {
+                break;
+            }
+            if start >= from {
+                longest = longest.max(Some(end.wire.saturating_sub(start)));
+            }
+            start = end.wire;
+        }
+        longest
+    }
+
     /// Forgets the records that end at or before `border`, which must be one of this map.
     pub(super) fn release(&mut self, border: Border) {
         let gone = self.ends.partition_point(|end| end.wire <= border.wire);
@@ -214,6 +235,20 @@ mod tests {
         assert_eq!(map.row(550, all, 100, all), 550);
         assert_eq!(map.row(0, all, 90, all), 0);
         assert_eq!(map.row(660, all, 100, all), 760);
+    }
+
+    #[test]
+    fn the_longest_of_some() {
+        let mut map = RecordMap::new();
+        for plain in [80, 90, 30] {
+            map.push(plain, plain + 20);
+        }
+        assert_eq!(map.longest(i64::MIN, i64::MAX), Some(110));
+        assert_eq!(map.longest(0, 209), Some(100));
+        assert_eq!(map.longest(1, 210), Some(110));
+        assert_eq!(map.longest(101, 260), Some(50));
+        assert_eq!(map.longest(0, 99), None);
+        assert_eq!(map.longest(300, 200), None);
     }
 
     #[test]

@@ -53,6 +53,12 @@ impl SegmentSize {
         }
     }
 
+    /// The local TCP is told that its segments must not be longer.
+    pub(super) fn lower(&mut self, size: u16) {
+        self.size = self.size.map(|before| before.min(size));
+        self.doubts = 0;
+    }
+
     /// The local TCP is told of a window.
     pub(super) fn saw_window(&mut self, window: u16, scale: Option<u8>) {
         self.widest = self
@@ -91,8 +97,11 @@ impl Flow {
             return Cut::Nowhere;
         }
         let cut = self.segment_size.cut(packet);
-        // An option of our own makes each segment longer, which the kernel does not know.
-        match packet.flags().has(Flags::URG) || self.announced.is_some() {
+        // An option of our own makes each segment longer, which the kernel does not know. Where the path takes less than
+        // its segments are, it must not be told so on a guess.
+        let next = self.out.map.end().wire;
+        let own = self.announced.is_some() || self.path.is_careful(next);
+        match packet.flags().has(Flags::URG) || own {
             true => Cut::Unknown,
             false => cut,
         }
@@ -108,9 +117,9 @@ impl Flow {
         all: Resend,
         out: &mut Vec<u8>,
     ) -> Step {
-        let mtu = usize::from(self.options.mtu);
+        let mtu = usize::from(self.path.mtu());
         let end = match cut {
-            Cut::At(segment) => {
+            Cut::At(segment) if !self.path.is_careful(all.from) => {
                 let room = LONGEST_PACKET.saturating_sub(rewrite.length(MOST_BLOCKS));
                 let room = i64::try_from(room).unwrap_or(0);
                 let row = self.out.map.row(all.from, all.to, i64::from(segment), room);
@@ -118,7 +127,7 @@ impl Flow {
                 self.push_own_blocks(&mut rewrite.options, free);
                 row
             }
-            Cut::Nowhere | Cut::Unknown => all.from,
+            Cut::Nowhere | Cut::At(_) | Cut::Unknown => all.from,
         };
         let length = usize::try_from(end.saturating_sub(all.from)).unwrap_or(0);
         let mut slices = [[].as_slice(); MAX_SLICES];
@@ -127,6 +136,10 @@ impl Flow {
             self.resend(all);
             return Step::Drop;
         };
+        if let Cut::At(segment) = cut {
+            let packets = length.div_ceil(usize::from(segment).max(1));
+            rewrite.fragments = self.path.fragments(false, packets);
+        }
         rewrite.seq = self.out.wire.seq(all.from);
         rewrite.flags = rewrite.flags.without(Flags::FIN | Flags::PSH);
         if end >= all.to {

@@ -57,6 +57,11 @@ impl Timers {
         self.active(now);
     }
 
+    /// When the latest packet of the local TCP came.
+    pub(super) fn last_outgoing(&self) -> Instant {
+        self.last_outgoing
+    }
+
     /// When a local TCP that awaits an acknowledgement has given up, if it stays silent.
     pub(super) fn given_up_at(&self) -> Option<Instant> {
         self.last_outgoing.checked_add(GIVEN_UP)

@@ -62,6 +62,16 @@ fn folded(mut sum: u64) -> u16 {
 /// The sum over the pseudo header of a TCP segment of `length` octets (RFC 9293 section 3.1,
 /// RFC 8200 section 8.1). Addresses of different families give a checksum that nobody accepts.
 pub fn pseudo_header(source: IpAddr, destination: IpAddr, length: usize) -> Sum {
+    pseudo_header_of(6, source, destination, length)
+}
+
+/// The same for another protocol.
+pub(super) fn pseudo_header_of(
+    protocol: u8,
+    source: IpAddr,
+    destination: IpAddr,
+    length: usize,
+) -> Sum {
     let mut sum = Sum::default();
     for address in [source, destination] {
         match address {
@@ -69,7 +79,7 @@ pub fn pseudo_header(source: IpAddr, destination: IpAddr, length: usize) -> Sum 
             IpAddr::V6(a) => sum.add(&a.octets()),
         }
     }
-    sum.word(6);
+    sum.word(u64::from(protocol));
     sum.word(u64::try_from(length).unwrap_or(0));
     sum
 }

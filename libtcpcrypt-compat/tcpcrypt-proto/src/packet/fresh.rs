@@ -27,6 +27,8 @@ pub struct Fresh {
     pub window: u16,
     /// Options.
     pub options: OptionBuf,
+    /// Over IPv4, routers may cut the packet in pieces, which are known by this number. Without it, not.
+    pub fragments: Option<u16>,
 }
 
 impl Fresh {
@@ -40,7 +42,19 @@ impl Fresh {
             flags: Flags::ACK,
             window: 0,
             options: OptionBuf::new(),
+            fragments: None,
         }
+    }
+
+    /// Octets of the packet with this many octets of data.
+    pub fn length(&self, data: usize) -> usize {
+        let ip: usize = match self.tuple.local.ip() {
+            IpAddr::V4(_) => 20,
+            IpAddr::V6(_) => 40,
+        };
+        ip.saturating_add(20)
+            .saturating_add(self.options.padded_len())
+            .saturating_add(data)
     }
 
     /// Appends the whole IP packet to `out`, with complete checksums. Nothing is appended, and the
@@ -54,7 +68,10 @@ impl Fresh {
         let ip = match (from.ip(), to.ip()) {
             (IpAddr::V4(from), IpAddr::V4(to)) => {
                 ip[0] = 0x45;
-                ip[6] = 0x40;
+                match self.fragments {
+                    Some(id) => ip[4..6].copy_from_slice(&id.to_be_bytes()),
+                    None => ip[6] = 0x40,
+                }
                 ip[8] = 128;
                 ip[9] = 6;
                 ip[12..16].copy_from_slice(&from.octets());

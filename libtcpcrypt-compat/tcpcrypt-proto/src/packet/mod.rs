@@ -7,6 +7,7 @@ mod ipv6;
 mod notes;
 pub mod options;
 mod rewrite;
+mod too_big;
 mod view;
 
 use std::hash::{Hash, Hasher};
@@ -17,6 +18,7 @@ pub use fresh::Fresh;
 pub use notes::{Checksum, Notes};
 pub use options::OptionBuf;
 pub use rewrite::Rewrite;
+pub use too_big::TooBig;
 pub use view::{ParseError, View, ends_of_refused};
 
 pub use crate::seq::Seq;

@@ -24,6 +24,9 @@ pub struct Rewrite<'v> {
     pub urgent: u16,
     /// Options.
     pub options: OptionBuf,
+    /// Over IPv4, routers may cut the packet in pieces, which are known by this number. Without it, that is as
+    /// it was.
+    pub fragments: Option<u16>,
 }
 
 impl<'v> Rewrite<'v> {
@@ -37,6 +40,7 @@ impl<'v> Rewrite<'v> {
             window: view.window(),
             urgent: view.urgent(),
             options: OptionBuf::from_header(view.options()),
+            fragments: None,
         }
     }
 
@@ -60,7 +64,24 @@ impl<'v> Rewrite<'v> {
             urgent: self.urgent,
             options: &self.options,
         };
-        write(self.from.ip_header(), &self.from, &fields, payload, out)
+        let ip = self.from.ip_header();
+        match self.fragments {
+            Some(id) if ip.first().is_some_and(|first| first >> 4 == 4) => {
+                let mut header = [0_u8; 60];
+                let Some(header) = header.get_mut(..ip.len()) else {
+                    return false;
+                };
+                header.copy_from_slice(ip);
+                if let Some(place) = header.get_mut(4..8) {
+                    place.fill(0);
+                }
+                if let Some(place) = header.get_mut(4..6) {
+                    place.copy_from_slice(&id.to_be_bytes());
+                }
+                write(header, &self.from, &fields, payload, out)
+            }
+            _ => write(ip, &self.from, &fields, payload, out),
+        }
     }
 }
 

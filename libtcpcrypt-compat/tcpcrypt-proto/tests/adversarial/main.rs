@@ -8,6 +8,7 @@ mod model;
 mod closing;
 mod downgrade;
 mod forgery;
+mod path;
 mod promises;
 mod resumption;
 mod transfer;

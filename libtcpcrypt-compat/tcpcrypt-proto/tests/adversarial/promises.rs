@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use proptest::prelude::ProptestConfig;
 use tcpcrypt_proto::config::Config;
 
 use crate::model::rng::Rng;
@@ -125,5 +126,14 @@ pub(crate) fn assert_forgotten(lab: &mut Lab) {
         let stats = lab.endpoint(side).stats();
         let left = (stats.half_open, stats.encrypted, stats.tombstones);
         assert_eq!(left, (0, 0, 0), "{side:?}");
+    }
+}
+
+/// `KX_SLOW=1` asks for more cases.
+pub(crate) fn cases(few: u32) -> ProptestConfig {
+    let more = std::env::var_os("KX_SLOW").is_some_and(|value| value == "1");
+    ProptestConfig {
+        cases: if more { 4 * few } else { few },
+        ..ProptestConfig::default()
     }
 }

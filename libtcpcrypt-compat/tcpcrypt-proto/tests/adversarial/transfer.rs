@@ -9,8 +9,8 @@ use tcpcrypt_proto::eno::Tep;
 use crate::model::rng::Rng;
 use crate::model::{End, Host, Lab, Loopback, Network, Probe, SIDES, Side, Which};
 use crate::promises::{
-    assert_encrypted, assert_forgotten, assert_nothing_shown, assert_prefix, complete, exchange,
-    ours, pair, seconds, tep, text,
+    assert_encrypted, assert_forgotten, assert_nothing_shown, assert_prefix, cases, complete,
+    exchange, ours, pair, seconds, tep, text,
 };
 
 #[test]
@@ -463,15 +463,6 @@ fn a_beginning_or_a_reset(
         let failed = SIDES.map(|side| lab.end(conn, side) != Some(End::Closed));
         assert!(whole || failed.contains(&true), "silently cut short");
         assert!(whole || attack.flip > 0.0, "{:?}", lab.log(side));
-    }
-}
-
-/// `KX_SLOW=1` asks for more cases.
-fn cases(few: u32) -> ProptestConfig {
-    let more = std::env::var_os("KX_SLOW").is_some_and(|value| value == "1");
-    ProptestConfig {
-        cases: if more { 4 * few } else { few },
-        ..ProptestConfig::default()
     }
 }
 

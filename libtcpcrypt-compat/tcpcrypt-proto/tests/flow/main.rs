@@ -10,3 +10,4 @@ mod last_step;
 mod loss;
 mod original;
 mod outward;
+mod path;

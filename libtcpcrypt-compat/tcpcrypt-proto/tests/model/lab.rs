@@ -13,6 +13,7 @@ use tcpcrypt_proto::verdict::{Direction, Verdict};
 use super::family::{address, scoped};
 use super::front::{Front, Nothing, endpoint};
 use super::kernel::{End, Kernel, Settings, Socket, State, checksums_are_right};
+use super::narrow::{self, Narrow};
 use super::network::{Loopback, Network, merged};
 use super::offload::{Burst, bursts, cut, without_checksum};
 use super::rng::Rng;
@@ -96,11 +97,13 @@ pub(crate) type Middlebox = Box<dyn FnMut(Side, Vec<u8>) -> Vec<Vec<u8>>>;
 pub(crate) struct Lab {
     begin: Instant,
     now: Duration,
-    rng: Rng,
+    pub(super) rng: Rng,
     machines: [Machine; 2],
     events: BTreeMap<(Duration, u64), (Side, Vec<u8>)>,
     count: u64,
     middlebox: Option<Middlebox>,
+    /// A link of the path.
+    pub(crate) narrow: Option<Narrow>,
     pub(crate) tap: Tap,
     next_port: u16,
     at_once: u32,
@@ -134,6 +137,7 @@ impl Lab {
             events: BTreeMap::new(),
             count: 0,
             middlebox: None,
+            narrow: None,
             tap: Tap::default(),
             next_port: 40_000,
             at_once: 0,
@@ -203,6 +207,10 @@ impl Lab {
     pub(crate) fn endpoint(&mut self, side: Side) -> &mut Endpoint {
         let front = &mut self.machines[side.index()].front;
         front.endpoint().expect("this host has tcpcrypt")
+    }
+
+    pub(super) fn front(&mut self, side: Side) -> &mut dyn Front {
+        self.machines[side.index()].front.as_mut()
     }
 
     pub(crate) fn kernel(&mut self, side: Side) -> &mut Kernel {
@@ -585,6 +593,10 @@ impl Lab {
     }
 
     fn arrive(&mut self, side: Side, packet: &[u8]) {
+        if narrow::is_message(packet) {
+            self.hear(side, packet);
+            return;
+        }
         let now = self.now;
         let instant = self.instant();
         let machine = &mut self.machines[side.index()];
@@ -640,7 +652,17 @@ impl Lab {
         self.transport(from, packet);
     }
 
+    /// Hands a packet to a host as the network does that harms nothing.
+    pub(super) fn arrive_later(&mut self, to: Side, packet: Vec<u8>) {
+        self.count += 1;
+        let at = self.now + Network::clean().delay;
+        self.events.insert((at, self.count), (to, packet));
+    }
+
     fn transport(&mut self, from: Side, packet: Vec<u8>) {
+        if !self.comes_through(from, &packet) {
+            return;
+        }
         let machine = &mut self.machines[from.index()];
         let network = machine.network.clone();
         for (delay, packet) in network.carry(&mut self.rng, packet) {

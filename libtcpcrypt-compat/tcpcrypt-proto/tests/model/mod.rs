@@ -19,6 +19,7 @@ pub(crate) mod family;
 pub(crate) mod front;
 pub(crate) mod kernel;
 mod lab;
+pub(crate) mod narrow;
 pub(crate) mod network;
 pub(crate) mod offload;
 pub(crate) mod rng;

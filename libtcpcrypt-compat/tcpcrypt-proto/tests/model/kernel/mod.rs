@@ -11,7 +11,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use tcpcrypt_proto::packet::{Direction, Flags, FourTuple, View};
+use tcpcrypt_proto::packet::{Direction, Flags, FourTuple, Seq, View};
 
 pub(crate) use ranges::Ranges;
 pub(crate) use segment::{Segment, checksums_are_right};
@@ -108,6 +108,13 @@ impl Kernel {
                     self.out.push(refusal.packet(tuple));
                 }
             }
+        }
+    }
+
+    /// A router says that a packet was too long.
+    pub(crate) fn too_big(&mut self, now: Duration, ends: FourTuple, seq: Seq, mtu: u32) {
+        if let Some(id) = self.by_tuple.get(&ends) {
+            self.sockets[*id].too_big(now, seq, mtu);
         }
     }
 

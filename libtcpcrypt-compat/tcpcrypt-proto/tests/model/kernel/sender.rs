@@ -238,6 +238,16 @@ impl Sender {
         self.lost_to = self.lost_to.max(lost_to).min(self.max);
     }
 
+    /// Segments are to be shorter. What was sent in longer ones is lost.
+    pub(crate) fn narrow(&mut self, mss: u64) {
+        if mss < self.mss {
+            self.mss = mss;
+            self.cursor = self.una;
+            self.lost_to = self.max;
+            self.recover = Some(self.max);
+        }
+    }
+
     fn measure(&mut self, sample: Duration) {
         self.srtt = Some(match self.srtt {
             None => (sample, sample / 2),

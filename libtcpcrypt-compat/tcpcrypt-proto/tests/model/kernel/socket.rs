@@ -8,6 +8,7 @@ use super::receiver::Receiver;
 use super::segment::Segment;
 use super::sender::{Piece, Report, Sender};
 use super::settings::{Probe, Settings};
+use crate::model::family::longer_header;
 use crate::model::rng::Rng;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -251,6 +252,21 @@ impl Socket {
             State::SynSent => self.in_syn_sent(now, segment),
             _ => self.synchronized(now, segment),
         }
+        self.output(now);
+    }
+
+    /// A router says that a packet was too long. As Linux does, only what is under way is believed.
+    pub(super) fn too_big(&mut self, now: Duration, seq: Seq, mtu: u32) {
+        let place = self.send.position(seq);
+        if self.state == State::Closed
+            || place < self.send.una as i64
+            || place > self.send.max as i64
+        {
+            return;
+        }
+        let headers = 40 + u64::from(longer_header()) + if self.timestamps { 12 } else { 0 };
+        self.send
+            .narrow(u64::from(mtu).saturating_sub(headers).max(500));
         self.output(now);
     }
 
