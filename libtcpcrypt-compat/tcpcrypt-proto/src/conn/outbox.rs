@@ -123,3 +123,41 @@ impl Outbox {
         Some((direction, interface))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::{OWED, Outbox};
+    use crate::packet::{Direction, FourTuple, Fresh};
+
+    #[test]
+    fn debts_are_few() {
+        let mut outbox = Outbox::new(1000);
+        let begin = Instant::now();
+        let owe = |outbox: &mut Outbox, port: u16| {
+            let (ours, theirs) = ([192, 0, 2, 1], [192, 0, 2, 2]);
+            let tuple = FourTuple::of((ours, port).into(), (theirs, 80).into(), Direction::Out);
+            outbox.owe(begin, Fresh::new(tuple, Direction::Out));
+            tuple
+        };
+        for port in 1..=64 {
+            owe(&mut outbox, port);
+        }
+        assert_eq!(OWED, 64);
+        assert!(outbox.is_empty());
+        let last = owe(&mut outbox, 65);
+        let mut packet = Vec::new();
+        outbox.pop(&mut packet).expect("the oldest");
+        assert_eq!(packet.get(20..22), Some([0, 1].as_slice()));
+        assert!(outbox.is_empty());
+        outbox.owes_nothing(&last);
+        outbox.pay_due(begin);
+        assert!(outbox.is_empty());
+        assert_eq!(outbox.owed_until(), Some(begin + Duration::from_millis(1)));
+        outbox.pay_due(begin + Duration::from_millis(1));
+        assert!(!outbox.is_in_debt());
+        let packets = std::iter::from_fn(|| outbox.pop(&mut packet));
+        assert_eq!(packets.count(), 63);
+    }
+}
