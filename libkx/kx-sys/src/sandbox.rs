@@ -92,22 +92,26 @@ pub const SOCKET_CALLS: &[i64] = &[
     libc::SYS_sendto,
 ];
 
-/// System calls that make connections and wait for many of them.
+/// System calls that wait for what a list of the kernel's names.
+pub const EPOLL_CALLS: &[i64] = &[
+    libc::SYS_epoll_ctl,
+    libc::SYS_epoll_pwait,
+    libc::SYS_epoll_pwait2,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_epoll_wait,
+];
+
+/// System calls that make connections.
 pub const PROXY_CALLS: &[i64] = &[
     libc::SYS_accept4,
     libc::SYS_bind,
     libc::SYS_connect,
-    libc::SYS_epoll_ctl,
-    libc::SYS_epoll_pwait,
-    libc::SYS_epoll_pwait2,
     libc::SYS_getpeername,
     libc::SYS_getsockname,
     libc::SYS_getsockopt,
     libc::SYS_setsockopt,
     libc::SYS_shutdown,
     libc::SYS_socket,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_epoll_wait,
 ];
 
 /// A system call that does many things, of which some are allowed: those that its first argument, of 32 bits,

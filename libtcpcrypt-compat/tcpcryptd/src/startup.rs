@@ -44,7 +44,11 @@ use crate::usage;
 const SEED: usize = 4;
 
 /// What divert mode needs, and its guard.
-const DIVERT_CALLS: [&[i64]; 2] = [sandbox::BASIC_CALLS, sandbox::SOCKET_CALLS];
+const DIVERT_CALLS: [&[i64]; 3] = [
+    sandbox::BASIC_CALLS,
+    sandbox::SOCKET_CALLS,
+    sandbox::EPOLL_CALLS,
+];
 
 /// What ends the start. `Display` is the line behind the program's name.
 #[derive(Debug, thiserror::Error)]
@@ -320,12 +324,7 @@ fn daemon(
             None
         }
     };
-    confine(log, DEBUG, &DIVERT_CALLS, &[]);
-    log.say(ALWAYS, "Running");
-    if let Some(notifier) = &notifier {
-        let _ = notifier.ready();
-    }
-    let mut daemon = Daemon::new(Parts {
+    let daemon = Daemon::new(Parts {
         queue,
         statistics,
         divert,
@@ -340,6 +339,12 @@ fn daemon(
         ender,
         enabled: !options.disable,
     });
+    let mut daemon = daemon.map_err(call("epoll_create()"))?;
+    confine(log, DEBUG, &DIVERT_CALLS, &[]);
+    log.say(ALWAYS, "Running");
+    if let Some(notifier) = &notifier {
+        let _ = notifier.ready();
+    }
     let result = daemon.run(log);
     if let Some(notifier) = &notifier {
         let _ = notifier.stopping();
@@ -423,6 +428,7 @@ fn proxy(
     let calls = [
         sandbox::BASIC_CALLS,
         sandbox::SOCKET_CALLS,
+        sandbox::EPOLL_CALLS,
         sandbox::PROXY_CALLS,
     ];
     let parts: &[_] = match has_program {

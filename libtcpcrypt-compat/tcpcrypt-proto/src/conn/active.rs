@@ -413,7 +413,7 @@ impl Active {
         ack.seq = agreed.numbers.out_wire;
         ack.ack = agreed.numbers.in_wire;
         ack.window = exchange.window;
-        cx.outbox.fresh(&ack, &[]);
+        cx.outbox.owe(cx.now, ack);
         let mut rewrite = segment::closed_ack_for_local(view, theirs, ours);
         rewrite.window = exchange.syn.bounded_window(&self.syn, view.window());
         let verdict = segment::replace(&rewrite, &[], out);

@@ -306,7 +306,10 @@ impl Endpoint {
                     false => Verdict::Drop,
                 };
             }
-            Direction::Out => established.flow.outgoing(now, view, out),
+            Direction::Out => {
+                self.services.outbox.owes_nothing(&tuple);
+                established.flow.outgoing(now, view, out)
+            }
             Direction::In => established.flow.incoming(now, view, out),
         };
         if established.unconfirmed.is_some() {
