@@ -98,6 +98,7 @@ impl Server {
                 app_aware: false,
                 insists: false,
                 no_cache: wish.is_some_and(|wish| wish.no_cache),
+                passive_role: false,
             },
             offer,
             plan,
