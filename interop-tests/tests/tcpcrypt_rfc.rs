@@ -2,7 +2,9 @@
 //! exchange and cipher over either family, in every combination of `--eno`, and as it comes with the original.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use interop_tests::lab::applications::{accept, exchange, local, talk};
 use interop_tests::lab::case::{Pair, case, crossings};
@@ -16,7 +18,7 @@ use interop_tests::lab::wire_checks::{assert_only_records, opening};
 use interop_tests::lab::{Lab, Offload, PORT, Settings};
 use interop_tests::peers::on_path;
 use interop_tests::skip::skip;
-use interop_tests::wait::SOON;
+use interop_tests::wait::{self, SOON};
 
 /// Daemons on both hosts with these options, over IPv4 and, if it is there, IPv6.
 fn with(lab: &Lab, pair: Pair, options: [&[&str]; 2], body: impl FnOnce(&Daemon<'_>, &Daemon<'_>)) {
@@ -245,6 +247,20 @@ fn rfc_restart_of_either_side() {
     });
 }
 
+/// Time for tshark to begin, and to write what it has seen.
+const LISTENING: Duration = Duration::from_secs(60);
+
+/// What tshark says of SYNs and of segments with our option, so far.
+fn read_by_tshark(file: &Path) -> String {
+    let out = Command::new("tshark")
+        .arg("-r")
+        .arg(file)
+        .args(["-Y", "tcp.flags.syn == 1 || tcp.option_kind == 69", "-V"])
+        .output()
+        .expect("tshark");
+    String::from_utf8_lossy(&out.stdout).into_owned()
+}
+
 /// Our options as Wireshark reads them, if its dissector knows the kind.
 #[test]
 fn tshark_reads_our_options() {
@@ -259,29 +275,30 @@ fn tshark_reads_our_options() {
             let mut tshark = lab
                 .client
                 .command("tshark")
-                .args(["-i", "wire", "-c", "40", "-a", "duration:8", "-w"])
+                // Should the test end before it is told to stop.
+                .args(["-i", "wire", "-a", "duration:300", "-w"])
                 .arg(&file)
                 .stderr(std::process::Stdio::null())
                 .spawn()
                 .expect("tshark");
-            std::thread::sleep(std::time::Duration::from_secs(3));
+            // It writes the beginning of the file when it has begun to listen.
+            let begun = || std::fs::metadata(&file).ok().filter(|it| it.len() > 0);
+            wait::until(LISTENING, begun).expect("a capture that has begun");
             // A fresh one and one that is resumed.
             one_talk(lab, client, server);
             one_talk(lab, client, server);
-            tshark.wait().expect("tshark's end");
-            let out = Command::new("tshark")
-                .args(["-r"])
-                .arg(&file)
-                .args(["-Y", "tcp.flags.syn == 1 || tcp.option_kind == 69", "-V"])
-                .output()
-                .expect("tshark");
-            let text = String::from_utf8_lossy(&out.stdout);
             // By name where the dissector knows it (4.0 does not), else as an option that it can pass over.
             let eno =
                 |line: &&str| line.trim_start().starts_with("Kind: ") && line.ends_with("(69)");
-            let count = text.lines().filter(eno).count();
             // Two SYNs, two SYN-ACKs, and at least two third segments.
-            assert!(count >= 6, "{count}\n{text}");
+            let text = wait::until(LISTENING, || {
+                let text = read_by_tshark(&file);
+                (text.lines().filter(eno).count() >= 6).then_some(text)
+            });
+            let ended = Command::new("kill").arg(tshark.id().to_string()).status();
+            assert!(ended.expect("kill").success());
+            tshark.wait().expect("tshark's end");
+            let text = text.unwrap_or_else(|| panic!("{}", read_by_tshark(&file)));
             assert!(
                 text.contains("21222324"),
                 "the list of the first SYN: {text}"

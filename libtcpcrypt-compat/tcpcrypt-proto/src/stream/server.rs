@@ -98,7 +98,10 @@ impl Server {
                 app_aware: false,
                 insists: false,
                 no_cache: wish.is_some_and(|wish| wish.no_cache),
+<<<<<<< HEAD
                 // Of those who open.
+=======
+>>>>>>> rfc-frames
                 passive_role: false,
             },
             offer,
