@@ -16,7 +16,7 @@ use interop_tests::lab::wire_checks::{assert_only_records, opening};
 use interop_tests::lab::{Lab, Offload, PORT, Settings};
 use interop_tests::peers::on_path;
 use interop_tests::skip::skip;
-use interop_tests::wait::SOON;
+use interop_tests::wait::{self, SOON};
 
 /// Daemons on both hosts with these options, over IPv4 and, if it is there, IPv6.
 fn with(lab: &Lab, pair: Pair, options: [&[&str]; 2], body: impl FnOnce(&Daemon<'_>, &Daemon<'_>)) {
@@ -252,12 +252,18 @@ fn tshark_reads_our_options() {
             let mut tshark = lab
                 .client
                 .command("tshark")
-                .args(["-i", "wire", "-c", "40", "-a", "duration:8", "-w"])
+                .args(["-i", "wire", "-c", "40", "-a", "duration:12", "-w"])
                 .arg(&file)
                 .stderr(std::process::Stdio::null())
                 .spawn()
                 .expect("tshark");
-            std::thread::sleep(std::time::Duration::from_secs(3));
+            // It captures from the moment that its socket is there.
+            let captures = wait::until(SOON, || {
+                let sockets = lab.client.output("cat /proc/net/packet");
+                (sockets.lines().count() > 1).then_some(())
+            });
+            assert!(captures.is_some(), "no capture");
+            std::thread::sleep(std::time::Duration::from_millis(500));
             // A fresh one and one that is resumed.
             one_talk(lab, client, server);
             one_talk(lab, client, server);
