@@ -6,15 +6,15 @@ use std::net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use interop_tests::lab::applications::{accept, exchange, local, remote, talk};
-use interop_tests::lab::case::{Pair, case};
+use interop_tests::lab::case::case;
 use interop_tests::lab::daemon::Daemon;
 use interop_tests::lab::redirect::Mode::{
     Divert, Redirect, RedirectByProgram, RedirectOriginalOmit, RedirectOriginalRules,
     RedirectOriginalRulesByProgram,
 };
 use interop_tests::lab::redirect::{
-    Mode, Speech, WAYS, agreed_id, between, either_end_closes_first, half_close, one_talk,
-    one_talk_on,
+    Mode, Speech, WAYS, agreed_id, between, either_end_closes_first, half_close, in_both_dialects,
+    is_resumed, one_talk, one_talk_on, speaking,
 };
 use interop_tests::lab::scenarios::{
     ANSWER, QUESTION, assert_secret, busy_at_once, close_both, slow,
@@ -22,7 +22,6 @@ use interop_tests::lab::scenarios::{
 use interop_tests::lab::segment::hex;
 use interop_tests::lab::wire_checks::opening;
 use interop_tests::lab::{Lab, PORT, Settings};
-use interop_tests::program::signal;
 use interop_tests::wait::{self, SOON};
 
 /// Pairs of modes that have the proxy at one end at least, and where the original's rules come in, over IPv4 only.
@@ -68,35 +67,6 @@ fn in_modes(
             between(lab, pair, modes, speech, &body);
         });
     }
-}
-
-/// Ours at both ends, as a proxy, with handshakes in either way.
-fn redirected(name: &str, body: impl Fn(&Lab, &Daemon<'_>, &Daemon<'_>)) {
-    for speech in [Speech::LEGACY, Speech::STANDARD_IPV6] {
-        speaking(name, speech, &body);
-    }
-}
-
-/// The same in one dialect.
-fn speaking(name: &str, speech: Speech, body: impl Fn(&Lab, &Daemon<'_>, &Daemon<'_>)) {
-    in_either_way(name, speech, |lab, pair, mode| {
-        between(lab, pair, (mode, mode), speech, &body);
-    });
-}
-
-/// With our rules and handshakes in either way.
-fn in_either_way(name: &str, speech: Speech, body: impl Fn(&Lab, Pair, Mode)) {
-    for mode in WAYS.into_iter().filter(|mode| mode.is_possible()) {
-        case(name, speech.settings(), |lab, pair| {
-            eprintln!("{name}: {speech:?}, {mode:?}");
-            body(lab, pair, mode);
-        });
-    }
-}
-
-/// Whether this is the id of a session that went on.
-fn is_resumed(id: &str) -> bool {
-    id.starts_with(['A', '8', '9', 'B'])
 }
 
 #[test]
@@ -170,7 +140,7 @@ fn redirect_later_connections_resume_the_first() {
 fn redirect_bulk_arrives_unaltered() {
     let name = "redirect_bulk_arrives_unaltered";
     let size: u64 = if slow() { 1_000_000_000 } else { 100_000_000 };
-    redirected(name, |lab, _, _| {
+    in_both_dialects(name, |lab, _, _| {
         let listener = lab.server.listen(PORT);
         for (up, down) in [(size, 0), (0, size), (size / 4, size / 4)] {
             let (near, far) = lab.connect_to(&listener).expect("connecting");
@@ -220,110 +190,11 @@ fn redirect_a_closed_port_refuses() {
     });
 }
 
-/// A peer without tcpcrypt, at either end; the server speaks first, too.
-#[test]
-fn redirect_plain_peers_are_served() {
-    for client_has_it in [true, false] {
-        let with = [
-            (Redirect, Speech::LEGACY),
-            (Redirect, Speech::STANDARD_IPV6),
-            (RedirectByProgram, Speech::LEGACY),
-            (RedirectByProgram, Speech::STANDARD_IPV6),
-            (RedirectOriginalRules, Speech::UPGRADED),
-            (RedirectOriginalRulesByProgram, Speech::UPGRADED),
-        ];
-        for (mode, speech) in with.into_iter().filter(|(mode, _)| mode.is_possible()) {
-            case(
-                "redirect_plain_peers_are_served",
-                speech.settings(),
-                |lab, pair| {
-                    let (host, implementation) = match client_has_it {
-                        true => (&lab.client, pair.client),
-                        false => (&lab.server, pair.server),
-                    };
-                    let daemon =
-                        Daemon::start(host, implementation, &mode.options(&["-v", speech.eno]));
-                    mode.rules(host);
-                    let listener = lab.server.listen(PORT);
-                    for number in 0..4 {
-                        let began = Instant::now();
-                        let (near, far) = lab.connect_to(&listener).expect("connecting");
-                        let (first, second) = match number % 2 {
-                            0 => (&near, &far),
-                            _ => (&far, &near),
-                        };
-                        talk(first, second, QUESTION, ANSWER).expect("talking");
-                        assert!(
-                            began.elapsed() < Duration::from_millis(800),
-                            "{:?}",
-                            began.elapsed()
-                        );
-                        // Ours leave them alone: the application sees its real peer.
-                        if WAYS.contains(&mode) && !client_has_it {
-                            assert_eq!(remote(&far), local(&near));
-                        }
-                        exchange(&near, &far, 300_000, 300_000).expect("exchanging");
-                        assert_eq!(daemon.netstat(), vec![]);
-                    }
-                    daemon.assert_well("plain peers");
-                },
-            );
-        }
-    }
-}
-
-#[test]
-fn redirect_options_stripped_give_plain_tcp() {
-    let name = "redirect_options_stripped_give_plain_tcp";
-    for (at_server, server_first, speech, kind) in [
-        (true, false, Speech::LEGACY, 253),
-        (false, true, Speech::LEGACY, 253),
-        (true, true, Speech::STANDARD_IPV6, 69),
-        (false, false, Speech::STANDARD_IPV6, 69),
-        (true, false, Speech::UPGRADED, 253),
-        (false, true, Speech::UPGRADED, 253),
-    ] {
-        {
-            speaking(name, speech, |lab, client, server| {
-                // In front of the rule that shows SYNs to the daemon.
-                let (host, flags) = match at_server {
-                    true => (&lab.server, "SYN"),
-                    false => (&lab.client, "SYN,ACK"),
-                };
-                let strip = format!(
-                    "PREROUTING -p tcp --tcp-flags SYN,ACK {flags} -j TCPOPTSTRIP --strip-options {kind}"
-                );
-                host.rule(&format!("-t mangle -I {strip}"));
-                let tap = lab.tap();
-                for _ in 0..2 {
-                    let (near, far) = lab.connection(PORT).expect("connecting");
-                    let (first, second) = if server_first {
-                        (&far, &near)
-                    } else {
-                        (&near, &far)
-                    };
-                    talk(first, second, QUESTION, ANSWER).expect("talking");
-                    exchange(&near, &far, 300_000, 300_000).expect("exchanging");
-                    assert_eq!((client.netstat(), server.netstat()), (vec![], vec![]));
-                }
-                assert!(tap.contains(QUESTION));
-                // The second time the peer was known to be plain: it was not asked.
-                let asked = tap.segments().iter().filter(|s| s.eno().is_some()).count();
-                assert_eq!(
-                    asked,
-                    if at_server { 1 } else { 2 },
-                    "SYN, and SYN-ACK before the strip"
-                );
-            });
-        }
-    }
-}
-
 /// Connections that say nothing cost little.
 #[test]
 fn redirect_idle_connections_are_cheap() {
     let name = "redirect_idle_connections_are_cheap";
-    redirected(name, |lab, client, server| {
+    in_both_dialects(name, |lab, client, server| {
         let listener = lab.server.listen(PORT);
         let open = |count: usize| -> Vec<(TcpStream, TcpStream)> {
             let one = || {
@@ -344,23 +215,11 @@ fn redirect_idle_connections_are_cheap() {
     });
 }
 
-/// Starting the rules twice does no harm.
-#[test]
-fn redirect_rules_may_be_there_twice() {
-    let name = "redirect_rules_may_be_there_twice";
-    redirected(name, |lab, client, server| {
-        lab.redirect(&PORT.to_string());
-        for _ in 0..3 {
-            one_talk(lab, client, server);
-        }
-    });
-}
-
 /// An application that chose one of its host's addresses keeps it.
 #[test]
 fn redirect_keeps_the_applications_address() {
     let name = "redirect_keeps_the_applications_address";
-    redirected(name, |lab, client, server| {
+    in_both_dialects(name, |lab, client, server| {
         let own: IpAddr = match lab.client.address6 {
             None => [10, 77, 0, 9].into(),
             Some(_) => Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 9).into(),
@@ -432,22 +291,6 @@ fn redirect_a_server_sees_its_clients_address() {
     }
 }
 
-/// Where the rules do not lead answers back, servers are served all the same.
-#[test]
-fn redirect_without_a_route_of_its_own() {
-    let name = "redirect_without_a_route_of_its_own";
-    redirected(name, |lab, client, server| {
-        for family in ["-4", "-6"] {
-            lab.server
-                .script(&format!("ip {family} route flush table 65530 || true"));
-        }
-        let (near, far) = lab.connection(PORT).expect("connecting");
-        talk(&near, &far, QUESTION, ANSWER).expect("talking");
-        assert_eq!(remote(&far).ip(), local(&far).ip());
-        agreed_id(client, server, &near);
-    });
-}
-
 #[test]
 fn redirect_the_server_may_speak_first() {
     in_all_modes(
@@ -511,7 +354,7 @@ fn redirect_without_sack_nothing_is_lost() {
 
 #[test]
 fn redirect_loss_is_repaired() {
-    redirected("redirect_loss_is_repaired", |lab, _, _| {
+    in_both_dialects("redirect_loss_is_repaired", |lab, _, _| {
         lab.lose(0.02);
         let listener = lab.server.listen(PORT);
         for (up, down) in [(3_000_000, 0), (0, 3_000_000), (1_000_000, 1_000_000)] {
@@ -524,7 +367,7 @@ fn redirect_loss_is_repaired() {
 #[test]
 fn redirect_short_connections() {
     let count = if slow() { 10_000_u32 } else { 500 };
-    redirected("redirect_short_connections", |lab, client, server| {
+    in_both_dialects("redirect_short_connections", |lab, client, server| {
         let listener = lab.server.listen(PORT);
         for number in 0..count {
             let one = || -> io::Result<(TcpStream, TcpStream)> {
@@ -539,25 +382,9 @@ fn redirect_short_connections() {
     });
 }
 
-/// The signal that the rule script sends before it takes the rules away means divert mode, where plain text would
-/// leave without them.
-#[test]
-fn redirect_goes_on_when_told_that_the_rules_go() {
-    let name = "redirect_goes_on_when_told_that_the_rules_go";
-    redirected(name, |lab, client, server| {
-        let (near, far) = lab.connection(PORT).expect("connecting");
-        talk(&near, &far, QUESTION, ANSWER).expect("talking");
-        for daemon in [client, server] {
-            signal(daemon.pid(), "USR2");
-        }
-        talk(&near, &far, QUESTION, ANSWER).expect("the connection goes on");
-        one_talk(lab, client, server);
-    });
-}
-
 #[test]
 fn redirect_many_connections_at_once() {
-    redirected(
+    in_both_dialects(
         "redirect_many_connections_at_once",
         |lab, client, server| {
             let listener = lab.server.listen(PORT);
@@ -570,7 +397,7 @@ fn redirect_many_connections_at_once() {
 /// A reader that does not read stops the writer; then everything arrives.
 #[test]
 fn redirect_a_slow_reader_stops_the_writer() {
-    redirected(
+    in_both_dialects(
         "redirect_a_slow_reader_stops_the_writer",
         |lab, _, server| {
             let (near, far) = lab.connection(PORT).expect("connecting");
@@ -595,62 +422,6 @@ fn redirect_a_slow_reader_stops_the_writer() {
             assert_eq!(all, sent);
         },
     );
-}
-
-#[test]
-fn redirect_restarts_of_either_daemon() {
-    in_either_way(
-        "redirect_restarts_of_either_daemon",
-        Speech::LEGACY,
-        |lab, pair, mode| {
-            let options = mode.options(&["-v"]);
-            let client = Daemon::start(&lab.client, pair.client, &options);
-            let server = Daemon::start(&lab.server, pair.server, &options);
-            lab.redirect(&PORT.to_string());
-            one_talk(lab, &client, &server);
-            assert_eq!(server.stop(), 0);
-            let server = Daemon::start(&lab.server, pair.server, &options);
-            assert!(!is_resumed(&one_talk(lab, &client, &server)));
-            assert!(is_resumed(&one_talk(lab, &client, &server)));
-            assert_eq!(client.stop(), 0);
-            let client = Daemon::start(&lab.client, pair.client, &options);
-            assert!(!is_resumed(&one_talk(lab, &client, &server)));
-            assert!(is_resumed(&one_talk(lab, &client, &server)));
-        },
-    );
-}
-
-/// A daemon that is killed resets its connections; new ones are plain.
-#[test]
-fn redirect_a_killed_daemon_opens_the_way() {
-    for client_dies in [true, false] {
-        in_either_way(
-            "redirect_a_killed_daemon_opens_the_way",
-            Speech::LEGACY,
-            |lab, pair, mode| {
-                let options = mode.options(&["-v"]);
-                let client = Daemon::start(&lab.client, pair.client, &options);
-                let server = Daemon::start(&lab.server, pair.server, &options);
-                lab.redirect(&PORT.to_string());
-                let listener = lab.server.listen(PORT);
-                let (mut near, mut far) = lab.connect_to(&listener).expect("connecting");
-                talk(&near, &far, QUESTION, ANSWER).expect("talking");
-                let (dead, other) = match client_dies {
-                    true => (client, server),
-                    false => (server, client),
-                };
-                dead.kill();
-                for stream in [&mut near, &mut far] {
-                    let end = stream.read(&mut [0; 10]).map_err(|e| e.kind());
-                    assert_eq!(end, Err(io::ErrorKind::ConnectionReset));
-                }
-                let (near, far) = lab.connect_to(&listener).expect("connecting without it");
-                talk(&near, &far, QUESTION, ANSWER).expect("talking");
-                close_both(near, far);
-                other.assert_well("the other's death");
-            },
-        );
-    }
 }
 
 /// The server's application asks with the addresses that it sees.

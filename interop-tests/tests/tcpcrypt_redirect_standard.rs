@@ -8,31 +8,22 @@ use interop_tests::lab::case::case;
 use interop_tests::lab::control::{CIPHER, DIALECT, KEY_EXCHANGE, ROLE};
 use interop_tests::lab::daemon::Daemon;
 use interop_tests::lab::redirect::Mode::{self, Divert, Redirect, RedirectByProgram};
-use interop_tests::lab::redirect::{Speech, WAYS, agreed_id, between};
+use interop_tests::lab::redirect::{Speech, agreed_id, speaking};
 use interop_tests::lab::scenarios::{ANSWER, QUESTION, assert_secret, close_both};
 use interop_tests::lab::segment::{SYN, Segment};
 use interop_tests::lab::wire_checks::{INIT1, INIT2};
-use interop_tests::lab::{Lab, PORT, Settings};
+use interop_tests::lab::{PORT, Settings};
 use interop_tests::wait::SOON;
 
 /// The option of the segments behind the SYN.
 const BARE: [u8; 2] = [69, 2];
-
-fn redirected(name: &str, speech: Speech, body: impl Fn(&Lab, &Daemon<'_>, &Daemon<'_>)) {
-    for way in WAYS {
-        case(name, speech.settings(), |lab, pair| {
-            eprintln!("{name}: {way:?}");
-            between(lab, pair, (way, way), speech, &body);
-        });
-    }
-}
 
 /// RFC 8547 section 4: each segment has the option until one without SYN has come, and the passive opener's says so.
 #[test]
 fn redirect_the_standard_looks_as_its_rfc_says() {
     let name = "redirect_the_standard_looks_as_its_rfc_says";
     for speech in [Speech::STANDARD, Speech::STANDARD_IPV6] {
-        redirected(name, speech, |lab, client, server| {
+        speaking(name, speech, |lab, client, server| {
             let listener = lab.server.listen(PORT);
             for round in 0..3 {
                 let tap = lab.tap();

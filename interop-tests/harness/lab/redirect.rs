@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::time::Duration;
 
 use crate::lab::applications::{local, remote, talk};
-use crate::lab::case::Pair;
+use crate::lab::case::{Pair, case};
 use crate::lab::daemon::Daemon;
 use crate::lab::host::Host;
 use crate::lab::implementation::Implementation;
@@ -35,14 +35,6 @@ impl Speech {
         ipv6: true,
         ..Speech::STANDARD
     };
-    /// All of them.
-    pub const ALL: [Speech; 4] = [
-        Speech::LEGACY,
-        Speech::UPGRADED,
-        Speech::STANDARD,
-        Speech::STANDARD_IPV6,
-    ];
-
     const fn over_ipv4(eno: &'static str) -> Speech {
         Speech { eno, ipv6: false }
     }
@@ -52,19 +44,6 @@ impl Speech {
         Settings {
             ipv6: self.ipv6,
             ..Settings::default()
-        }
-    }
-
-    /// Whether connections are in the standard.
-    pub fn is_standard(self) -> bool {
-        self != Speech::LEGACY
-    }
-
-    /// How the id of a session begins, of the first and of those that go on.
-    pub fn first_octets(self) -> [&'static str; 2] {
-        match self.is_standard() {
-            false => ["21", "A1"],
-            true => ["23", "A3"],
         }
     }
 }
@@ -159,6 +138,35 @@ pub fn between(
     body(lab, &client, &server);
     client.assert_well("the test");
     server.assert_well("the test");
+}
+
+/// Runs a test between two daemons of ours as proxies in one dialect, with handshakes in either way.
+pub fn speaking(name: &str, speech: Speech, body: impl Fn(&Lab, &Daemon<'_>, &Daemon<'_>)) {
+    in_either_way(name, speech, |lab, pair, way| {
+        between(lab, pair, (way, way), speech, &body);
+    });
+}
+
+/// Runs a test with our rules and each of [`WAYS`] that the machine can do.
+pub fn in_either_way(name: &str, speech: Speech, body: impl Fn(&Lab, Pair, Mode)) {
+    for way in WAYS.into_iter().filter(|way| way.is_possible()) {
+        case(name, speech.settings(), |lab, pair| {
+            eprintln!("{name}: {speech:?}, {way:?}");
+            body(lab, pair, way);
+        });
+    }
+}
+
+/// The same in the original's dialect and, over IPv6, in the standard.
+pub fn in_both_dialects(name: &str, body: impl Fn(&Lab, &Daemon<'_>, &Daemon<'_>)) {
+    for speech in [Speech::LEGACY, Speech::STANDARD_IPV6] {
+        speaking(name, speech, &body);
+    }
+}
+
+/// Whether this is the id of a session that went on.
+pub fn is_resumed(id: &str) -> bool {
+    id.starts_with(['A', '8', '9', 'B'])
 }
 
 /// The id of an open connection, the same at both ends. A proxy's own port is on the wire, so only the client's

@@ -97,6 +97,7 @@ impl Server {
                 enabled: true,
                 app_aware: false,
                 insists: false,
+                passive_role: false,
                 no_cache: wish.is_some_and(|wish| wish.no_cache),
 <<<<<<< HEAD
                 // Of those who open.
