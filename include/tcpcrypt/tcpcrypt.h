@@ -62,7 +62,16 @@ enum {
     /* The key exchange by its name in RFC 8548: "TCPCRYPT_ECDHE_P256". */
     TCP_CRYPT_TEP = 1004,
     /* The cipher by its name in RFC 8548: "AEAD_AES_128_GCM". */
-    TCP_CRYPT_CIPHER = 1005
+    TCP_CRYPT_CIPHER = 1005,
+    /*
+     * Of this library's own, to set.
+     *
+     * int: not 0, set before connect, asks to be host B of RFC 8547. It is for two programs that connect to
+     * each other at the same time; see tcpcrypt(3).
+     */
+    TCP_CRYPT_PASSIVE_ROLE = 1006,
+    /* Any int: forget the session that this encrypted connection left behind for a later one. */
+    TCP_CRYPT_CACHE_FLUSH = 1007
 };
 
 /* Parameters of the library. */

@@ -8,6 +8,7 @@
 pub mod applications;
 pub mod capture;
 pub mod case;
+pub mod cgroup;
 pub mod control;
 pub mod daemon;
 pub mod host;

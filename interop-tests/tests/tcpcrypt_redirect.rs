@@ -2,17 +2,19 @@
 //! peers. Against the original: `tcpcrypt_redirect_original.rs`.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use interop_tests::lab::applications::{accept, exchange, local, remote, talk};
-use interop_tests::lab::case::case;
+use interop_tests::lab::case::{Pair, case};
 use interop_tests::lab::daemon::Daemon;
 use interop_tests::lab::redirect::Mode::{
-    Divert, Redirect, RedirectOriginalOmit, RedirectOriginalRules,
+    Divert, Redirect, RedirectByProgram, RedirectOriginalOmit, RedirectOriginalRules,
+    RedirectOriginalRulesByProgram,
 };
 use interop_tests::lab::redirect::{
-    agreed_id, between, either_end_closes_first, half_close, one_talk, one_talk_on,
+    Mode, Speech, WAYS, agreed_id, between, either_end_closes_first, half_close, one_talk,
+    one_talk_on,
 };
 use interop_tests::lab::scenarios::{
     ANSWER, QUESTION, assert_secret, busy_at_once, close_both, slow,
@@ -21,29 +23,80 @@ use interop_tests::lab::segment::hex;
 use interop_tests::lab::wire_checks::opening;
 use interop_tests::lab::{Lab, PORT, Settings};
 use interop_tests::program::signal;
-use interop_tests::wait;
+use interop_tests::wait::{self, SOON};
 
-/// Ours at both ends, in each pair of modes that has the proxy at one end at least.
+/// Pairs of modes that have the proxy at one end at least, and where the original's rules come in, over IPv4 only.
+const MODES: [(Mode, Mode); 5] = [
+    (Redirect, Redirect),
+    (Redirect, Divert),
+    (Divert, Redirect),
+    (RedirectOriginalRules, RedirectOriginalRules),
+    (RedirectOriginalOmit, RedirectOriginalOmit),
+];
+
+/// The same where the program does handshakes.
+const MODES_BY_PROGRAM: [(Mode, Mode); 4] = [
+    (RedirectByProgram, RedirectByProgram),
+    (RedirectByProgram, Divert),
+    (Divert, RedirectByProgram),
+    (
+        RedirectOriginalRulesByProgram,
+        RedirectOriginalRulesByProgram,
+    ),
+];
+
+/// Ours at both ends, in each of these pairs and both dialects.
 fn in_all_modes(name: &str, body: impl Fn(&Lab, &Daemon<'_>, &Daemon<'_>)) {
-    for modes in [
-        (Redirect, Redirect),
-        (Redirect, Divert),
-        (Divert, Redirect),
-        (RedirectOriginalRules, RedirectOriginalRules),
-        (RedirectOriginalOmit, RedirectOriginalOmit),
-    ] {
-        case(name, Settings::default(), |lab, pair| {
-            eprintln!("{name}: {modes:?}");
-            between(lab, pair, modes, &body);
+    in_modes(name, Speech::LEGACY, &MODES, &body);
+    in_modes(name, Speech::UPGRADED, &[MODES[0], MODES[3]], &body);
+    in_modes(name, Speech::STANDARD_IPV6, &MODES[..3], &body);
+    in_modes(name, Speech::LEGACY, &MODES_BY_PROGRAM, &body);
+    in_modes(name, Speech::UPGRADED, &MODES_BY_PROGRAM[..1], &body);
+    in_modes(name, Speech::STANDARD_IPV6, &MODES_BY_PROGRAM[..1], &body);
+}
+
+/// In these modes and one dialect.
+fn in_modes(
+    name: &str,
+    speech: Speech,
+    modes: &[(Mode, Mode)],
+    body: impl Fn(&Lab, &Daemon<'_>, &Daemon<'_>),
+) {
+    for &modes in modes {
+        case(name, speech.settings(), |lab, pair| {
+            eprintln!("{name}: {speech:?}, {modes:?}");
+            between(lab, pair, modes, speech, &body);
         });
     }
 }
 
-/// Ours at both ends, as a proxy.
-fn redirected(name: &str, settings: Settings, body: impl Fn(&Lab, &Daemon<'_>, &Daemon<'_>)) {
-    case(name, settings, |lab, pair| {
-        between(lab, pair, (Redirect, Redirect), &body);
+/// Ours at both ends, as a proxy, with handshakes in either way.
+fn redirected(name: &str, body: impl Fn(&Lab, &Daemon<'_>, &Daemon<'_>)) {
+    for speech in [Speech::LEGACY, Speech::STANDARD_IPV6] {
+        speaking(name, speech, &body);
+    }
+}
+
+/// The same in one dialect.
+fn speaking(name: &str, speech: Speech, body: impl Fn(&Lab, &Daemon<'_>, &Daemon<'_>)) {
+    in_either_way(name, speech, |lab, pair, mode| {
+        between(lab, pair, (mode, mode), speech, &body);
     });
+}
+
+/// With our rules and handshakes in either way.
+fn in_either_way(name: &str, speech: Speech, body: impl Fn(&Lab, Pair, Mode)) {
+    for mode in WAYS.into_iter().filter(|mode| mode.is_possible()) {
+        case(name, speech.settings(), |lab, pair| {
+            eprintln!("{name}: {speech:?}, {mode:?}");
+            body(lab, pair, mode);
+        });
+    }
+}
+
+/// Whether this is the id of a session that went on.
+fn is_resumed(id: &str) -> bool {
+    id.starts_with(['A', '8', '9', 'B'])
 }
 
 #[test]
@@ -56,8 +109,7 @@ fn redirect_a_connection_is_encrypted_with_one_id() {
         talk(&near, &far, QUESTION, ANSWER).expect("talking");
         let took = began.elapsed();
         assert!(took < Duration::from_millis(800), "{took:?}");
-        let id = agreed_id(client, server, &near);
-        assert_eq!(&id[..2], "21");
+        assert!(!is_resumed(&agreed_id(client, server, &near)));
         close_both(near, far);
         assert_secret(&tap);
         let rows = (client.netstat(), server.netstat());
@@ -71,7 +123,7 @@ fn redirect_a_connection_is_encrypted_with_one_id() {
 #[test]
 fn redirect_the_handshake_looks_as_the_specification_says() {
     let name = "redirect_the_handshake_looks_as_the_specification_says";
-    redirected(name, Settings::default(), |lab, _, _| {
+    speaking(name, Speech::LEGACY, |lab, _, _| {
         let tap = lab.tap();
         let (near, far) = lab.connection(PORT).expect("connecting");
         talk(&near, &far, QUESTION, ANSWER).expect("talking");
@@ -107,7 +159,7 @@ fn redirect_later_connections_resume_the_first() {
         let mut ids = Vec::new();
         for number in 0..6 {
             let id = one_talk(lab, client, server);
-            assert_eq!(&id[..2], if number == 0 { "21" } else { "A1" });
+            assert_eq!(is_resumed(&id), number > 0, "{number}: {id}");
             assert!(!ids.contains(&id), "the same id twice");
             ids.push(id);
         }
@@ -118,7 +170,7 @@ fn redirect_later_connections_resume_the_first() {
 fn redirect_bulk_arrives_unaltered() {
     let name = "redirect_bulk_arrives_unaltered";
     let size: u64 = if slow() { 1_000_000_000 } else { 100_000_000 };
-    redirected(name, Settings::default(), |lab, _, _| {
+    redirected(name, |lab, _, _| {
         let listener = lab.server.listen(PORT);
         for (up, down) in [(size, 0), (0, size), (size / 4, size / 4)] {
             let (near, far) = lab.connect_to(&listener).expect("connecting");
@@ -172,16 +224,25 @@ fn redirect_a_closed_port_refuses() {
 #[test]
 fn redirect_plain_peers_are_served() {
     for client_has_it in [true, false] {
-        for mode in [Redirect, RedirectOriginalRules] {
+        let with = [
+            (Redirect, Speech::LEGACY),
+            (Redirect, Speech::STANDARD_IPV6),
+            (RedirectByProgram, Speech::LEGACY),
+            (RedirectByProgram, Speech::STANDARD_IPV6),
+            (RedirectOriginalRules, Speech::UPGRADED),
+            (RedirectOriginalRulesByProgram, Speech::UPGRADED),
+        ];
+        for (mode, speech) in with.into_iter().filter(|(mode, _)| mode.is_possible()) {
             case(
                 "redirect_plain_peers_are_served",
-                Settings::default(),
+                speech.settings(),
                 |lab, pair| {
                     let (host, implementation) = match client_has_it {
                         true => (&lab.client, pair.client),
                         false => (&lab.server, pair.server),
                     };
-                    let daemon = Daemon::start(host, implementation, &mode.options(&["-v"]));
+                    let daemon =
+                        Daemon::start(host, implementation, &mode.options(&["-v", speech.eno]));
                     mode.rules(host);
                     let listener = lab.server.listen(PORT);
                     for number in 0..4 {
@@ -198,7 +259,7 @@ fn redirect_plain_peers_are_served() {
                             began.elapsed()
                         );
                         // Ours leave them alone: the application sees its real peer.
-                        if mode == Redirect && !client_has_it {
+                        if WAYS.contains(&mode) && !client_has_it {
                             assert_eq!(remote(&far), local(&near));
                         }
                         exchange(&near, &far, 300_000, 300_000).expect("exchanging");
@@ -214,16 +275,23 @@ fn redirect_plain_peers_are_served() {
 #[test]
 fn redirect_options_stripped_give_plain_tcp() {
     let name = "redirect_options_stripped_give_plain_tcp";
-    for at_server in [true, false] {
-        for server_first in [false, true] {
-            redirected(name, Settings::default(), |lab, client, server| {
+    for (at_server, server_first, speech, kind) in [
+        (true, false, Speech::LEGACY, 253),
+        (false, true, Speech::LEGACY, 253),
+        (true, true, Speech::STANDARD_IPV6, 69),
+        (false, false, Speech::STANDARD_IPV6, 69),
+        (true, false, Speech::UPGRADED, 253),
+        (false, true, Speech::UPGRADED, 253),
+    ] {
+        {
+            speaking(name, speech, |lab, client, server| {
                 // In front of the rule that shows SYNs to the daemon.
                 let (host, flags) = match at_server {
                     true => (&lab.server, "SYN"),
                     false => (&lab.client, "SYN,ACK"),
                 };
                 let strip = format!(
-                    "PREROUTING -p tcp --tcp-flags SYN,ACK {flags} -j TCPOPTSTRIP --strip-options 253"
+                    "PREROUTING -p tcp --tcp-flags SYN,ACK {flags} -j TCPOPTSTRIP --strip-options {kind}"
                 );
                 host.rule(&format!("-t mangle -I {strip}"));
                 let tap = lab.tap();
@@ -255,7 +323,7 @@ fn redirect_options_stripped_give_plain_tcp() {
 #[test]
 fn redirect_idle_connections_are_cheap() {
     let name = "redirect_idle_connections_are_cheap";
-    redirected(name, Settings::default(), |lab, client, server| {
+    redirected(name, |lab, client, server| {
         let listener = lab.server.listen(PORT);
         let open = |count: usize| -> Vec<(TcpStream, TcpStream)> {
             let one = || {
@@ -280,7 +348,7 @@ fn redirect_idle_connections_are_cheap() {
 #[test]
 fn redirect_rules_may_be_there_twice() {
     let name = "redirect_rules_may_be_there_twice";
-    redirected(name, Settings::default(), |lab, client, server| {
+    redirected(name, |lab, client, server| {
         lab.redirect(&PORT.to_string());
         for _ in 0..3 {
             one_talk(lab, client, server);
@@ -292,18 +360,31 @@ fn redirect_rules_may_be_there_twice() {
 #[test]
 fn redirect_keeps_the_applications_address() {
     let name = "redirect_keeps_the_applications_address";
-    redirected(name, Settings::default(), |lab, client, server| {
-        lab.client.script("ip addr add 10.77.0.9/24 dev wire");
+    redirected(name, |lab, client, server| {
+        let own: IpAddr = match lab.client.address6 {
+            None => [10, 77, 0, 9].into(),
+            Some(_) => Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 9).into(),
+        };
+        let (length, flags) = if own.is_ipv6() {
+            (64, "nodad")
+        } else {
+            (24, "")
+        };
+        lab.client
+            .script(&format!("ip addr add {own}/{length} dev wire {flags}"));
         let listener = lab.server.listen(PORT);
         let near = lab.client.within(|| {
             use rustix::net::{AddressFamily, SocketType};
-            let kind = (AddressFamily::INET, SocketType::STREAM);
-            let socket = rustix::net::socket(kind.0, kind.1, None).expect("a socket");
-            let own = std::net::SocketAddrV4::new([10, 77, 0, 9].into(), 0);
-            rustix::net::bind(&socket, &own).expect("bound");
+            let family = match own {
+                IpAddr::V4(_) => AddressFamily::INET,
+                IpAddr::V6(_) => AddressFamily::INET6,
+            };
+            let socket = rustix::net::socket(family, SocketType::STREAM, None).expect("a socket");
+            rustix::net::bind(&socket, &SocketAddr::new(own, 0)).expect("bound");
             rustix::net::connect(&socket, &lab.server_address(PORT)).expect("connecting");
             TcpStream::from(socket)
         });
+        assert_eq!(local(&near).ip(), own);
         let far = accept(&listener, Duration::from_secs(5)).expect("accepting");
         talk(&near, &far, QUESTION, ANSWER).expect("talking");
         agreed_id(client, server, &near);
@@ -314,18 +395,31 @@ fn redirect_keeps_the_applications_address() {
 #[test]
 fn redirect_a_server_sees_its_clients_address() {
     let name = "redirect_a_server_sees_its_clients_address";
-    for modes in [(Redirect, Redirect), (Divert, Redirect)] {
-        case(name, Settings::default(), |lab, pair| {
-            between(lab, pair, modes, |lab, client, server| {
+    for (modes, speech) in [
+        ((Redirect, Redirect), Speech::LEGACY),
+        ((Redirect, Redirect), Speech::STANDARD_IPV6),
+        (
+            (RedirectByProgram, RedirectByProgram),
+            Speech::STANDARD_IPV6,
+        ),
+        ((Divert, Redirect), Speech::LEGACY),
+        ((Divert, Redirect), Speech::STANDARD_IPV6),
+    ] {
+        case(name, speech.settings(), |lab, pair| {
+            between(lab, pair, modes, speech, |lab, client, server| {
                 let listener = lab.server.listen(PORT);
                 for by_client in [true, false, true] {
-                    let near = lab.client.connect_from(40_404, lab.server_address(PORT));
+                    // As soon as the kernel lets it: the last connection may have been a moment ago.
+                    let near = wait::until(SOON, || {
+                        let to = lab.server_address(PORT);
+                        lab.client.connect_from(40_404, to).ok()
+                    });
                     let near = near.expect("connecting");
                     let far = accept(&listener, Duration::from_secs(5)).expect("accepting");
                     talk(&near, &far, QUESTION, ANSWER).expect("talking");
                     assert_eq!(remote(&far).ip(), local(&near).ip());
                     // A proxy at the client's end has another port on the wire.
-                    assert!(modes.0 == Redirect || remote(&far) == local(&near));
+                    assert!(modes.0 != Divert || remote(&far) == local(&near));
                     let id = agreed_id(client, server, &near);
                     assert!(server.row_of(local(&far), remote(&far)).is_some(), "{id}");
                     match by_client {
@@ -342,8 +436,11 @@ fn redirect_a_server_sees_its_clients_address() {
 #[test]
 fn redirect_without_a_route_of_its_own() {
     let name = "redirect_without_a_route_of_its_own";
-    redirected(name, Settings::default(), |lab, client, server| {
-        lab.server.script("ip route flush table 65530");
+    redirected(name, |lab, client, server| {
+        for family in ["-4", "-6"] {
+            lab.server
+                .script(&format!("ip {family} route flush table 65530 || true"));
+        }
         let (near, far) = lab.connection(PORT).expect("connecting");
         talk(&near, &far, QUESTION, ANSWER).expect("talking");
         assert_eq!(remote(&far).ip(), local(&far).ip());
@@ -373,9 +470,15 @@ fn redirect_the_server_may_speak_first() {
 /// no harm.
 #[test]
 fn redirect_without_sack_nothing_is_lost() {
-    in_all_modes(
-        "redirect_without_sack_nothing_is_lost",
-        |lab, client, server| {
+    let name = "redirect_without_sack_nothing_is_lost";
+    // In the standard nobody is taken for the original.
+    let dialects = [
+        (Speech::LEGACY, &MODES[..]),
+        (Speech::LEGACY, &MODES_BY_PROGRAM[..1]),
+        (Speech::STANDARD, &MODES[..1]),
+    ];
+    for (speech, modes) in dialects {
+        in_modes(name, speech, modes, |lab, client, server| {
             for host in lab.hosts() {
                 host.script("echo 0 >/proc/sys/net/ipv4/tcp_sack");
             }
@@ -402,46 +505,38 @@ fn redirect_without_sack_nothing_is_lost() {
                 all.is_empty().then_some(())
             });
             assert!(closed.is_some());
-        },
-    );
+        });
+    }
 }
 
 #[test]
 fn redirect_loss_is_repaired() {
-    redirected(
-        "redirect_loss_is_repaired",
-        Settings::default(),
-        |lab, _, _| {
-            lab.lose(0.02);
-            let listener = lab.server.listen(PORT);
-            for (up, down) in [(3_000_000, 0), (0, 3_000_000), (1_000_000, 1_000_000)] {
-                let (near, far) = lab.connect_to(&listener).expect("connecting");
-                exchange(&near, &far, up, down).unwrap_or_else(|e| panic!("{up}/{down}: {e}"));
-            }
-        },
-    );
+    redirected("redirect_loss_is_repaired", |lab, _, _| {
+        lab.lose(0.02);
+        let listener = lab.server.listen(PORT);
+        for (up, down) in [(3_000_000, 0), (0, 3_000_000), (1_000_000, 1_000_000)] {
+            let (near, far) = lab.connect_to(&listener).expect("connecting");
+            exchange(&near, &far, up, down).unwrap_or_else(|e| panic!("{up}/{down}: {e}"));
+        }
+    });
 }
 
 #[test]
 fn redirect_short_connections() {
     let count = if slow() { 10_000_u32 } else { 500 };
-    redirected(
-        "redirect_short_connections",
-        Settings::default(),
-        |lab, client, server| {
-            let listener = lab.server.listen(PORT);
-            for number in 0..count {
-                let one = || -> io::Result<(TcpStream, TcpStream)> {
-                    let (near, far) = lab.connect_to(&listener)?;
-                    talk(&near, &far, &number.to_be_bytes(), b"four")?;
-                    Ok((near, far))
-                };
-                let (near, far) = one().unwrap_or_else(|e| panic!("connection {number}: {e}"));
-                close_both(near, far);
-            }
-            one_talk_on(lab, client, server, &listener);
-        },
-    );
+    redirected("redirect_short_connections", |lab, client, server| {
+        let listener = lab.server.listen(PORT);
+        for number in 0..count {
+            let one = || -> io::Result<(TcpStream, TcpStream)> {
+                let (near, far) = lab.connect_to(&listener)?;
+                talk(&near, &far, &number.to_be_bytes(), b"four")?;
+                Ok((near, far))
+            };
+            let (near, far) = one().unwrap_or_else(|e| panic!("connection {number}: {e}"));
+            close_both(near, far);
+        }
+        one_talk_on(lab, client, server, &listener);
+    });
 }
 
 /// The signal that the rule script sends before it takes the rules away means divert mode, where plain text would
@@ -449,7 +544,7 @@ fn redirect_short_connections() {
 #[test]
 fn redirect_goes_on_when_told_that_the_rules_go() {
     let name = "redirect_goes_on_when_told_that_the_rules_go";
-    redirected(name, Settings::default(), |lab, client, server| {
+    redirected(name, |lab, client, server| {
         let (near, far) = lab.connection(PORT).expect("connecting");
         talk(&near, &far, QUESTION, ANSWER).expect("talking");
         for daemon in [client, server] {
@@ -464,7 +559,6 @@ fn redirect_goes_on_when_told_that_the_rules_go() {
 fn redirect_many_connections_at_once() {
     redirected(
         "redirect_many_connections_at_once",
-        Settings::default(),
         |lab, client, server| {
             let listener = lab.server.listen(PORT);
             busy_at_once(lab, &listener, 50, 200_000);
@@ -478,7 +572,6 @@ fn redirect_many_connections_at_once() {
 fn redirect_a_slow_reader_stops_the_writer() {
     redirected(
         "redirect_a_slow_reader_stops_the_writer",
-        Settings::default(),
         |lab, _, server| {
             let (near, far) = lab.connection(PORT).expect("connecting");
             near.set_write_timeout(Some(Duration::from_millis(300)))
@@ -506,23 +599,23 @@ fn redirect_a_slow_reader_stops_the_writer() {
 
 #[test]
 fn redirect_restarts_of_either_daemon() {
-    case(
+    in_either_way(
         "redirect_restarts_of_either_daemon",
-        Settings::default(),
-        |lab, pair| {
-            let options = Redirect.options(&["-v"]);
+        Speech::LEGACY,
+        |lab, pair, mode| {
+            let options = mode.options(&["-v"]);
             let client = Daemon::start(&lab.client, pair.client, &options);
             let server = Daemon::start(&lab.server, pair.server, &options);
             lab.redirect(&PORT.to_string());
             one_talk(lab, &client, &server);
             assert_eq!(server.stop(), 0);
             let server = Daemon::start(&lab.server, pair.server, &options);
-            assert_eq!(&one_talk(lab, &client, &server)[..2], "21");
-            assert_eq!(&one_talk(lab, &client, &server)[..2], "A1");
+            assert!(!is_resumed(&one_talk(lab, &client, &server)));
+            assert!(is_resumed(&one_talk(lab, &client, &server)));
             assert_eq!(client.stop(), 0);
             let client = Daemon::start(&lab.client, pair.client, &options);
-            assert_eq!(&one_talk(lab, &client, &server)[..2], "21");
-            assert_eq!(&one_talk(lab, &client, &server)[..2], "A1");
+            assert!(!is_resumed(&one_talk(lab, &client, &server)));
+            assert!(is_resumed(&one_talk(lab, &client, &server)));
         },
     );
 }
@@ -531,11 +624,11 @@ fn redirect_restarts_of_either_daemon() {
 #[test]
 fn redirect_a_killed_daemon_opens_the_way() {
     for client_dies in [true, false] {
-        case(
+        in_either_way(
             "redirect_a_killed_daemon_opens_the_way",
-            Settings::default(),
-            |lab, pair| {
-                let options = Redirect.options(&["-v"]);
+            Speech::LEGACY,
+            |lab, pair, mode| {
+                let options = mode.options(&["-v"]);
                 let client = Daemon::start(&lab.client, pair.client, &options);
                 let server = Daemon::start(&lab.server, pair.server, &options);
                 lab.redirect(&PORT.to_string());
@@ -564,44 +657,57 @@ fn redirect_a_killed_daemon_opens_the_way() {
 #[test]
 fn redirect_both_applications_can_ask() {
     use interop_tests::lab::control::SESSID;
-    redirected(
-        "redirect_both_applications_can_ask",
-        Settings::default(),
-        |lab, client, server| {
-            let (near, far) = lab.connection(PORT).expect("connecting");
-            talk(&near, &far, QUESTION, ANSWER).expect("talking");
-            let id = agreed_id(client, server, &near);
-            for (daemon, stream) in [(client, &near), (server, &far)] {
-                let (here, there) = (local(stream), remote(stream));
-                let reply = daemon
-                    .client()
-                    .get(SESSID, here, there, 64)
-                    .expect("a reply");
-                assert_eq!(reply.error, 0);
-                assert_eq!(hex(&reply.data).to_uppercase(), id);
-            }
-        },
-    );
+    for speech in [Speech::LEGACY, Speech::STANDARD] {
+        speaking(
+            "redirect_both_applications_can_ask",
+            speech,
+            |lab, client, server| {
+                let (near, far) = lab.connection(PORT).expect("connecting");
+                talk(&near, &far, QUESTION, ANSWER).expect("talking");
+                let id = agreed_id(client, server, &near);
+                for (daemon, stream) in [(client, &near), (server, &far)] {
+                    let (here, there) = (local(stream), remote(stream));
+                    let reply = daemon
+                        .client()
+                        .get(SESSID, here, there, 64)
+                        .expect("a reply");
+                    assert_eq!(reply.error, 0);
+                    assert_eq!(hex(&reply.data).to_uppercase(), id);
+                }
+            },
+        );
+    }
 }
 
 /// Explicit congestion notification puts two flags into the SYN.
 #[test]
 fn redirect_works_with_ecn() {
-    let settings = Settings {
-        ecn: true,
-        ..Settings::default()
+    let with_ecn = |modes: (Mode, Mode), speech: Speech, body: &dyn Fn(&Lab, [&Daemon<'_>; 2])| {
+        let settings = Settings {
+            ecn: true,
+            ..speech.settings()
+        };
+        case("redirect_works_with_ecn", settings, |lab, pair| {
+            between(lab, pair, modes, speech, |lab, client, server| {
+                body(lab, [client, server]);
+            });
+        });
     };
-    redirected(
-        "redirect_works_with_ecn",
-        settings,
-        |lab, client, server| {
-            one_talk(lab, client, server);
-        },
-    );
+    for speech in [Speech::LEGACY, Speech::STANDARD_IPV6] {
+        for way in WAYS {
+            with_ecn((way, way), speech, &|lab, [client, server]| {
+                one_talk(lab, client, server);
+            });
+        }
+    }
     // The original's rules overlook such handshakes: the connection stands, though in the clear.
-    let modes = (RedirectOriginalRules, RedirectOriginalRules);
-    case("redirect_works_with_ecn", settings, |lab, pair| {
-        between(lab, pair, modes, |lab, _, _| {
+    for (mode, speech) in [
+        (RedirectOriginalRules, Speech::LEGACY),
+        (RedirectOriginalRules, Speech::STANDARD),
+        (RedirectOriginalRulesByProgram, Speech::LEGACY),
+        (RedirectOriginalRulesByProgram, Speech::STANDARD),
+    ] {
+        with_ecn((mode, mode), speech, &|lab, _| {
             let listener = lab.server.listen(PORT);
             for _ in 0..3 {
                 let (near, far) = lab.connect_to(&listener).expect("connecting");
@@ -609,5 +715,5 @@ fn redirect_works_with_ecn() {
                 close_both(near, far);
             }
         });
-    });
+    }
 }

@@ -6,19 +6,24 @@ use std::time::Duration;
 use interop_tests::lab::applications::{accept, exchange, talk};
 use interop_tests::lab::case::crossings;
 use interop_tests::lab::daemon::Daemon;
-use interop_tests::lab::redirect::Mode::{Divert, Redirect, RedirectOriginalRules};
-use interop_tests::lab::redirect::{between, either_end_closes_first, one_talk, one_talk_on};
+use interop_tests::lab::redirect::Mode::{Divert, RedirectByProgram, RedirectOriginalRules};
+use interop_tests::lab::redirect::{
+    Speech, WAYS, between, either_end_closes_first, one_talk, one_talk_on,
+};
 use interop_tests::lab::scenarios::{ANSWER, QUESTION, close_both, slow};
 use interop_tests::lab::{Lab, PORT, Settings};
 
 /// Ours as a proxy, the original in divert mode, in both roles: it cannot do redirect mode itself for long.
 fn with_original(name: &str, body: impl Fn(&Lab, &Daemon<'_>, &Daemon<'_>)) {
-    crossings(name, Settings::default(), |lab, pair| {
-        lab.hosts().iter().for_each(|host| host.keep_order());
-        let mode = |original: bool| if original { Divert } else { Redirect };
-        let modes = (mode(pair.client.original), mode(pair.server.original));
-        between(lab, pair, modes, &body);
-    });
+    for way in WAYS {
+        crossings(name, Settings::default(), |lab, pair| {
+            eprintln!("{name}: {way:?}");
+            lab.hosts().iter().for_each(|host| host.keep_order());
+            let mode = |original: bool| if original { Divert } else { way };
+            let modes = (mode(pair.client.original), mode(pair.server.original));
+            between(lab, pair, modes, Speech::UPGRADED, &body);
+        });
+    }
 }
 
 #[test]
@@ -114,11 +119,11 @@ fn redirect_with_the_original_as_a_proxy() {
             if original {
                 RedirectOriginalRules
             } else {
-                Redirect
+                RedirectByProgram
             }
         };
         let modes = (mode(pair.client.original), mode(pair.server.original));
-        between(lab, pair, modes, |lab, client, server| {
+        between(lab, pair, modes, Speech::UPGRADED, |lab, client, server| {
             let listener = lab.server.listen(PORT);
             let done = (0..6).any(|_| {
                 let Ok(near) = lab.client.connect(lab.server_address(PORT)) else {

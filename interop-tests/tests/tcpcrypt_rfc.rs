@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::process::Command;
 
-use interop_tests::lab::applications::{accept, exchange, local, remote, talk};
+use interop_tests::lab::applications::{accept, exchange, local, talk};
 use interop_tests::lab::case::{Pair, case, crossings};
 use interop_tests::lab::control::{CIPHER, DIALECT, KEY_EXCHANGE, ROLE};
 use interop_tests::lab::daemon::Daemon;
@@ -45,17 +45,6 @@ fn ours(name: &str, settings: Settings, body: impl Fn(&Lab, Pair)) {
     });
 }
 
-/// What a daemon says of a connection.
-fn about(daemon: &Daemon<'_>, near: &std::net::TcpStream, option: u32) -> String {
-    let reply = daemon
-        .client()
-        .wide(false, option, local(near), remote(near), &[0; 64])
-        .expect("an answer");
-    assert_eq!(reply.error, 0);
-    let text = reply.data.split(|octet| *octet == 0).next();
-    String::from_utf8_lossy(text.unwrap_or_default()).into_owned()
-}
-
 #[test]
 fn every_key_exchange_and_cipher() {
     let name = "every_key_exchange_and_cipher";
@@ -81,12 +70,12 @@ fn every_key_exchange_and_cipher() {
                             let near = lab.client.connect(to).expect("connecting");
                             let far = accept(&listener, SOON).expect("accepting");
                             talk(&near, &far, QUESTION, ANSWER).expect("talking");
-                            assert_eq!(about(client, &near, KEY_EXCHANGE), exchange_name);
-                            assert_eq!(about(client, &near, CIPHER), cipher);
-                            assert_eq!(about(server, &far, CIPHER), cipher);
-                            assert_eq!(about(client, &near, DIALECT), "rfc8548");
-                            assert_eq!(about(client, &near, ROLE), "A");
-                            assert_eq!(about(server, &far, ROLE), "B");
+                            assert_eq!(client.about(&near, KEY_EXCHANGE), exchange_name);
+                            assert_eq!(client.about(&near, CIPHER), cipher);
+                            assert_eq!(server.about(&far, CIPHER), cipher);
+                            assert_eq!(client.about(&near, DIALECT), "rfc8548");
+                            assert_eq!(client.about(&near, ROLE), "A");
+                            assert_eq!(server.about(&far, ROLE), "B");
                             let begun = opening(&tap.segments(), local(&near).port());
                             assert_eq!(begun.exchanged, round == 0, "{to} {round}");
                             assert_eq!(begun.syn.expect("an option")[0], 69);
@@ -203,13 +192,20 @@ fn rfc_bulk_under_offloads() {
     }
 }
 
+/// With long frames and with one in each segment.
 #[test]
 fn rfc_loss_is_repaired() {
-    ours("rfc_loss_is_repaired", Settings::default(), |lab, pair| {
-        with(lab, pair, [&["--eno=rfc"]; 2], |client, server| {
-            scenarios::loss_is_repaired(lab, client, server);
+    for offload in [Offload::Off, Offload::Nic, Offload::On] {
+        let settings = Settings {
+            offload,
+            ..Settings::default()
+        };
+        ours("rfc_loss_is_repaired", settings, |lab, pair| {
+            with(lab, pair, [&["--eno=rfc"]; 2], |client, server| {
+                scenarios::loss_is_repaired(lab, client, server);
+            });
         });
-    });
+    }
 }
 
 #[test]

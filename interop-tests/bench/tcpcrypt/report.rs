@@ -135,7 +135,11 @@ pub(crate) fn table(
             };
         }
         if let Some(original) = original {
-            let ours = medians.last().copied().unwrap_or(f64::NAN);
+            let ours = ways
+                .iter()
+                .position(|way| matches!(way, Way::Daemon(_, of) if !of.original));
+            let ours = ours.and_then(|at| medians.get(at));
+            let ours = ours.copied().unwrap_or(f64::NAN);
             let ratio = ours / medians.get(original).copied().unwrap_or(f64::NAN);
             let _ = match ratio.is_nan() {
                 true => write!(out, " - |"),

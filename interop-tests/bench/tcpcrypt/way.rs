@@ -47,6 +47,8 @@ pub(crate) enum Way {
     Queue,
     /// A daemon at each end, with its name.
     Daemon(&'static str, &'static Implementation),
+    /// Ours in redirect mode, in the standard.
+    Redirect(&'static Implementation),
 }
 
 impl Way {
@@ -56,6 +58,7 @@ impl Way {
             Way::Tls => "TLS 1.3",
             Way::Queue => "NFQUEUE alone",
             Way::Daemon(name, _) => name,
+            Way::Redirect(_) => "kx -e --eno=rfc",
         }
     }
 
@@ -64,6 +67,11 @@ impl Way {
             Way::Tls => Over::Tls(Tls::new(resume).expect("TLS 1.3")),
             _ => Over::Tcp,
         }
+    }
+
+    /// Whether there are daemons.
+    fn has_daemons(&self) -> bool {
+        matches!(self, Way::Daemon(..) | Way::Redirect(_))
     }
 
     fn is_original(&self) -> bool {
@@ -132,6 +140,14 @@ impl<'l> Between<'l> {
                     .hosts()
                     .map(|host| Daemon::start(host, implementation, options));
                 divert(lab);
+                Between::Daemons(daemons)
+            }
+            Way::Redirect(implementation) => {
+                let options = [options, &["-e", "--eno=rfc"]].concat();
+                let daemons = lab
+                    .hosts()
+                    .map(|host| Daemon::start(host, implementation, &options));
+                lab.redirect(&PORT.to_string());
                 Between::Daemons(daemons)
             }
         }
@@ -225,7 +241,7 @@ pub(crate) fn measure(
     }
     // Without a daemon there is no difference.
     figures.resumed = figures.full;
-    if matches!(way, Way::Daemon(..) | Way::Tls) && wanted("resumed") {
+    if (way.has_daemons() || matches!(way, Way::Tls)) && wanted("resumed") {
         figures.resumed = phase(way, settings, amounts, &[]);
     }
     // What does not end takes long: the original has one chance.
@@ -237,7 +253,7 @@ pub(crate) fn measure(
             figures.lossy_s = took.as_secs_f64();
         }
     }
-    if matches!(way, Way::Daemon(..)) && first && wanted("idle") {
+    if way.has_daemons() && first && wanted("idle") {
         figures.idle = idle(way, settings, amounts).unwrap_or(f64::NAN);
     }
     if !matches!(way, Way::Bare | Way::Tls) && wanted("many") {

@@ -9,10 +9,11 @@ use kx_crypto::ecdh::{self, Curve, PrivateKey};
 use kx_crypto::random::Unavailable;
 use libfuzzer_sys::fuzz_target;
 use tcpcrypt_proto::config::Config;
+use tcpcrypt_proto::dialect::Policy;
 use tcpcrypt_proto::endpoint::Endpoint;
 use tcpcrypt_proto::entropy::Entropy;
-use tcpcrypt_proto::packet::{OptionBuf, Seq};
-use tcpcrypt_proto::stream::{Client, READ_ROOM, Server, Shape, Stream, first_unit};
+use tcpcrypt_proto::packet::Seq;
+use tcpcrypt_proto::stream::{Client, READ_ROOM, Server, Stream, first_unit};
 
 /// The same numbers in each run, others in each use.
 struct Counting(u8);
@@ -58,11 +59,9 @@ struct Pair {
 fn open(mut hosts: [Endpoint; 2], now: Instant) -> Option<Pair> {
     let [near, far] = &mut hosts;
     let mut client = Client::new(near, now, 40_000, peer(2))?;
-    let (mut syn, mut answer) = (OptionBuf::new(), OptionBuf::new());
-    client.syn(near, now, &mut syn);
-    let server = Server::new(far, now, 80, peer(1), syn.as_slice())?;
-    server.syn_ack(far, &mut answer);
-    client.syn_ack(near, now, answer.as_slice());
+    let syn = client.offer(near, now, 40)?;
+    let mut server = Server::new(far, now, 80, peer(1), syn)?;
+    client.answered(near, now, server.answer(far, now, 40));
     let numbers = (Seq(u32::MAX - 5000), Seq(7));
     let mut ways = [Way::default(), Way::default()];
     let near_stream = client.begin(near, now, numbers, &mut ways[1].wire).ok()?;
@@ -98,6 +97,9 @@ impl Pair {
             Ok(received) => {
                 way.unread.drain(..received.consumed);
                 assert!(way.unread.len() < READ_ROOM, "grows");
+                if stream.owes() {
+                    stream.pay(&mut back.wire).expect("sealed");
+                }
             }
             Err(_) => {
                 way.over = true;
@@ -113,8 +115,16 @@ impl Pair {
 
 fuzz_target!(|data: &[u8]| {
     let now = Instant::now();
-    let hosts =
-        [1, 100].map(|from| Endpoint::new(Config::default(), Box::new(Counting(from)), now));
+    // The last octet says in which dialect.
+    let (dialect, data) = match data.split_last() {
+        Some((last, rest)) => (*last % 3, rest),
+        None => (0, data),
+    };
+    let config = Config {
+        eno: [Policy::Legacy, Policy::Standard, Policy::Auto][usize::from(dialect)],
+        ..Config::default()
+    };
+    let hosts = [1, 100].map(|from| Endpoint::new(config, Box::new(Counting(from)), now));
     let Some(mut pair) = open(hosts, now) else {
         return;
     };
@@ -149,7 +159,7 @@ fuzz_target!(|data: &[u8]| {
                 }
                 let mut at = start;
                 while at < way.wire.len() {
-                    at += first_unit(Shape::Segments, &way.wire[at..]);
+                    at += first_unit(stream.shape(), &way.wire[at..]);
                 }
                 assert_eq!(at, way.wire.len(), "borders");
             }
@@ -177,10 +187,20 @@ fuzz_target!(|data: &[u8]| {
                 }
                 way.touched = true;
             }
-            _ => pair.streams[end].rest(),
+            _ if a & 1 == 0 => pair.streams[end].rest(),
+            _ => pair.streams[end].rekey(),
         }
     }
-    // Whom nobody disturbed gets everything.
+    // Whom nobody disturbed gets everything, and is told that it was all.
+    for to in [1, 0, 1, 0] {
+        pair.deliver(to, usize::MAX);
+    }
+    for to in 0..2 {
+        let (stream, way) = (&mut pair.streams[1 - to], &mut pair.ways[to]);
+        if stream.is_ready() {
+            stream.finish(&mut way.wire).expect("finished");
+        }
+    }
     for to in [1, 0, 1, 0] {
         pair.deliver(to, usize::MAX);
     }

@@ -2,12 +2,13 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use crate::lab::applications::{local, remote};
 use crate::lab::control::{Control, NETSTAT, NOBODY, Reply};
 use crate::lab::host::Host;
 use crate::lab::implementation::Implementation;
@@ -94,7 +95,7 @@ impl<'h> Daemon<'h> {
             command.args(["-oL", "-eL"]).arg(&implementation.tcpcryptd);
             command
         } else {
-            host.command(&implementation.tcpcryptd)
+            host.daemon(&implementation.tcpcryptd)
         };
         command.args(["-f", "-p", "666", "-U", USER, "-J"]);
         command.arg(host.dir().join("jail"));
@@ -104,6 +105,10 @@ impl<'h> Daemon<'h> {
         if !implementation.original && !options.iter().any(says) {
             command.arg("--eno=legacy");
         }
+        // The original has options of one letter only.
+        let options = options
+            .iter()
+            .filter(|option| !implementation.original || !option.starts_with("--"));
         command.args(options).envs(environment.iter().copied());
         command.stdin(Stdio::null()).stdout(file).stderr(errors);
         let child = command
@@ -205,6 +210,17 @@ impl<'h> Daemon<'h> {
         lines
             .map(|l| row(l).unwrap_or_else(|| panic!("tcnetstat's row: {l:?}")))
             .collect()
+    }
+
+    /// What it says of a connection: the text of an option of the wider control protocol.
+    pub fn about(&self, stream: &TcpStream, option: u32) -> String {
+        let reply = self
+            .client()
+            .wide(false, option, local(stream), remote(stream), &[0; 64])
+            .expect("an answer");
+        assert_eq!(reply.error, 0);
+        let text = reply.data.split(|octet| *octet == 0).next();
+        String::from_utf8_lossy(text.unwrap_or_default()).into_owned()
     }
 
     /// The row of a connection, waited for.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use rustix::net::{AddressFamily, SocketType};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use crate::lab::cgroup::Cgroup;
 use crate::program::{Finished, run_command};
 use crate::wait;
 
@@ -27,6 +28,8 @@ pub struct Host {
     pub address: Ipv4Addr,
     /// Its other address, if it has IPv6.
     pub address6: Option<Ipv6Addr>,
+    /// Its daemon's cgroup, where there are any.
+    pub cgroup: Option<Cgroup>,
     dir: PathBuf,
 }
 
@@ -38,6 +41,7 @@ impl Host {
         dir: PathBuf,
     ) -> Host {
         Host {
+            cgroup: Cgroup::new(&namespace),
             namespace,
             address,
             address6,
@@ -60,6 +64,19 @@ impl Host {
         let mut command = Command::new("ip");
         command
             .args(["netns", "exec", &self.namespace])
+            .arg(program);
+        command
+    }
+
+    /// A daemon that will run on this host, in its cgroup. `ip netns` would hide where those are mounted.
+    pub fn daemon(&self, program: impl AsRef<OsStr>) -> Command {
+        let procs = self.cgroup.as_ref().map(Cgroup::processes);
+        let mut command = Command::new("sh");
+        command
+            .args(["-euc", "echo $$ >\"$1\"; shift; exec nsenter \"$@\"", "sh"])
+            .arg(procs.unwrap_or("/dev/null".into()))
+            .arg(format!("--net=/run/netns/{}", self.namespace))
+            .arg("--")
             .arg(program);
         command
     }
@@ -189,7 +206,8 @@ impl Host {
             crate::subject::workspace().join("libtcpcrypt-compat/tcpcryptd/scripts/iptables.sh");
         self.script(&format!(
             "MODE=redirect ONLY_PORTS={ports} DAEMON_USER=nobody DIVERT_PORT=666 RULES=iptables \
-             IPTABLES='iptables-legacy' {} start",
+             IPTABLES='iptables-legacy' IP6TABLES='ip6tables-legacy' IPV6={} {} start",
+            if self.address6.is_some() { "yes" } else { "no" },
             script.display()
         ));
     }

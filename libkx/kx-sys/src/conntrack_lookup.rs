@@ -5,7 +5,7 @@
 //! `linux/netfilter/nfnetlink_conntrack.h`.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 
 use rustix::net::netlink::SocketAddrNetlink;
@@ -18,9 +18,11 @@ const TUPLE_ORIGINAL: u16 = 1;
 const TUPLE_REPLY: u16 = 2;
 const TUPLE_IP: u16 = 1;
 const TUPLE_PROTO: u16 = 2;
-/// `CTA_IP_V4_SRC`, `CTA_IP_V4_DST`; `CTA_PROTO_NUM`, `CTA_PROTO_SRC_PORT`, `CTA_PROTO_DST_PORT`.
+/// `CTA_IP_V4_SRC`, `CTA_IP_V4_DST`, `CTA_IP_V6_SRC`, `CTA_IP_V6_DST`; `CTA_PROTO_NUM`, `CTA_PROTO_SRC_PORT`, `CTA_PROTO_DST_PORT`.
 const V4_SOURCE: u16 = 1;
 const V4_DESTINATION: u16 = 2;
+const V6_SOURCE: u16 = 3;
+const V6_DESTINATION: u16 = 4;
 const PROTO_NUMBER: u16 = 1;
 const SOURCE_PORT: u16 = 2;
 const DESTINATION_PORT: u16 = 3;
@@ -35,9 +37,9 @@ const HEADERS: usize = 20;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ends {
     /// Sender of the packets.
-    pub source: SocketAddrV4,
+    pub source: SocketAddr,
     /// Their receiver.
-    pub destination: SocketAddrV4,
+    pub destination: SocketAddr,
 }
 
 /// A socket to ask with.
@@ -94,11 +96,12 @@ impl ConntrackLookup {
 
 fn request(sequence: u32, reply: Ends) -> Vec<u8> {
     let mut addresses = Vec::new();
-    put(&mut addresses, V4_SOURCE, &reply.source.ip().octets());
-    put(
+    put_ip(&mut addresses, reply.source, V4_SOURCE, V6_SOURCE);
+    put_ip(
         &mut addresses,
+        reply.destination,
         V4_DESTINATION,
-        &reply.destination.ip().octets(),
+        V6_DESTINATION,
     );
     let mut ports = Vec::new();
     put(&mut ports, PROTO_NUMBER, &[libc::IPPROTO_TCP as u8]);
@@ -116,11 +119,22 @@ fn request(sequence: u32, reply: Ends) -> Vec<u8> {
     message.extend_from_slice(&(libc::NLM_F_REQUEST as u16).to_ne_bytes());
     message.extend_from_slice(&sequence.to_ne_bytes());
     message.extend_from_slice(&[0; 4]);
-    message.extend_from_slice(&[libc::AF_INET as u8, libc::NFNETLINK_V0 as u8, 0, 0]);
+    let family = match reply.source {
+        SocketAddr::V4(_) => libc::AF_INET,
+        SocketAddr::V6(_) => libc::AF_INET6,
+    };
+    message.extend_from_slice(&[family as u8, libc::NFNETLINK_V0 as u8, 0, 0]);
     put(&mut message, TUPLE_REPLY | NESTED, &tuple);
     let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
     message[..4].copy_from_slice(&length.to_ne_bytes());
     message
+}
+
+fn put_ip(message: &mut Vec<u8>, end: SocketAddr, four: u16, six: u16) {
+    match end.ip() {
+        IpAddr::V4(ip) => put(message, four, &ip.octets()),
+        IpAddr::V6(ip) => put(message, six, &ip.octets()),
+    }
 }
 
 fn put(message: &mut Vec<u8>, kind: u16, value: &[u8]) {
@@ -156,17 +170,20 @@ fn answer(datagram: &[u8], sequence: u32) -> Option<io::Result<Option<Ends>>> {
 fn ends(attributes: &[u8]) -> Option<Ends> {
     let tuple = find(attributes, TUPLE_ORIGINAL)?;
     let (addresses, ports) = (find(tuple, TUPLE_IP)?, find(tuple, TUPLE_PROTO)?);
-    let end = |address, port| {
-        let address: [u8; 4] = chunk(find(addresses, address)?, 0)?;
+    let ip = |four, six| -> Option<IpAddr> {
+        if let Some(octets) = find(addresses, four) {
+            return Some(Ipv4Addr::from(chunk(octets, 0)?).into());
+        }
+        let octets: [u8; 16] = chunk(find(addresses, six)?, 0)?;
+        Some(Ipv6Addr::from(octets).into())
+    };
+    let end = |four, six, port| {
         let port: [u8; 2] = chunk(find(ports, port)?, 0)?;
-        Some(SocketAddrV4::new(
-            Ipv4Addr::from(address),
-            u16::from_be_bytes(port),
-        ))
+        Some(SocketAddr::new(ip(four, six)?, u16::from_be_bytes(port)))
     };
     Some(Ends {
-        source: end(V4_SOURCE, SOURCE_PORT)?,
-        destination: end(V4_DESTINATION, DESTINATION_PORT)?,
+        source: end(V4_SOURCE, V6_SOURCE, SOURCE_PORT)?,
+        destination: end(V4_DESTINATION, V6_DESTINATION, DESTINATION_PORT)?,
     })
 }
 
@@ -191,29 +208,36 @@ fn chunk<const N: usize>(octets: &[u8], at: usize) -> Option<[u8; N]> {
 mod tests {
     use super::*;
 
-    fn end(text: &str) -> SocketAddrV4 {
+    fn end(text: &str) -> SocketAddr {
         text.parse().expect("address")
     }
 
     /// What the kernel would answer, built with the same pieces.
-    fn reply(sequence: u32) -> Vec<u8> {
-        let ends = Ends {
-            source: end("10.0.0.1:5555"),
-            destination: end("10.0.0.2:80"),
-        };
+    fn reply(sequence: u32, ends: Ends) -> Vec<u8> {
         let mut message = request(sequence, ends);
         let kind = (TUPLE_ORIGINAL | NESTED).to_ne_bytes();
         message[HEADERS + 2..HEADERS + 4].copy_from_slice(&kind);
         message
     }
 
+    fn both() -> [Ends; 2] {
+        [
+            ("10.0.0.1:5555", "10.0.0.2:80"),
+            ("[fd77::1]:5555", "[fd77::2]:80"),
+        ]
+        .map(|(source, destination)| Ends {
+            source: end(source),
+            destination: end(destination),
+        })
+    }
+
     #[test]
     fn answers_are_read() {
-        let found = answer(&reply(7), 7).expect("ours").expect("no error");
-        let found = found.expect("tracked");
-        assert_eq!(found.source, end("10.0.0.1:5555"));
-        assert_eq!(found.destination, end("10.0.0.2:80"));
-        assert!(answer(&reply(7), 8).is_none());
+        for ends in both() {
+            let found = answer(&reply(7, ends), 7).expect("ours").expect("no error");
+            assert_eq!(found, Some(ends));
+            assert!(answer(&reply(7, ends), 8).is_none());
+        }
         let mut error = vec![0; 36];
         error[4..6].copy_from_slice(&(libc::NLMSG_ERROR as u16).to_ne_bytes());
         error[8..12].copy_from_slice(&7u32.to_ne_bytes());
@@ -225,15 +249,17 @@ mod tests {
 
     #[test]
     fn damaged_answers_do_no_harm() {
-        let whole = reply(7);
-        for length in 0..whole.len() {
-            let _ = answer(&whole[..length], 7);
-        }
-        for at in 0..whole.len() {
-            for bit in 0..8 {
-                let mut changed = whole.clone();
-                changed[at] ^= 1 << bit;
-                let _ = answer(&changed, 7);
+        for ends in both() {
+            let whole = reply(7, ends);
+            for length in 0..whole.len() {
+                let _ = answer(&whole[..length], 7);
+            }
+            for at in 0..whole.len() {
+                for bit in 0..8 {
+                    let mut changed = whole.clone();
+                    changed[at] ^= 1 << bit;
+                    let _ = answer(&changed, 7);
+                }
             }
         }
         assert!(find(&[0; 8], 1).is_none(), "lengths of 0 end it");
@@ -244,13 +270,11 @@ mod tests {
         let Ok(mut lookup) = ConntrackLookup::open() else {
             return;
         };
-        let nobody = Ends {
-            source: end("192.0.2.1:1"),
-            destination: end("192.0.2.2:2"),
-        };
-        match lookup.original_of_reply(nobody) {
-            Ok(found) => assert_eq!(found, None),
-            Err(error) => println!("skipped: {error}"),
+        for nobody in both() {
+            match lookup.original_of_reply(nobody) {
+                Ok(found) => assert_eq!(found, None),
+                Err(error) => println!("skipped: {error}"),
+            }
         }
     }
 }

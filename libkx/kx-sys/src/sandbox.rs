@@ -9,7 +9,9 @@ use landlock::{
     ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetError,
     RulesetStatus,
 };
-use seccompiler::{SeccompAction, SeccompFilter};
+use seccompiler::{
+    SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+};
 
 /// What was done. `Display` is one line for a log.
 #[derive(Debug)]
@@ -90,34 +92,48 @@ pub const SOCKET_CALLS: &[i64] = &[
     libc::SYS_sendto,
 ];
 
-/// System calls that make connections and wait for many of them.
+/// System calls that wait for what a list of the kernel's names.
+pub const EPOLL_CALLS: &[i64] = &[
+    libc::SYS_epoll_ctl,
+    libc::SYS_epoll_pwait,
+    libc::SYS_epoll_pwait2,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_epoll_wait,
+];
+
+/// System calls that make connections.
 pub const PROXY_CALLS: &[i64] = &[
     libc::SYS_accept4,
     libc::SYS_bind,
     libc::SYS_connect,
-    libc::SYS_epoll_ctl,
-    libc::SYS_epoll_pwait,
-    libc::SYS_epoll_pwait2,
     libc::SYS_getpeername,
     libc::SYS_getsockname,
     libc::SYS_getsockopt,
     libc::SYS_setsockopt,
     libc::SYS_shutdown,
     libc::SYS_socket,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_epoll_wait,
 ];
 
+/// A system call that does many things, of which some are allowed: those that its first argument, of 32 bits,
+/// names.
+#[derive(Debug, Clone, Copy)]
+pub struct PartOfCall {
+    /// The call.
+    pub call: i64,
+    /// Its first argument.
+    pub first: &'static [u32],
+}
+
 /// Confines this thread, and those that it starts, for good: no files, no new TCP ports, no system
-/// call that is not among `calls`. Any other call fails with `EPERM`; a C library that uses one
+/// call that is not among `calls` or `parts`. Any other call fails with `EPERM`; a C library that uses one
 /// that we did not foresee should find an error, not kill a daemon that holds connections.
 #[must_use]
-pub fn confine(calls: &[&[i64]]) -> Report {
+pub fn confine(calls: &[&[i64]], parts: &[PartOfCall]) -> Report {
     // Who may not make sockets need not be told where to connect; who may, has connecting as its work.
     let connects = calls.iter().any(|list| list.contains(&libc::SYS_connect));
     let landlock = no_files(connects).map_err(|error| error.to_string());
     let no_new_privileges = rustix::thread::set_no_new_privs(true).is_ok();
-    let seccomp = only(calls).map_err(|error| error.to_string());
+    let seccomp = only(calls, parts).map_err(|error| error.to_string());
     Report {
         no_new_privileges,
         seccomp,
@@ -138,12 +154,21 @@ fn no_files(connects: bool) -> Result<RulesetStatus, RulesetError> {
     Ok(rules.create()?.restrict_self()?.ruleset)
 }
 
-fn only(calls: &[&[i64]]) -> Result<usize, Box<dyn std::error::Error>> {
-    let rules: BTreeMap<i64, Vec<seccompiler::SeccompRule>> = calls
+fn only(calls: &[&[i64]], parts: &[PartOfCall]) -> Result<usize, Box<dyn std::error::Error>> {
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = calls
         .iter()
         .flat_map(|list| list.iter())
         .map(|&call| (call, Vec::new()))
         .collect();
+    for part in parts {
+        let mut allowed = Vec::new();
+        for &first in part.first {
+            let (length, equal) = (SeccompCmpArgLen::Dword, SeccompCmpOp::Eq);
+            let condition = SeccompCondition::new(0, length, equal, u64::from(first))?;
+            allowed.push(SeccompRule::new(vec![condition])?);
+        }
+        rules.insert(part.call, allowed);
+    }
     let count = rules.len();
     let filter = SeccompFilter::new(
         rules,
@@ -164,7 +189,7 @@ mod tests {
     fn after_it_no_file_is_opened_and_no_socket_made() {
         // Confinement is for one thread, so the other tests go on.
         let result = std::thread::spawn(|| {
-            let report = confine(&[BASIC_CALLS, SOCKET_CALLS]);
+            let report = confine(&[BASIC_CALLS, SOCKET_CALLS], &[]);
             let file = std::fs::File::open("/proc/self/status").map(drop);
             let socket = std::net::UdpSocket::bind("127.0.0.1:0").map(drop);
             (report, file, socket)
@@ -181,5 +206,27 @@ mod tests {
             assert_eq!(error.raw_os_error(), Some(libc::EPERM));
         }
         std::fs::File::open("/proc/self/status").expect("the rest of the process is free");
+    }
+    #[test]
+    fn of_a_call_only_the_named_part_is_left() {
+        use std::os::fd::AsFd;
+
+        const PART: PartOfCall = PartOfCall {
+            call: libc::SYS_fcntl,
+            first: &[1, 2],
+        };
+        // Descriptor 1 may be asked for its flags, and that no other.
+        let result = std::thread::spawn(|| {
+            let report = confine(&[BASIC_CALLS], &[PART]);
+            let flags = |of: std::os::fd::BorrowedFd<'_>| rustix::io::fcntl_getfd(of).map(drop);
+            let (one, zero) = (std::io::stdout(), std::io::stdin());
+            (report, flags(one.as_fd()), flags(zero.as_fd()))
+        })
+        .join()
+        .expect("the thread lives on");
+        let (report, named, other) = result;
+        if report.seccomp.is_ok() {
+            assert_eq!((named, other), (Ok(()), Err(rustix::io::Errno::PERM)));
+        }
     }
 }

@@ -2,7 +2,7 @@
 //! makes itself, and writing with the borders of segments.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -34,19 +34,28 @@ pub fn raise_file_limit() -> u64 {
 ///
 /// # Errors
 /// The system's.
-pub fn stays_here(address: Ipv4Addr, mark: u32) -> io::Result<bool> {
-    let socket = rustix::net::socket_with(
-        AddressFamily::INET,
-        SocketType::DGRAM,
-        SocketFlags::CLOEXEC,
-        None,
-    )?;
+pub fn stays_here(address: IpAddr, mark: u32) -> io::Result<bool> {
+    let to = SocketAddr::new(address, 9);
+    let socket =
+        rustix::net::socket_with(family(to), SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
     crate::raw_socket::set_mark(&socket, mark)?;
-    rustix::net::connect(&socket, &SocketAddrV4::new(address, 9))?;
-    match SocketAddr::try_from(rustix::net::getsockname(&socket)?) {
-        Ok(SocketAddr::V4(own)) => Ok(own.ip().is_loopback()),
-        _ => Ok(false),
+    rustix::net::connect(&socket, &to)?;
+    Ok(address_of(rustix::net::getsockname(&socket)?)?
+        .ip()
+        .is_loopback())
+}
+
+fn family(address: SocketAddr) -> AddressFamily {
+    match address {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
     }
+}
+
+/// An address and a port, and nothing that two names of one end could differ in.
+fn address_of(any: rustix::net::SocketAddrAny) -> io::Result<SocketAddr> {
+    let address = SocketAddr::try_from(any)?;
+    Ok(SocketAddr::new(address.ip(), address.port()))
 }
 
 /// The listening end.
@@ -59,23 +68,46 @@ pub struct Listener(OwnedFd);
 pub struct ProxySocket(OwnedFd);
 
 impl Listener {
-    /// Listens on every IPv4 address.
+    /// Takes a port of every IPv4 address.
     ///
     /// # Errors
     /// The system's.
-    pub fn bind(port: u16, backlog: i32) -> io::Result<Listener> {
-        let socket = stream()?;
+    pub fn bind(port: u16) -> io::Result<Listener> {
+        Self::bind_any(Ipv4Addr::UNSPECIFIED.into(), port)
+    }
+
+    /// Takes a port of every IPv6 address.
+    ///
+    /// # Errors
+    /// The system's; it may have no IPv6.
+    pub fn bind_ipv6(port: u16) -> io::Result<Listener> {
+        Self::bind_any(Ipv6Addr::UNSPECIFIED.into(), port)
+    }
+
+    fn bind_any(any: IpAddr, port: u16) -> io::Result<Listener> {
+        let address = SocketAddr::new(any, port);
+        let socket = stream(address)?;
+        if any.is_ipv6() {
+            sockopt::set_ipv6_v6only(&socket, true)?;
+        }
         sockopt::set_socket_reuseaddr(&socket, true)?;
-        rustix::net::bind(&socket, &SocketAddrV4::new([0; 4].into(), port))?;
-        rustix::net::listen(&socket, backlog)?;
+        rustix::net::bind(&socket, &address)?;
         Ok(Listener(socket))
+    }
+
+    /// From here on connections come. So many of them wait to be accepted.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn listen(&self, backlog: i32) -> io::Result<()> {
+        Ok(rustix::net::listen(&self.0, backlog)?)
     }
 
     /// The next connection and its other end; `None` if there is none now.
     ///
     /// # Errors
     /// The system's, also those of a connection that is gone already.
-    pub fn accept(&self) -> io::Result<Option<(ProxySocket, SocketAddrV4)>> {
+    pub fn accept(&self) -> io::Result<Option<(ProxySocket, SocketAddr)>> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let accepted = rustix::io::retry_on_intr(|| rustix::net::acceptfrom_with(&self.0, flags));
         let (socket, peer) = match accepted {
@@ -86,17 +118,15 @@ impl Listener {
         };
         let socket = ProxySocket(socket);
         socket.prepare()?;
-        match SocketAddr::try_from(peer) {
-            Ok(SocketAddr::V4(peer)) => Ok(Some((socket, peer))),
-            _ => Ok(None),
-        }
+        Ok(Some((socket, address_of(peer)?)))
     }
 }
 
-fn stream() -> io::Result<OwnedFd> {
+/// A socket that can connect to such an address.
+fn stream(to: SocketAddr) -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     Ok(rustix::net::socket_with(
-        AddressFamily::INET,
+        family(to),
         SocketType::STREAM,
         flags,
         None,
@@ -104,18 +134,34 @@ fn stream() -> io::Result<OwnedFd> {
 }
 
 impl ProxySocket {
-    /// Begins a connection, from a certain address of this host if it matters. `tos` is in all its packets until it is changed. With `quiet` the handshake's third
-    /// segment waits for data that go with it.
+    /// Begins a connection, from a certain address of this host if it matters. `tos` is in all its packets until it is
+    /// changed. With `quiet` it [is quiet](Self::be_quiet).
     ///
     /// # Errors
     /// The system's.
     pub fn connect(
-        from: Option<Ipv4Addr>,
-        to: SocketAddrV4,
+        from: Option<IpAddr>,
+        to: SocketAddr,
         tos: u8,
         quiet: bool,
     ) -> io::Result<ProxySocket> {
-        let socket = ProxySocket(stream()?);
+        let socket = Self::unconnected(from, to)?;
+        if tos != 0 {
+            socket.set_tos(tos)?;
+        }
+        if quiet {
+            socket.be_quiet()?;
+        }
+        socket.begin(to)?;
+        Ok(socket)
+    }
+
+    /// What will be a connection to `to`, from a certain address of this host if it matters.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn unconnected(from: Option<IpAddr>, to: SocketAddr) -> io::Result<ProxySocket> {
+        let socket = ProxySocket(stream(to)?);
         socket.prepare()?;
         if let Some(from) = from {
             // The port is chosen with the other end in view: there are as many for each.
@@ -125,16 +171,26 @@ impl ProxySocket {
                 libc::IP_BIND_ADDRESS_NO_PORT,
                 1,
             )?;
-            rustix::net::bind(&socket.0, &SocketAddrV4::new(from, 0))?;
+            rustix::net::bind(&socket.0, &SocketAddr::new(from, 0))?;
         }
-        if tos != 0 {
-            socket.set_tos(tos)?;
-        }
-        if quiet {
-            sockopt::set_tcp_quickack(&socket.0, false)?;
-        }
-        match rustix::net::connect(&socket.0, &to) {
-            Ok(()) | Err(rustix::io::Errno::INPROGRESS) => Ok(socket),
+        Ok(socket)
+    }
+
+    /// The handshake's third segment waits for data that go with it, a fifth of a second at most.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn be_quiet(&self) -> io::Result<()> {
+        Ok(sockopt::set_tcp_quickack(&self.0, false)?)
+    }
+
+    /// Begins the connection.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn begin(&self, to: SocketAddr) -> io::Result<()> {
+        match rustix::net::connect(&self.0, &to) {
+            Ok(()) | Err(rustix::io::Errno::INPROGRESS) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
@@ -145,16 +201,20 @@ impl ProxySocket {
     ///
     /// # Errors
     /// The system's.
-    pub fn connect_as(from: SocketAddrV4, to: SocketAddrV4, mark: u32) -> io::Result<ProxySocket> {
+    pub fn connect_as(from: SocketAddr, to: SocketAddr, mark: u32) -> io::Result<ProxySocket> {
         Self::connect_from(from, to, mark)
-            .or_else(|_| Self::connect_from(SocketAddrV4::new(*from.ip(), 0), to, mark))
+            .or_else(|_| Self::connect_from(SocketAddr::new(from.ip(), 0), to, mark))
     }
 
-    fn connect_from(from: SocketAddrV4, to: SocketAddrV4, mark: u32) -> io::Result<ProxySocket> {
-        let socket = ProxySocket(stream()?);
+    fn connect_from(from: SocketAddr, to: SocketAddr, mark: u32) -> io::Result<ProxySocket> {
+        let socket = ProxySocket(stream(to)?);
         socket.prepare()?;
         socket.set_mark(mark)?;
-        set_int(&socket.0, libc::IPPROTO_IP, libc::IP_TRANSPARENT, 1)?;
+        let (level, name) = match to {
+            SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_TRANSPARENT),
+            SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_TRANSPARENT),
+        };
+        set_int(&socket.0, level, name, 1)?;
         match from.port() {
             0 => set_int(
                 &socket.0,
@@ -166,10 +226,8 @@ impl ProxySocket {
             _ => sockopt::set_socket_reuseaddr(&socket.0, true)?,
         }
         rustix::net::bind(&socket.0, &from)?;
-        match rustix::net::connect(&socket.0, &to) {
-            Ok(()) | Err(rustix::io::Errno::INPROGRESS) => Ok(socket),
-            Err(error) => Err(error.into()),
-        }
+        socket.begin(to)?;
+        Ok(socket)
     }
 
     /// What every socket of a proxy needs: segments at once, urgent data in their place, a reset at its end.
@@ -186,11 +244,14 @@ impl ProxySocket {
         let _ = sockopt::set_socket_linger(&self.0, None);
     }
 
-    /// Type of service of its packets.
+    /// Type of service or traffic class of its packets.
     ///
     /// # Errors
     /// The system's.
     pub fn set_tos(&self, tos: u8) -> io::Result<()> {
+        if sockopt::socket_domain(&self.0)? == AddressFamily::INET6 {
+            return Ok(sockopt::set_ipv6_tclass(&self.0, tos.into())?);
+        }
         Ok(sockopt::set_ip_tos(&self.0, tos)?)
     }
 
@@ -233,19 +294,20 @@ impl ProxySocket {
     ///
     /// # Errors
     /// The system's.
-    pub fn local(&self) -> io::Result<SocketAddrV4> {
-        match SocketAddr::try_from(rustix::net::getsockname(&self.0)?) {
-            Ok(SocketAddr::V4(address)) => Ok(address),
-            _ => Err(io::ErrorKind::Unsupported.into()),
-        }
+    pub fn local(&self) -> io::Result<SocketAddr> {
+        address_of(rustix::net::getsockname(&self.0)?)
     }
 
     /// Where a connection went before the packet filter redirected it.
     ///
     /// # Errors
     /// It was not redirected.
-    pub fn original_destination(&self) -> io::Result<SocketAddrV4> {
-        Ok(sockopt::ip_original_dst(&self.0)?)
+    pub fn original_destination(&self) -> io::Result<SocketAddr> {
+        if sockopt::socket_domain(&self.0)? == AddressFamily::INET6 {
+            let address = sockopt::ipv6_original_dst(&self.0)?;
+            return Ok(SocketAddr::new((*address.ip()).into(), address.port()));
+        }
+        Ok(sockopt::ip_original_dst(&self.0)?.into())
     }
 
     /// Octets of data in the longest segment at the moment.
@@ -254,6 +316,22 @@ impl ProxySocket {
     /// The system's.
     pub fn segment_size(&self) -> io::Result<usize> {
         segment_size(&self.0)
+    }
+
+    /// Whether both ends of a connection permit selective acknowledgements.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn permits_sack(&self) -> io::Result<bool> {
+        permits_sack(&self.0)
+    }
+
+    /// Octets that were written and are not acknowledged.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn unacknowledged(&self) -> io::Result<u64> {
+        unacknowledged(&self.0)
     }
 
     /// Reads what is there; `Ok(None)` if that is nothing, `Ok(Some(0))` at the end.
@@ -368,6 +446,43 @@ fn segment_size(socket: &OwnedFd) -> io::Result<usize> {
     }
 }
 
+/// The front of `struct tcp_info` is enough.
+#[allow(unsafe_code)]
+fn permits_sack(socket: &OwnedFd) -> io::Result<bool> {
+    /// Where `tcpi_options` is, and its bit `TCPI_OPT_SACK`.
+    const OPTIONS: usize = 5;
+    const SACK: u8 = 2;
+    let mut front = [0_u8; 8];
+    let mut length = front.len() as libc::socklen_t;
+    // SAFETY: the value has as many octets as is said, and outlives the call.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            front.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    match result {
+        0 => Ok(front
+            .get(OPTIONS)
+            .is_some_and(|options| options & SACK != 0)),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[allow(unsafe_code)]
+fn unacknowledged(socket: &OwnedFd) -> io::Result<u64> {
+    let mut count: libc::c_int = 0;
+    // SAFETY: the request (SIOCOUTQ) writes one int, which outlives the call.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut count) };
+    match result {
+        0 => Ok(u64::try_from(count).unwrap_or(0)),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// One call for all: `sendmmsg` with the flag that ends a segment behind each message.
 #[allow(unsafe_code)]
 fn send_segments(socket: &OwnedFd, pieces: &[&[u8]]) -> io::Result<usize> {
@@ -415,12 +530,14 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     fn pair() -> (ProxySocket, TcpStream) {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("bound");
-        let SocketAddr::V4(address) = listener.local_addr().expect("address") else {
-            panic!("IPv4")
-        };
-        let socket =
-            ProxySocket::connect(Some(Ipv4Addr::LOCALHOST), address, 4, true).expect("begun");
+        pair_on(Ipv4Addr::LOCALHOST.into())
+    }
+
+    fn pair_on(ip: IpAddr) -> (ProxySocket, TcpStream) {
+        let listener = TcpListener::bind((ip, 0)).expect("bound");
+        let address = listener.local_addr().expect("address");
+        let socket = ProxySocket::connect(Some(ip), address, 4, true).expect("begun");
+        assert_eq!(socket.local().expect("bound").ip(), ip);
         let (peer, _) = listener.accept().expect("accepted");
         socket.outcome().expect("connected");
         (socket, peer)
@@ -428,10 +545,17 @@ mod tests {
 
     #[test]
     fn octets_go_both_ways() {
-        let (socket, mut peer) = pair();
+        octets_go(pair());
+        if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok() {
+            octets_go(pair_on(Ipv6Addr::LOCALHOST.into()));
+        }
+    }
+
+    fn octets_go((socket, mut peer): (ProxySocket, TcpStream)) {
         let mut buffer = [0; 10];
         assert_eq!(socket.read(&mut buffer).expect("open"), None);
         let pieces: [&[u8]; 3] = [b"one", b"two", b"three"];
+        assert_eq!(socket.unacknowledged().expect("known"), 0);
         assert_eq!(socket.write_segments(&pieces).expect("written"), 11);
         let mut text = [0; 11];
         peer.read_exact(&mut text).expect("read");
@@ -443,13 +567,15 @@ mod tests {
         assert_eq!(socket.read(&mut buffer).expect("ended"), Some(0));
         assert!(socket.segment_size().expect("known") > 500);
         assert!(socket.original_destination().is_err());
+        let sack = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_sack").expect("a setting");
+        assert_eq!(socket.permits_sack().expect("known"), sack.trim() != "0");
     }
 
     #[test]
     fn what_stays_here_is_told_by_its_route() {
-        assert!(stays_here(Ipv4Addr::LOCALHOST, 0).expect("a route"));
+        assert!(stays_here(Ipv4Addr::LOCALHOST.into(), 0).expect("a route"));
         // Whether or not there is one, it does not lead to this host.
-        assert!(!stays_here(Ipv4Addr::new(192, 0, 2, 1), 0).unwrap_or(false));
+        assert!(!stays_here(Ipv4Addr::new(192, 0, 2, 1).into(), 0).unwrap_or(false));
     }
 
     #[test]

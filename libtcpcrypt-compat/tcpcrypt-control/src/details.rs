@@ -9,7 +9,7 @@ pub enum Dialect {
     Rfc8548,
 }
 
-/// Which end of the exchange this host was (RFC 8547 section 4.4).
+/// Which end of the exchange this host was (RFC 8547 section 4.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     /// The one that opened the connection, where nothing else was agreed.

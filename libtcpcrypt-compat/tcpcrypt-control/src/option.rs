@@ -34,6 +34,11 @@ pub enum OptionName {
     KeyExchange = 1004,
     /// The name of an encrypted connection's cipher; read only.
     Cipher = 1005,
+    /// Set: the opener asks to be host B (RFC 8547 section 4.2); an int.
+    PassiveRole = 1006,
+    /// Set: the session that an encrypted connection left behind for a later one is forgotten (RFC 8548 section 3.5);
+    /// any value.
+    FlushCache = 1007,
 }
 
 impl OptionName {
@@ -55,6 +60,8 @@ impl OptionName {
             1003 => Self::Dialect,
             1004 => Self::KeyExchange,
             1005 => Self::Cipher,
+            1006 => Self::PassiveRole,
+            1007 => Self::FlushCache,
             _ => return None,
         })
     }
@@ -78,7 +85,7 @@ mod tests {
         assert_eq!(
             known,
             [
-                0, 1, 2, 3, 15, 100, 101, 102, 1000, 1001, 1002, 1003, 1004, 1005
+                0, 1, 2, 3, 15, 100, 101, 102, 1000, 1001, 1002, 1003, 1004, 1005, 1006, 1007
             ]
         );
         for number in known {

@@ -12,10 +12,12 @@ use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
 use kx_crypto::aead::Algorithm;
 use kx_crypto::hkdf::Key;
 use tcpcrypt_proto::config::Config;
+use tcpcrypt_proto::dialect::Policy;
 use tcpcrypt_proto::legacy::record::{Flags, OVERHEAD, Opener, Sealer};
-use tcpcrypt_proto::verdict::Direction;
+use tcpcrypt_proto::packet::{Checksum, Notes};
+use tcpcrypt_proto::verdict::{Direction, Verdict};
 
-use host::Pair;
+use host::{Host, Pair};
 
 fn without_cache() -> Config {
     Config {
@@ -86,6 +88,54 @@ fn records(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// 45 segments in one packet from one local TCP to the other, and its acknowledgement back: records as long as segments in
+/// the original's dialect, long ones in the standard.
+fn super_packets(criterion: &mut Criterion) {
+    const SEGMENT: usize = 1421;
+    let mut group = criterion.benchmark_group("tcpcrypt-proto, a super-packet through both ends");
+    group.throughput(Throughput::Bytes(45 * SEGMENT as u64));
+    let notes = Notes {
+        checksum: Checksum::Verified,
+        is_super: true,
+        ..Notes::default()
+    };
+    for (name, eno) in [("legacy", Policy::Legacy), ("rfc", Policy::Standard)] {
+        let config = Config {
+            eno,
+            ..without_cache()
+        };
+        let mut pair = Pair::new(config, config);
+        pair.connect();
+        let first = pair.third();
+        let mut said = first
+            .clone()
+            .with(|said| said.payload = vec![0x5a; 45 * SEGMENT]);
+        let mut heard = pair.server.says(first.flags, first.ack, first.seq);
+        heard.window = u16::MAX;
+        let through = |host: &mut Host, direction, packet: &[u8], out: &mut Vec<u8>| {
+            out.clear();
+            let now = host.now;
+            let verdict = host
+                .endpoint
+                .handle_noted_packet(now, direction, packet, notes, out);
+            assert_eq!(verdict, Verdict::Replace);
+        };
+        let (mut wire, mut local) = (Vec::new(), Vec::new());
+        group.bench_function(BenchmarkId::from_parameter(name), |b| {
+            b.iter(|| {
+                through(&mut pair.client, Direction::Out, &said.packet(), &mut wire);
+                through(&mut pair.server, Direction::In, &wire, &mut local);
+                said.seq = said.seq.wrapping_add(45 * SEGMENT as u32);
+                heard.ack = said.seq;
+                through(&mut pair.server, Direction::Out, &heard.packet(), &mut wire);
+                through(&mut pair.client, Direction::In, &wire, &mut local);
+                local.len()
+            });
+        });
+    }
+    group.finish();
+}
+
 /// An acknowledgement of the local TCP, each time of another connection.
 fn table(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("tcpcrypt-proto, a packet among connections");
@@ -140,6 +190,7 @@ fn main() {
         .configure_from_args();
     handshakes(&mut criterion);
     records(&mut criterion);
+    super_packets(&mut criterion);
     table(&mut criterion);
     criterion.final_summary();
 }

@@ -68,6 +68,22 @@ impl Stored {
     }
 }
 
+/// Which session it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Name(Scope, ResumeId);
+
+impl From<&Session> for Name {
+    fn from(session: &Session) -> Self {
+        Name(Scope::Legacy(session.suite().role), session.resume_id())
+    }
+}
+
+impl From<&standard::Session> for Name {
+    fn from(session: &standard::Session) -> Self {
+        Name(Scope::Standard, session.asked_by())
+    }
+}
+
 struct Entry {
     peer: IpAddr,
     expires: Instant,
@@ -185,6 +201,13 @@ impl SessionCache {
         self.expire(now);
         let place = *self.by_name.get(&(Scope::Standard, *id))?;
         self.remove(place)?.standard()
+    }
+
+    /// Forgets one session, if it is still there.
+    pub(crate) fn forget(&mut self, name: &Name) {
+        if let Some(&place) = self.by_name.get(&(name.0, name.1)) {
+            self.remove(place);
+        }
     }
 
     /// Forgets all sessions.

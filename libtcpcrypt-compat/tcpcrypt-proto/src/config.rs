@@ -24,7 +24,7 @@ pub struct Config {
     pub ciphers: [Algorithm; 2],
     /// Which dialects are spoken (`--eno`). The default here is what the original does.
     pub eno: Policy,
-    /// The ciphers offered in Init1 in the standard, the preferred one first. As host B we follow host A's order.
+    /// The ciphers of the standard, the preferred one first: in this order host A offers them, and host B chooses.
     pub standard_ciphers: [Algorithm; 3],
     /// How much is sealed under one key in the standard.
     pub key_limits: KeyLimits,

@@ -141,7 +141,7 @@ pub enum EnoError {
     /// The kind is another, or the experiment is.
     #[error("not an ENO option")]
     Other,
-    /// More than one ENO option in one segment (RFC 8547 section 4.6), of one dialect or of both.
+    /// More than one ENO option in one SYN (RFC 8547 section 4.1), of one dialect or of both.
     #[error("more than one ENO option")]
     Several,
 }

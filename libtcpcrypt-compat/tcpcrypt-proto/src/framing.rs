@@ -37,7 +37,7 @@ pub enum RecordError {
     /// The key has done as much as it may.
     #[error("key used up")]
     UsedUp,
-    /// A record behind the one that said it was the last (RFC 8548 section 4.2.1).
+    /// A record behind the one that said it was the last (RFC 8548 section 3.7).
     #[error("record behind the last one")]
     Finished,
     /// The cryptographic library failed.

@@ -107,6 +107,17 @@ impl Sealer {
         }
     }
 
+    /// Whether the peer has gone to every key that we have gone to.
+    #[must_use]
+    pub fn is_followed(&self, opener: &Opener) -> bool {
+        match (self, opener) {
+            (Sealer::Standard(sealer), Opener::Standard(opener)) => {
+                opener.generation() >= sealer.generation()
+            }
+            _ => true,
+        }
+    }
+
     /// Whether a record is due at once, empty if there are no data. It may be several in turn.
     #[must_use]
     pub fn is_record_due(&self) -> bool {
@@ -186,6 +197,15 @@ impl Opener {
     pub fn may_end(&self) -> bool {
         match self {
             Opener::Legacy(_) => true,
+            Opener::Standard(opener) => opener.is_finished(),
+        }
+    }
+
+    /// Whether the last record was opened, by what it says itself. In the original's dialect none says so.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        match self {
+            Opener::Legacy(_) => false,
             Opener::Standard(opener) => opener.is_finished(),
         }
     }

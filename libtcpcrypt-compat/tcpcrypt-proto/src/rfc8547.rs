@@ -85,7 +85,7 @@ impl TepSuboption<'_> {
     }
 }
 
-/// The option's content contradicts itself. Encryption is disabled then (RFC 8547 section 4.1).
+/// The option's content contradicts itself. Encryption is disabled then (RFC 8547 section 4.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("ill-formed ENO option")]
 pub struct IllFormed;

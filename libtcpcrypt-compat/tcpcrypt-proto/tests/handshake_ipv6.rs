@@ -12,6 +12,8 @@ mod passive;
 mod reopened;
 #[path = "handshake/resumed.rs"]
 mod resumed;
+#[path = "handshake/rules.rs"]
+mod rules;
 #[path = "handshake/standard.rs"]
 mod standard;
 #[path = "handshake/standard_data.rs"]

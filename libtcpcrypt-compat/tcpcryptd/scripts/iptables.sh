@@ -41,6 +41,7 @@ ENDING_MARK=0x100000
 WATCHED_MARK=0x800000
 END_MARKS=0x900000
 NEAR_MARK=0x40000
+PROGRAM_MARK=0x20000
 NEAR_TABLE=65530
 OWN=0x74637001
 QUEUES=/proc/net/netfilter/nfnetlink_queue
@@ -83,11 +84,6 @@ case "$IPV6" in
     auto) if [ -e /proc/net/if_inet6 ]; then six=yes; else six=no; fi ;;
     *) complain "IPV6 is yes, no or auto" ;;
 esac
-# The proxy has IPv4 only; what goes over IPv6 stays as it is.
-if [ "$MODE" = redirect ]; then
-    [ "$IPV6" != yes ] || complain "MODE=redirect has no IPv6"
-    six=no
-fi
 # One table for both families.
 if [ "$six" = yes ]; then FAMILY=inet; else FAMILY=ip; fi
 
@@ -106,38 +102,54 @@ near_start() {
     [ "$MODE" = redirect ] || return 0
     # It may have been started before.
     [ -n "$ECHO" ] || near_stop
+    near_start_for 4 0.0.0.0/0 127.0.0.1
+    [ "$six" = no ] || near_start_for 6 ::/0 ::1
+}
+
+# $1: the version of IP, $2: every address of it, $3: the one of loopback.
+near_start_for() {
     number=32000
-    [ "$(cat /proc/sys/net/ipv4/tcp_fwmark_accept 2>/dev/null)" != 1 ] || number=$((number + 1))
-    [ "$(cat /proc/sys/net/ipv4/fwmark_reflect 2>/dev/null)" != 1 ] || number=$((number + 2))
+    [ "$(near_get ipv4/tcp_fwmark_accept)" != 1 ] || number=$((number + 1))
+    [ "$(near_get "ipv$1/fwmark_reflect")" != 1 ] || number=$((number + 2))
     # The route is the last, since the daemon takes it for all of this.
     {
-        $ECHO ip rule add pref $number fwmark $NEAR_MARK/$NEAR_MARK lookup $NEAR_TABLE &&
-            near_set tcp_fwmark_accept 1 &&
-            near_set fwmark_reflect 1 &&
-            $ECHO ip route add local 0.0.0.0/0 dev lo src 127.0.0.1 table $NEAR_TABLE
+        $ECHO ip "-$1" rule add pref $number fwmark $NEAR_MARK/$NEAR_MARK lookup $NEAR_TABLE &&
+            near_set ipv4/tcp_fwmark_accept 1 &&
+            near_set "ipv$1/fwmark_reflect" 1 &&
+            $ECHO ip "-$1" route add local "$2" dev lo src "$3" table $NEAR_TABLE
     } 2>/dev/null || {
-        near_stop
-        echo "No route for connections to servers: they see an address of this host" >&2
+        near_stop_for "$@"
+        echo "No IPv$1 route for connections to servers: they see an address of this host" >&2
     }
+}
+
+near_get() {
+    cat "/proc/sys/net/$1" 2>/dev/null
 }
 
 near_set() {
     if [ -n "$ECHO" ]; then
-        $ECHO "echo $2 >/proc/sys/net/ipv4/$1"
+        $ECHO "echo $2 >/proc/sys/net/$1"
     else
-        echo "$2" >"/proc/sys/net/ipv4/$1"
+        echo "$2" >"/proc/sys/net/$1"
     fi
 }
 
 near_stop() {
     [ "$MODE" = redirect ] || return 0
-    $ECHO ip route del local 0.0.0.0/0 dev lo src 127.0.0.1 table $NEAR_TABLE 2>/dev/null
+    # The other way round: each puts back what it found.
+    [ "$six" = no ] || near_stop_for 6 ::/0 ::1
+    near_stop_for 4 0.0.0.0/0 127.0.0.1
+}
+
+near_stop_for() {
+    $ECHO ip "-$1" route del local "$2" dev lo src "$3" table $NEAR_TABLE 2>/dev/null
     for before in 0 1 2 3; do
-        $ECHO ip rule del pref $((32000 + before)) fwmark $NEAR_MARK/$NEAR_MARK lookup $NEAR_TABLE \
-            2>/dev/null || continue
+        $ECHO ip "-$1" rule del pref $((32000 + before)) fwmark $NEAR_MARK/$NEAR_MARK \
+            lookup $NEAR_TABLE 2>/dev/null || continue
         [ -z "$ECHO" ] || continue
-        [ $((before & 1)) != 0 ] || near_set tcp_fwmark_accept 0
-        [ $((before & 2)) != 0 ] || near_set fwmark_reflect 0
+        [ $((before & 1)) != 0 ] || near_set ipv4/tcp_fwmark_accept 0
+        [ $((before & 2)) != 0 ] || near_set "ipv$1/fwmark_reflect" 0
     done
     return 0
 }
@@ -150,18 +162,29 @@ nft_redirect_rules() {
     queue="queue num $DIVERT_PORT bypass"
     syn="tcp flags & (syn | ack | rst | fin) == syn"
     answer="tcp flags & (syn | ack | rst | fin) == syn | ack"
+    bare="tcp flags & (syn | ack | rst | fin) == ack"
     other="tcp flags & (syn | ack) != syn"
+    handshakes="        $to ip dscp $HANDSHAKE_DSCP $other $queue"
+    clear="        meta l4proto tcp ip dscp $HANDSHAKE_DSCP ip dscp set 0"
+    if [ $FAMILY = inet ]; then
+        handshakes="$handshakes
+        $to ip6 dscp $HANDSHAKE_DSCP $other $queue"
+        clear="$clear
+        meta l4proto tcp ip6 dscp $HANDSHAKE_DSCP ip6 dscp set 0"
+    fi
     cat <<END
-table ip $TABLE {
+table $FAMILY $TABLE {
     chain near {
         type filter hook output priority raw; policy accept;
         oifname lo meta mark & $NEAR_MARK == $NEAR_MARK notrack
     }
     chain output {
         type route hook output priority mangle; policy accept;
-        oifname != lo $to $syn $queue
+        oifname != lo $to $syn meta mark & $PROGRAM_MARK == 0 $queue
         tcp sport $PROXY_PORT $answer $queue
-        $to ip dscp $HANDSHAKE_DSCP $other $queue
+        $to $syn meta mark & $PROGRAM_MARK == $PROGRAM_MARK ct mark set ct mark | $PROGRAM_MARK
+        $to $bare meta mark & $PROGRAM_MARK == $PROGRAM_MARK meta length <= 100 drop
+$handshakes
         meta l4proto tcp meta mark & $WATCHED_MARK == $WATCHED_MARK ct mark set ct mark | $WATCHED_MARK
         meta l4proto tcp meta mark & $ENDING_MARK == $ENDING_MARK ct mark set ct mark | $ENDING_MARK
         meta l4proto tcp meta mark & $ENDING_MARK == $ENDING_MARK $queue
@@ -172,13 +195,13 @@ table ip $TABLE {
     }
     chain input {
         type filter hook input priority mangle; policy accept;
-        iifname != lo $from $answer $queue
+        iifname != lo $from $answer ct mark & $PROGRAM_MARK == 0 $queue
         ct mark & $ENDING_MARK == $ENDING_MARK $other $queue
         ct mark & $WATCHED_MARK == $WATCHED_MARK tcp flags & (syn | fin) == fin $queue
     }
     chain postrouting {
         type filter hook postrouting priority mangle; policy accept;
-        meta l4proto tcp ip dscp $HANDSHAKE_DSCP ip dscp set 0
+$clear
     }
     chain redirect_output {
         type nat hook output priority -100; policy accept;
@@ -344,6 +367,8 @@ redirect_rules() {
     answer="--tcp-flags SYN,ACK,RST,FIN SYN,ACK"
     to="-p tcp -m multiport $not --dports $PORTS"
     from="-p tcp -m multiport $not --sports $PORTS"
+    bare="--tcp-flags SYN,ACK,RST,FIN ACK"
+    by_program=$PROGRAM_MARK/$PROGRAM_MARK
     asked="-p tcp -m mark --mark $REDIRECT_MARK/$REDIRECT_MARK"
     redirect="-j REDIRECT --to-ports $PROXY_PORT"
     # Words are meant to be split here.
@@ -352,17 +377,21 @@ redirect_rules() {
         # The other half has the same ends.
         rule_in raw "$1" OUTPUT -o lo -p tcp -m mark --mark $NEAR_MARK/$NEAR_MARK -j CT --notrack || return
         # New connections: the daemon says whether it wants them.
-        rule_in mangle "$1" OUTPUT ! -o lo $to $syn $queue || return
+        rule_in mangle "$1" OUTPUT ! -o lo $to $syn -m mark ! --mark $by_program $queue || return
         rule_in mangle "$1" PREROUTING ! -i lo $to $syn -m addrtype --dst-type LOCAL $queue || return
         rule_in nat "$1" OUTPUT $asked $redirect || return
         rule_in nat "$1" PREROUTING $asked $redirect || return
         # The answer to whoever was redirected waits for the other half.
         rule_in mangle "$1" OUTPUT -p tcp --sport $PROXY_PORT $answer $queue || return
-        # The daemon's own handshakes.
-        rule_in mangle "$1" INPUT ! -i lo $from $answer $queue || return
+        # The daemon's own handshakes, where no program in the kernel does them.
+        rule_in mangle "$1" INPUT ! -i lo $from $answer -m connmark ! --mark $by_program $queue || return
         rule_in mangle "$1" OUTPUT $to -m tos --tos $HANDSHAKE_TOS ! --syn $queue || return
         rule_in mangle "$1" POSTROUTING -p tcp -m tos --tos $HANDSHAKE_TOS \
             -j TOS --set-tos 0x00 || return
+        # Where one does, a segment behind the SYNs has data, or the original would not take it.
+        rule_in mangle "$1" OUTPUT $to $syn -m mark --mark $by_program \
+            -j CONNMARK --save-mark --nfmask $PROGRAM_MARK --ctmask $PROGRAM_MARK || return
+        rule_in mangle "$1" OUTPUT $to $bare -m mark --mark $by_program -m length --length 0:100 -j DROP || return
         # The end of connections with the original, which counts in its own way.
         rule_in mangle "$1" OUTPUT -p tcp -m mark --mark $WATCHED_MARK/$WATCHED_MARK \
             -j CONNMARK --save-mark --nfmask $END_MARKS --ctmask $END_MARKS || return

@@ -7,7 +7,7 @@
 #   ONLY_PORTS   encrypt connections with these ports only
 #   OMIT_PORTS   encrypt all but these; the default leaves out what is encrypted by itself
 #   MODE         divert (default), where all packets go through the daemon; or redirect, where it is
-#                a proxy and the kernel's TCP carries the octets, over IPv4 only
+#                a proxy and the kernel's TCP carries the octets
 #   MARK, PLAIN_MARK, RULES, IPV6
 #                see iptables.sh; the daemon gets the marks with -x
 #   TCPCRYPTD    the daemon; by default the one beside this script, or the one in the path

@@ -1,6 +1,7 @@
 //! One thread that waits for packets, requests, signals and deadlines, and does what each asks for.
 
 mod rules;
+mod sources;
 
 use std::fmt;
 use std::io;
@@ -12,7 +13,6 @@ use kx_sys::conntrack::LiberalTracking;
 use kx_sys::nfqueue::{Batch, Losses, Message, Messages, Queue, Statistics, Verdicts};
 use kx_sys::signals::{Signals, number};
 use kx_sys::socket_end::SocketEnder;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tcpcrypt_proto::endpoint::{ClientId, Endpoint};
 use tcpcrypt_proto::event::EventKind;
 
@@ -22,6 +22,8 @@ use crate::injector::Injector;
 use crate::key_log::KeyLogFile;
 use crate::log::{ALWAYS, DEBUG, Log};
 use crate::rule_watch::RuleWatch;
+
+use sources::{Source, Sources};
 
 /// Datagrams received with one call.
 const BATCH: usize = 64;
@@ -69,6 +71,7 @@ pub struct Parts {
 /// The running daemon.
 pub struct Daemon {
     parts: Parts,
+    sources: Sources,
     batch: Batch,
     verdicts: Verdicts,
     answer: Vec<u8>,
@@ -91,11 +94,24 @@ pub enum Ended {
 
 impl Daemon {
     /// Everything is there.
-    #[must_use]
-    pub fn new(parts: Parts) -> Daemon {
-        Daemon {
+    ///
+    /// # Errors
+    /// The system cannot keep the list of what is waited for.
+    pub fn new(parts: Parts) -> io::Result<Daemon> {
+        let sources = Sources::new()?;
+        sources.add(&parts.queue, Source::Packets)?;
+        sources.add(&parts.control, Source::Request)?;
+        sources.add(&parts.signals, Source::Signal)?;
+        if let Some(guard) = &parts.guard {
+            sources.add(guard, Source::Guard)?;
+        }
+        if let Some(changes) = &parts.rules.changes {
+            sources.add(changes, Source::Rules)?;
+        }
+        Ok(Daemon {
             verdicts: parts.queue.verdicts(),
             parts,
+            sources,
             batch: Batch::new(BATCH),
             answer: Vec::new(),
             send_errors: 0,
@@ -103,7 +119,7 @@ impl Daemon {
             fatal: false,
             paused: None,
             probe: Vec::new(),
-        }
+        })
     }
 
     /// Works until a signal says otherwise, then resets what is encrypted and puts back what was
@@ -136,12 +152,18 @@ impl Daemon {
             let rules = &mut self.parts.rules;
             let rules = rules.deadline(Instant::now(), encrypted, fresh);
             let wait = [protocol, rules, self.paused].into_iter().flatten().min();
+            let debts = self.parts.endpoint.has_debts();
             let leisure = self.parts.endpoint.has_work_for_leisure();
-            let mut ready = self.wait(wait, leisure)?;
-            if leisure && !ready.packets && !ready.request {
+            let at_once = (debts || leisure).then(Instant::now);
+            let mut ready = self.sources.wait(at_once.or(wait))?;
+            let idle = !ready.packets && !ready.request;
+            if debts && idle {
+                // The peer waits for it.
+                self.parts.endpoint.pay_debts();
+            } else if leisure && idle {
                 // The applications and the peer's daemon may wait for this processor.
                 std::thread::yield_now();
-                ready = self.wait(wait, leisure)?;
+                ready = self.sources.wait(at_once)?;
                 if !ready.packets && !ready.request {
                     self.parts.endpoint.use_leisure();
                 }
@@ -150,7 +172,9 @@ impl Daemon {
                 return Ok(Ended::Signal);
             }
             if ready.guard {
-                self.parts.guard = None;
+                if let Some(guard) = self.parts.guard.take() {
+                    self.sources.remove(&guard);
+                }
                 self.parts.divert.table = None;
                 let lost = "The guard process is gone; encrypted connections would outlive a crash";
                 log.say(ALWAYS, lost);
@@ -172,48 +196,6 @@ impl Daemon {
                 return Ok(Ended::Check);
             }
         }
-    }
-
-    /// Waits until something is there, or looks only whether it is.
-    fn wait(&self, deadline: Option<Instant>, only_look: bool) -> io::Result<Ready> {
-        let mut descriptors = [
-            PollFd::new(&self.parts.queue, PollFlags::IN),
-            PollFd::new(&self.parts.control, PollFlags::IN),
-            PollFd::new(&self.parts.signals, PollFlags::IN),
-            match &self.parts.guard {
-                Some(guard) => PollFd::new(guard, PollFlags::IN),
-                // Never ready: nothing is asked of it.
-                None => PollFd::new(&self.parts.signals, PollFlags::empty()),
-            },
-            match &self.parts.rules.changes {
-                Some(changes) => PollFd::new(changes, PollFlags::IN),
-                None => PollFd::new(&self.parts.signals, PollFlags::empty()),
-            },
-        ];
-        let timeout = match deadline {
-            _ if only_look => Some(Timespec::default()),
-            Some(deadline) => {
-                let wait = deadline.saturating_duration_since(Instant::now());
-                Some(Timespec::try_from(wait).unwrap_or(Timespec {
-                    tv_sec: 3600,
-                    tv_nsec: 0,
-                }))
-            }
-            None => None,
-        };
-        match poll(&mut descriptors, timeout.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let [packets, request, signal, guard, rules] =
-            descriptors.map(|fd| !fd.revents().is_empty());
-        Ok(Ready {
-            packets,
-            request,
-            signal,
-            guard,
-            rules,
-        })
     }
 
     fn is_asked_to_end(&mut self, log: &mut Log) -> io::Result<bool> {
@@ -324,7 +306,7 @@ impl Daemon {
         let mut waiting = self.inject(Instant::now());
         while waiting && Instant::now() < end {
             let step = Instant::now() + FAREWELL_STEP;
-            waiting = matches!(self.wait(Some(step), false), Ok(ready) if ready.packets)
+            waiting = matches!(self.sources.wait(Some(step)), Ok(ready) if ready.packets)
                 && self.handle_packets(log).is_ok();
         }
         self.drain(log, Instant::now());
@@ -343,15 +325,6 @@ fn send(queue: &Queue, verdicts: &mut Verdicts, errors: &mut u64) {
     if queue.send(verdicts).is_err() {
         *errors += 1;
     }
-}
-
-/// What [`Daemon::wait`] found.
-struct Ready {
-    packets: bool,
-    request: bool,
-    signal: bool,
-    guard: bool,
-    rules: bool,
 }
 
 /// The lines that `-v` adds to the state dump.

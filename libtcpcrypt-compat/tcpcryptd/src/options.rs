@@ -15,8 +15,22 @@ const ENO: &[u8] = b"--eno=";
 /// Another.
 const AEAD: &[u8] = b"--aead=";
 
+/// Another.
+const ENO_BY: &[u8] = b"--eno-by=";
+
 /// How many `-x` there may be, and how many `-T`.
 const MAX_PARAMETERS: usize = 12;
+
+/// How the options of handshakes get into the segments of redirect mode, and out of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EnoBy {
+    /// By a program in the kernel where that can be had, else by the queue.
+    Auto,
+    /// By a program in the kernel, or the daemon does not start.
+    Program,
+    /// By the queue.
+    Queue,
+}
 
 /// What was asked for.
 #[derive(Debug, Clone)]
@@ -60,6 +74,8 @@ pub struct Options {
     pub eno: Policy,
     /// `--aead=`: the cipher to offer first in the dialect of RFC 8548. The original has no such option.
     pub aead: Option<Algorithm>,
+    /// `--eno-by=`: how redirect mode does its handshakes. The original has no such option.
+    pub eno_by: EnoBy,
 }
 
 impl Default for Options {
@@ -84,6 +100,7 @@ impl Default for Options {
             redirect: false,
             eno: Policy::Auto,
             aead: None,
+            eno_by: EnoBy::Auto,
         }
     }
 }
@@ -123,14 +140,12 @@ pub enum Stop {
     /// `--aead=` with something else than a cipher.
     #[error("--aead takes aes-128-gcm, aes-256-gcm or chacha20-poly1305, not '{0}'")]
     UnknownAead(String),
-    /// `-e` with what belongs to RFC 8548.
-    #[error("redirect mode (-e) does not speak RFC 8548 yet: leave out {0}")]
-    RedirectIsLegacy(&'static str),
-    /// `-e` with a key exchange of RFC 8548.
-    #[error(
-        "key exchange {0:#x} (-C) belongs to RFC 8548, which redirect mode (-e) does not speak yet"
-    )]
-    NotRedirectKeyExchange(u8),
+    /// `--eno-by=` with something else than a way.
+    #[error("--eno-by takes auto, ebpf or queue, not '{0}'")]
+    UnknownEnoBy(String),
+    /// `--eno-by=` without `-e`.
+    #[error("--eno-by belongs to redirect mode (-e)")]
+    NotRedirectEnoBy,
 }
 
 impl Options {
@@ -143,7 +158,9 @@ impl Options {
             match word.as_bytes() {
                 b"--help" => return Err(Stop::Help),
                 b"--version" => return Err(Stop::Version),
-                word if word.starts_with(ENO) || word.starts_with(AEAD) => {}
+                word if [ENO, AEAD, ENO_BY]
+                    .iter()
+                    .any(|name| word.starts_with(name)) => {}
                 [b'-', b'-', ..] => return Err(Stop::UnknownWord),
                 _ => {}
             }
@@ -189,18 +206,13 @@ impl Options {
         if options.eno == Policy::Legacy && options.aead.is_some() {
             return Err(Stop::NotLegacyAead);
         }
-        if options.redirect {
-            match (options.eno, options.prefer) {
-                (Policy::Standard, _) => return Err(Stop::RedirectIsLegacy("--eno=rfc")),
-                _ if options.aead.is_some() => return Err(Stop::RedirectIsLegacy("--aead")),
-                (_, Some(tep @ 0x23..)) => return Err(Stop::NotRedirectKeyExchange(tep)),
-                _ => {}
-            }
+        if options.eno_by != EnoBy::Auto && !options.redirect {
+            return Err(Stop::NotRedirectEnoBy);
         }
         Ok(options)
     }
 
-    /// Takes `--eno=` and `--aead=` out, in front of `--` wherever they stand: getopt(3) knows no long options.
+    /// Takes `--eno=` and the like out, in front of `--` wherever they stand: getopt(3) knows no long options.
     fn take_words(&mut self, arguments: &mut Vec<OsString>) -> Result<(), Stop> {
         let ends = arguments.iter().position(|word| word == "--");
         let mut place = 0;
@@ -220,6 +232,13 @@ impl Options {
                 self.aead = aead(value);
                 if self.aead.is_none() {
                     wrong = Some(Stop::UnknownAead(text(value)));
+                }
+            } else if let Some(value) = value(ENO_BY) {
+                match value {
+                    b"auto" => self.eno_by = EnoBy::Auto,
+                    b"ebpf" => self.eno_by = EnoBy::Program,
+                    b"queue" => self.eno_by = EnoBy::Queue,
+                    _ => wrong = Some(Stop::UnknownEnoBy(text(value))),
                 }
             } else {
                 return true;
@@ -406,6 +425,18 @@ mod tests {
         assert_eq!(aead(&["--aead=chacha20-poly1305"]), Ok(chacha));
         let unknown = Stop::UnknownAead("des".into());
         assert_eq!(aead(&["-v", "--aead=des"]), Err(unknown));
+    }
+
+    #[test]
+    fn ways_of_handshakes() {
+        let by = |words: &[&str]| parse(words).map(|options| options.eno_by);
+        assert_eq!(by(&["-e"]), Ok(EnoBy::Auto));
+        assert_eq!(by(&["--eno-by=ebpf", "-e"]), Ok(EnoBy::Program));
+        assert_eq!(by(&["-e", "--eno-by=queue"]), Ok(EnoBy::Queue));
+        assert_eq!(by(&["--eno-by=auto"]), Ok(EnoBy::Auto));
+        assert_eq!(by(&["--eno-by=ebpf"]), Err(Stop::NotRedirectEnoBy));
+        let unknown = Stop::UnknownEnoBy("bpf".into());
+        assert_eq!(by(&["-e", "--eno-by=bpf"]), Err(unknown));
     }
 
     #[test]

@@ -15,8 +15,9 @@ use kx_sys::nfqueue::{self, Queue};
 use kx_sys::notify::{ConnectedNotifier, Notifier};
 use kx_sys::privileges::{self, DropError, User};
 use kx_sys::rule_changes::RuleChanges;
-use kx_sys::sandbox;
+use kx_sys::sandbox::{self, PartOfCall};
 use kx_sys::signals::{Signals, number};
+use kx_sys::sock_ops::{self, SockOpsError};
 use kx_sys::socket_end::SocketEnder;
 use kx_sys::tcp_proxy::{Listener, raise_file_limit};
 use rustix::thread::CapabilitySet;
@@ -33,8 +34,8 @@ use crate::guard::{self, Guard, Table};
 use crate::injector::Injector;
 use crate::key_log::{self, KeyLogFile};
 use crate::log::{ALWAYS, DEBUG, DEFAULT, Log, NOISY, system_text};
-use crate::options::Options;
-use crate::redirect::{self, ProxyDaemon};
+use crate::options::{EnoBy, Options};
+use crate::redirect::{self, Program, ProxyDaemon};
 use crate::rule_watch::RuleWatch;
 use crate::self_tests::{self, Dropper, TestError};
 use crate::usage;
@@ -43,7 +44,11 @@ use crate::usage;
 const SEED: usize = 4;
 
 /// What divert mode needs, and its guard.
-const DIVERT_CALLS: [&[i64]; 2] = [sandbox::BASIC_CALLS, sandbox::SOCKET_CALLS];
+const DIVERT_CALLS: [&[i64]; 3] = [
+    sandbox::BASIC_CALLS,
+    sandbox::SOCKET_CALLS,
+    sandbox::EPOLL_CALLS,
+];
 
 /// What ends the start. `Display` is the line behind the program's name.
 #[derive(Debug, thiserror::Error)]
@@ -112,6 +117,9 @@ pub enum StartError {
         /// The system's error.
         source: io::Error,
     },
+    /// `--eno-by=ebpf`
+    #[error("no eBPF program for handshakes: {}", missing(.0))]
+    Program(SockOpsError),
     /// `-D`
     #[error("a check of debug mode (-D) failed")]
     Check,
@@ -219,8 +227,8 @@ fn daemon(
     seed: &[u8],
     dropper: Option<Dropper>,
 ) -> Result<(), StartError> {
-    let listener = match options.redirect {
-        true => Some(Listener::bind(redirect::PORT, redirect::BACKLOG).map_err(call("bind()"))?),
+    let listeners = match options.redirect {
+        true => Some(bind_listeners(log)?),
         false => None,
     };
     let settings = nfqueue::Settings {
@@ -245,27 +253,32 @@ fn daemon(
     let injector = Injector::open().map_err(call("socket()"))?;
     let control = bind_control(options, log)?;
     let key_log = open_key_log(log)?;
-    let endpoint = endpoint(options, seed, key_log.is_some());
+    let mut endpoint = endpoint(options, seed, key_log.is_some());
     let notifier = Notifier::from_environment().connect();
     let rules = RuleWatch::new(hear_of_rules(log));
     // Best effort: resets end nearly all connections.
     let ender = SocketEnder::open().ok();
     let mut tracking = track_liberally(log);
-    if let Some(listener) = listener {
+    if let Some(listeners) = listeners {
         let lookup = ConntrackLookup::open().map_err(call("nfct_open()"))?;
         let connections = redirect::connections_of(raise_file_limit());
-        if let Err(error) = drop_privileges(options, log) {
-            if let Some(tracking) = &mut tracking {
-                let _ = tracking.restore();
+        let begun = begin_listening(options, log, &listeners, &mut endpoint);
+        let program = match begun {
+            Ok(program) => program,
+            Err(error) => {
+                if let Some(tracking) = &mut tracking {
+                    let _ = tracking.restore();
+                }
+                return Err(error);
             }
-            return Err(error);
-        }
+        };
         return proxy(
             log,
             notifier.as_ref(),
             redirect::Parts {
                 queue,
-                listener,
+                listeners,
+                program,
                 lookup,
                 injector,
                 control,
@@ -293,7 +306,7 @@ fn daemon(
         }
         Ok((Side::Companion(watch), table)) => {
             drop((control, signals, endpoint, rules, ender));
-            confine(log, NOISY, &DIVERT_CALLS);
+            confine(log, NOISY, &DIVERT_CALLS, &[]);
             let guard = Guard {
                 queue,
                 divert,
@@ -311,12 +324,7 @@ fn daemon(
             None
         }
     };
-    confine(log, DEBUG, &DIVERT_CALLS);
-    log.say(ALWAYS, "Running");
-    if let Some(notifier) = &notifier {
-        let _ = notifier.ready();
-    }
-    let mut daemon = Daemon::new(Parts {
+    let daemon = Daemon::new(Parts {
         queue,
         statistics,
         divert,
@@ -331,6 +339,12 @@ fn daemon(
         ender,
         enabled: !options.disable,
     });
+    let mut daemon = daemon.map_err(call("epoll_create()"))?;
+    confine(log, DEBUG, &DIVERT_CALLS, &[]);
+    log.say(ALWAYS, "Running");
+    if let Some(notifier) = &notifier {
+        let _ = notifier.ready();
+    }
     let result = daemon.run(log);
     if let Some(notifier) = &notifier {
         let _ = notifier.stopping();
@@ -344,6 +358,64 @@ fn daemon(
     }
 }
 
+/// Attaches the program for handshakes if it can be had, gives up privileges and begins to listen. Which way
+/// handshakes go is said once.
+fn begin_listening(
+    options: &Options,
+    log: &Log,
+    listeners: &[Listener],
+    endpoint: &mut Endpoint,
+) -> Result<Option<Program>, StartError> {
+    let attached = match options.eno_by {
+        EnoBy::Queue => None,
+        EnoBy::Auto | EnoBy::Program => Some(Program::attach(listeners)),
+    };
+    drop_privileges(options, log)?;
+    let attached = attached.map(|attached| {
+        let program = attached?;
+        match program.prepare(endpoint) {
+            Ok(()) => Ok(program),
+            Err(source) => Err(SockOpsError::System {
+                step: "using the program without privileges",
+                source,
+            }),
+        }
+    });
+    let program = match attached {
+        Some(Ok(program)) => {
+            log.say(DEFAULT, "ENO options by an eBPF program");
+            Some(program)
+        }
+        Some(Err(error)) if options.eno_by == EnoBy::Program => {
+            return Err(StartError::Program(error));
+        }
+        Some(Err(error)) => {
+            let why = missing(&error);
+            log.say(DEFAULT, format_args!("ENO options by the queue: {why}"));
+            None
+        }
+        None => {
+            log.say(DEFAULT, "ENO options by the queue");
+            None
+        }
+    };
+    for listener in listeners {
+        let listening = listener.listen(redirect::BACKLOG);
+        listening.map_err(call("listen()"))?;
+    }
+    Ok(program)
+}
+
+/// What an error of the program is about, with the system's words.
+fn missing(error: &SockOpsError) -> String {
+    match error {
+        SockOpsError::NotPermitted { source, .. }
+        | SockOpsError::Cgroup { source, .. }
+        | SockOpsError::System { source, .. } => format!("{error}: {}", system_text(source)),
+        _ => error.to_string(),
+    }
+}
+
 /// Redirect mode. There is no guard: when this process dies, the kernel resets its connections, and the queue
 /// lets new ones pass.
 fn proxy(
@@ -351,13 +423,19 @@ fn proxy(
     notifier: Option<&ConnectedNotifier>,
     parts: redirect::Parts,
 ) -> Result<(), StartError> {
+    let has_program = parts.program.is_some();
     let mut daemon = ProxyDaemon::new(parts).map_err(call("epoll_create()"))?;
     let calls = [
         sandbox::BASIC_CALLS,
         sandbox::SOCKET_CALLS,
+        sandbox::EPOLL_CALLS,
         sandbox::PROXY_CALLS,
     ];
-    confine(log, DEBUG, &calls);
+    let parts: &[_] = match has_program {
+        true => &[sock_ops::WORKING],
+        false => &[],
+    };
+    confine(log, DEBUG, &calls, parts);
     log.say(ALWAYS, "Running");
     if let Some(notifier) = notifier {
         let _ = notifier.ready();
@@ -450,6 +528,19 @@ fn bind_control(options: &Options, log: &Log) -> Result<ControlSocket, StartErro
     ControlSocket::bind(&address).map_err(call("bind()"))
 }
 
+/// Where redirected connections will arrive, over IPv6 if the system has it.
+fn bind_listeners(log: &Log) -> Result<Vec<Listener>, StartError> {
+    let mut listeners = vec![Listener::bind(redirect::PORT).map_err(call("bind()"))?];
+    match Listener::bind_ipv6(redirect::PORT) {
+        Ok(listener) => listeners.push(listener),
+        Err(error) => {
+            let line = format_args!("No connections over IPv6: {}", system_text(&error));
+            log.say(NOISY, line);
+        }
+    }
+    Ok(listeners)
+}
+
 /// Connection tracking sees plain sequence numbers on one side of us and others on the other; in redirect mode
 /// so it is at the end of connections with the original, and what it disbelieves it does not redirect.
 fn track_liberally(log: &Log) -> Option<LiberalTracking> {
@@ -507,8 +598,8 @@ fn drop_privileges(options: &Options, log: &Log) -> Result<(), StartError> {
 }
 
 /// Best effort: the limit for core files may be fixed from outside, the kernel may be old.
-fn confine(log: &Log, level: u8, calls: &[&[i64]]) {
+fn confine(log: &Log, level: u8, calls: &[&[i64]], parts: &[PartOfCall]) {
     let _ = kx_sys::hardening::forbid_core_dumps();
-    let report = sandbox::confine(calls);
+    let report = sandbox::confine(calls, parts);
     log.say(level, format_args!("Sandbox: {report}"));
 }

@@ -2,25 +2,20 @@
 //!
 //! SYN with our offer; SYN-ACK with the server's choice; the local TCP's acknowledgement of it carries INIT1;
 //! INIT2 turns encryption on. A resumed session is on with the SYN-ACK.
-//!
-//! In the standard an opener could be host B. Ours never offers that, so here too it is the opener who sends INIT1.
 
 use std::time::{Duration, Instant};
 
-use crate::dialect::{Answered, Asking, answered, asking, learned_of_silence};
-use crate::eno::{Answer, EnoOption, Kind, Offer, ResumeId, Tep};
 use crate::event::Line;
 use crate::flow::Numbers;
 use crate::legacy::init::Message;
 use crate::packet::{Direction, Flags, FourTuple, Fresh, Rewrite, Seq, View};
 use crate::records::Dialect;
-use crate::rfc8548::negotiation::{self, settle};
 use crate::verdict::Verdict;
 
-use super::exchange::{self, LegacyQuestion, Question, Terms};
+use super::ask::{Ask, Reached};
+use super::exchange::{self, Question};
 use super::init_timers::{Due, Pace, Repeats};
 use super::reset::Ends;
-use super::resume::{self, By, Named};
 use super::segment::{self, Prefix, Syn};
 use super::{Agreed, Context, Keyed, Move, Next, Wish, establish};
 
@@ -30,11 +25,7 @@ pub(crate) struct Active {
     wish: Wish,
     started: Instant,
     syn: Syn,
-    asking: Asking,
-    /// As in the SYN, the same in each repetition.
-    offer: EnoOption,
-    /// Named in the SYN and not turned on.
-    session: Option<Named>,
+    ask: Ask,
     /// From the SYN-ACK on.
     exchange: Option<Box<KeyExchange>>,
 }
@@ -60,53 +51,6 @@ impl KeyExchange {
     }
 }
 
-/// The option for the SYN, in at most `room` octets if it names a session of the standard: its nonce is cut short
-/// as far as it must be. `None` if that is not enough.
-fn offer(
-    cx: &Context<'_>,
-    asking: Asking,
-    wish: Wish,
-    session: &mut Option<Named>,
-    room: usize,
-) -> Option<EnoOption> {
-    let kind = asking.kind()?;
-    let all = asking.teps(cx.config.prefer);
-    let resume = session.as_ref().and_then(Named::suboption);
-    if kind == Kind::Experimental && resume.is_none() {
-        let resume = match session {
-            Some(Named::Legacy(session)) => Some(session.resume_id()),
-            _ => None,
-        };
-        let app_aware = wish.app_aware;
-        return Some(legacy_offer(&all, app_aware, resume).build());
-    }
-    // Beside the name of a session there is room for the original's key exchanges and no others.
-    let teps = match kind {
-        Kind::Experimental => all.get(..Tep::DEFAULT.len()).unwrap_or(&all),
-        Kind::Standard => &all,
-    };
-    let offer = negotiation::Offer {
-        kind,
-        passive_role: false,
-        app_aware: wish.app_aware,
-        teps,
-        resume,
-    };
-    let (option, nonce) = offer.build_within(room)?;
-    if let Some(named) = session {
-        named.shorten(nonce);
-    }
-    Some(option)
-}
-
-fn legacy_offer(teps: &[Tep], app_aware: bool, resume: Option<ResumeId>) -> Offer<'_> {
-    Offer {
-        teps,
-        app_aware,
-        resume,
-    }
-}
-
 impl Active {
     /// A SYN of the local TCP. `None` if the connection is plain.
     pub(crate) fn begin(
@@ -120,32 +64,16 @@ impl Active {
         if !wish.enabled || !view.payload().is_empty() || segment::has_own_eno(view) {
             return None;
         }
-        let peer = tuple.remote.ip();
-        let asking = asking(cx.config.eno, cx.memory.known(peer, cx.now));
         let room = segment::room(view);
-        let mut session = resume::for_peer(cx, peer, wish, asking);
-        let place = |cx: &Context<'_>, session: &mut Option<Named>| {
-            let option = offer(cx, asking, wish, session, room)?;
-            Some((option, segment::with_option(cx.config, view, &option)?))
-        };
-        let mut placed = place(cx, &mut session);
-        if placed.is_none() && session.is_some() {
-            // It was not named.
-            resume::put_back(cx, peer, session.take(), By::Other);
-            placed = place(cx, &mut session);
-        }
-        let Some((option, rewrite)) = placed else {
-            cx.events.line(Line::NoSpaceForHello);
-            return None;
-        };
+        let (ask, rewrite) = Ask::new(cx, tuple.remote.ip(), wish, room, |config, option| {
+            segment::with_option(config, view, option)
+        })?;
         let machine = Self {
             tuple,
             wish,
             started: cx.now,
             syn: Syn::of(view),
-            asking,
-            offer: option,
-            session,
+            ask,
             exchange: None,
         };
         Some((machine, segment::replace(&rewrite, &[], out)))
@@ -180,7 +108,7 @@ impl Active {
 
     /// Nothing comes of it: what was not used can be used by another.
     pub(crate) fn give_up(&mut self, cx: &mut Context<'_>) {
-        resume::put_back(cx, self.tuple.remote.ip(), self.session.take(), By::Opener);
+        self.ask.give_up(cx);
     }
 
     /// When [`timeout`](Self::timeout) wants to be called.
@@ -247,7 +175,7 @@ impl Active {
 
     /// The same SYN with the same offer. A SYN that has no more room for it gives encryption up.
     fn syn_again(&mut self, cx: &mut Context<'_>, view: &View<'_>, out: &mut Vec<u8>) -> Move {
-        let with_option = segment::with_option(cx.config, view, &self.offer);
+        let with_option = segment::with_option(cx.config, view, &self.ask.option());
         let Some(rewrite) = with_option.filter(|_| view.payload().is_empty()) else {
             cx.events.line(Line::NoSpaceForHello);
             return Move::plain();
@@ -278,103 +206,16 @@ impl Active {
 
     fn syn_ack(&mut self, cx: &mut Context<'_>, view: &View<'_>, out: &mut Vec<u8>) -> Move {
         let answer = segment::eno(view);
-        let dialect = answered(self.asking, answer.as_ref());
-        let Some(answer) = answer.filter(|_| dialect != Answered::Plain) else {
-            if let Some(known) = learned_of_silence(self.asking) {
-                cx.memory.learn(self.tuple.remote.ip(), known, cx.now);
-            }
-            return Move::plain();
-        };
-        if !segment::has_room_for_records(view) {
+        if answer.is_some() && !segment::has_room_for_records(view) {
             return Move::plain();
         }
-        match dialect {
-            Answered::Standard => self.standard_answer(cx, &answer, view, out),
-            Answered::Legacy | Answered::Plain => self.legacy_answer(cx, &answer, view, out),
-        }
-    }
-
-    fn legacy_answer(
-        &mut self,
-        cx: &mut Context<'_>,
-        answer: &EnoOption,
-        view: &View<'_>,
-        out: &mut Vec<u8>,
-    ) -> Move {
-        let resume = match &self.session {
-            Some(Named::Legacy(session)) => Some(session.resume_id()),
-            _ => None,
-        };
-        let aware = answer.app_aware();
-        if !self.wish.takes(aware) {
-            return Move::plain();
-        }
-        match legacy_offer(cx.teps, self.wish.app_aware, resume).answer(answer) {
-            Answer::Plain => {
-                cx.events.line(Line::NoCipher);
-                Move::plain()
-            }
-            Answer::Resumed => match self.session.take() {
-                Some(Named::Legacy(session)) => {
-                    self.resumed(cx, Keyed::Legacy(session), aware, view, out)
-                }
-                _ => Move::plain(),
-            },
-            Answer::Exchange(tep) => {
-                self.declined(cx);
-                let question = LegacyQuestion::new(cx, tep, self.offer, *answer);
-                let question = question.map(|question| Question::Legacy(Box::new(question)));
+        match self.ask.answered(cx, answer) {
+            Reached::Plain => Move::plain(),
+            Reached::Resumed(keyed, aware) => self.resumed(cx, keyed, aware, view, out),
+            Reached::Exchange(question, aware) => {
                 self.begin_exchange(cx, question, aware, view, out)
             }
         }
-    }
-
-    fn standard_answer(
-        &mut self,
-        cx: &mut Context<'_>,
-        answer: &EnoOption,
-        view: &View<'_>,
-        out: &mut Vec<u8>,
-    ) -> Move {
-        let awaited = self.session.as_ref().and_then(Named::awaited);
-        let Some(settled) = settle(true, &self.offer, answer, awaited) else {
-            cx.events.line(Line::NoCipher);
-            return Move::plain();
-        };
-        let aware = settled.peer_app_aware;
-        if !self.wish.takes(aware) {
-            return Move::plain();
-        }
-        if let Some(theirs) = settled.resumed {
-            return match self.session.take() {
-                Some(Named::Standard(session, ours)) => {
-                    let pending = session.resume(settled.tep_octet, ours, theirs);
-                    let keyed = Keyed::Standard(Box::new(pending), settled.host);
-                    self.resumed(cx, keyed, aware, view, out)
-                }
-                _ => Move::plain(),
-            };
-        }
-        self.declined(cx);
-        let terms = Terms {
-            settled,
-            ours: self.offer,
-            theirs: *answer,
-        };
-        let question = Question::standard(cx, terms);
-        self.begin_exchange(cx, question, aware, view, out)
-    }
-
-    /// The peer does not know the session; nobody else will want it.
-    fn declined(&mut self, cx: &mut Context<'_>) {
-        if self.session.take().is_some() {
-            cx.events.line(Line::SessionCachingFailed);
-        }
-    }
-
-    /// The option of the segments behind the SYN.
-    fn bare(&self) -> EnoOption {
-        EnoOption::of(self.offer.kind(), &[])
     }
 
     fn resumed(
@@ -397,7 +238,7 @@ impl Active {
         // The original says nothing more (tcpcrypt spec 7.6).
         agreed.eno = match keyed {
             Keyed::Legacy(_) => None,
-            Keyed::Standard(..) => Some(self.bare()),
+            Keyed::Standard(..) => Some(self.ask.bare()),
         };
         match establish(cx, keyed, &agreed) {
             Ok(established) => {
@@ -419,7 +260,7 @@ impl Active {
             application: u8::from(self.wish.app_aware) | u8::from(peer_aware) << 1,
             no_cache: self.wish.no_cache,
             opener: true,
-            kind: self.offer.kind(),
+            kind: self.ask.option().kind(),
             eno: None,
         }
     }
@@ -456,7 +297,7 @@ impl Active {
 
     /// Everything that the local TCP sends before encryption is on becomes INIT1.
     fn outgoing(&mut self, cx: &mut Context<'_>, view: &View<'_>, out: &mut Vec<u8>) -> Move {
-        let bare = self.bare();
+        let bare = self.ask.bare();
         let Some(exchange) = &mut self.exchange else {
             return Move::stay(Verdict::Drop);
         };
@@ -476,7 +317,7 @@ impl Active {
             rewrite.flags |= Flags::PSH;
         }
         let init1 = exchange.question.init1();
-        let fits = segment::append(&mut rewrite.options, &bare);
+        let fits = rewrite.options.append(bare.as_bytes());
         if !fits || rewrite.length(init1.len()) > usize::from(cx.config.mtu) {
             cx.events.line(Line::NoSpaceForEno);
             return Move::failed(Line::SendingRst);
@@ -572,7 +413,7 @@ impl Active {
         ack.seq = agreed.numbers.out_wire;
         ack.ack = agreed.numbers.in_wire;
         ack.window = exchange.window;
-        cx.outbox.fresh(&ack, &[]);
+        cx.outbox.owe(cx.now, ack);
         let mut rewrite = segment::closed_ack_for_local(view, theirs, ours);
         rewrite.window = exchange.syn.bounded_window(&self.syn, view.window());
         let verdict = segment::replace(&rewrite, &[], out);

@@ -122,9 +122,18 @@ pub(crate) fn whole(
     Ok(len.filter(|len| stream.len() >= *len))
 }
 
+/// Whether `stream` may be the beginning of the message.
+pub(crate) fn may_begin(dialect: Dialect, message: Message, stream: &[u8]) -> bool {
+    match dialect {
+        Dialect::Legacy => message.len(stream).is_ok(),
+        // One that is too long is a message all the same.
+        Dialect::Standard => standard_init::len(message, stream) != Err(InitError::Magic),
+    }
+}
+
 /// What was agreed on in the standard, and by which options.
 #[derive(Clone, Copy)]
-pub(super) struct Terms {
+pub(crate) struct Terms {
     pub(super) settled: Settled,
     pub(super) ours: EnoOption,
     pub(super) theirs: EnoOption,
@@ -146,7 +155,7 @@ impl Terms {
 }
 
 /// What the host that begins keeps between INIT1 and INIT2.
-pub(super) enum Question {
+pub(crate) enum Question {
     Legacy(Box<LegacyQuestion>),
     Standard(Box<standard::Question>, Terms),
 }
@@ -160,7 +169,7 @@ impl Question {
         Ok(Question::Standard(Box::new(question), terms))
     }
 
-    pub(super) fn dialect(&self) -> Dialect {
+    pub(crate) fn dialect(&self) -> Dialect {
         match self {
             Question::Legacy(_) => Dialect::Legacy,
             Question::Standard(..) => Dialect::Standard,
@@ -168,7 +177,7 @@ impl Question {
     }
 
     /// INIT1, the same in each repetition.
-    pub(super) fn init1(&self) -> &[u8] {
+    pub(crate) fn init1(&self) -> &[u8] {
         match self {
             Question::Legacy(question) => &question.init1,
             Question::Standard(question, _) => question.init1(),
@@ -184,7 +193,7 @@ impl Question {
     }
 
     /// Reads INIT2, from its first octet to its last.
-    pub(super) fn answered(&self, cx: &mut Context<'_>, init2: &[u8]) -> Result<Keyed, Line> {
+    pub(crate) fn answered(&self, cx: &mut Context<'_>, init2: &[u8]) -> Result<Keyed, Line> {
         match self {
             Question::Legacy(question) => question.answered(cx, init2).map(Keyed::legacy),
             Question::Standard(question, terms) => {
@@ -225,7 +234,7 @@ pub(super) fn init1_lens(tep: Tep) -> Vec<u32> {
 ///
 /// INIT2 can be sent before the secret is known: what it says does not depend on it, and the peer needs as long for
 /// the same multiplication.
-pub(super) enum Reply {
+pub(crate) enum Reply {
     Legacy(Box<LegacyReply>),
     Standard(Box<standard::Reply>, Terms),
 }
@@ -239,7 +248,7 @@ impl Reply {
         Ok(Reply::Standard(Box::new(reply), terms))
     }
 
-    pub(super) fn init2(&self) -> &[u8] {
+    pub(crate) fn init2(&self) -> &[u8] {
         match self {
             Reply::Legacy(reply) => &reply.init2,
             Reply::Standard(reply, _) => reply.init2(),
@@ -247,7 +256,7 @@ impl Reply {
     }
 
     /// The multiplication, and all keys.
-    pub(super) fn session(&self, cx: &mut Context<'_>) -> Result<Keyed, Line> {
+    pub(crate) fn session(&self, cx: &mut Context<'_>) -> Result<Keyed, Line> {
         match self {
             Reply::Legacy(reply) => reply.session(cx).map(Keyed::legacy),
             Reply::Standard(reply, terms) => {

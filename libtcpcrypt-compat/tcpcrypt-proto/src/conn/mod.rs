@@ -8,39 +8,38 @@
 //! one; `exchange` and `resume` know what it says.
 
 mod active;
+pub(crate) mod ask;
 pub(crate) mod exchange;
 mod init_timers;
 mod outbox;
 mod passive;
-mod plan;
+pub(crate) mod plan;
 mod reset;
 pub(crate) mod resume;
 pub(crate) mod segment;
+pub(crate) mod turn_on;
 
 use std::time::Instant;
 
-use kx_crypto::aead::Algorithm;
-use tcpcrypt_control::{Details, Dialect};
+use tcpcrypt_control::Details;
 
-use crate::cache::SessionCache;
+use crate::cache::{Name, SessionCache};
 use crate::config::Config;
-use crate::dialect::{Known, Memory, Policy};
+use crate::dialect::Memory;
 use crate::eno::{EnoOption, Kind, Tep};
 use crate::entropy::Entropy;
 use crate::event::{Events, Line};
 use crate::flow::{Flow, FlowOptions, Numbers};
-use crate::legacy::keys::{Enabled, Role, Session, SessionId, Suite};
+use crate::legacy::keys::SessionId;
 use crate::packet::{FourTuple, Seq};
-use crate::records::{Opener, Sealer};
-use crate::rfc8547::Host;
-use crate::rfc8548::init::aead_id;
-use crate::rfc8548::keys as standard;
 use crate::verdict::Verdict;
 
 pub(crate) use active::Active;
 pub(crate) use outbox::Outbox;
 pub(crate) use passive::Passive;
 pub(crate) use reset::{answer_with_resets, is_stray_init1};
+pub(crate) use segment::{has_data_beside_eno, without_data};
+pub(crate) use turn_on::{Keyed, Origin, Unconfirmed, turn_on};
 
 /// What a machine works with beside its own state.
 pub(crate) struct Context<'a> {
@@ -64,6 +63,8 @@ pub(crate) struct Wish {
     /// mode", RFC 8547 section 4.2).
     pub insists: bool,
     pub no_cache: bool,
+    /// Who opens the connection is to be host B (RFC 8547 section 4.2).
+    pub passive_role: bool,
 }
 
 impl Wish {
@@ -129,45 +130,10 @@ pub(crate) struct Established {
     pub resumed: bool,
     /// What is to be remembered once the peer has shown that it has the keys.
     pub unconfirmed: Option<Box<Unconfirmed>>,
+    /// The session that it leaves behind for a later connection.
+    leaves: Name,
     /// When a packet was last seen.
     pub seen: Instant,
-}
-
-/// What a connection leaves behind for later ones once a record of the peer was genuine.
-pub(crate) struct Unconfirmed {
-    /// The next of the chain (tcpcrypt spec 4.4).
-    successor: Option<Later>,
-    /// What the peer speaks. Anybody can send a SYN in another's name, so the SYNs alone teach nothing.
-    speaks: Option<Kind>,
-}
-
-/// A session for a later connection.
-enum Later {
-    Legacy(Session),
-    Standard(standard::Session),
-}
-
-impl Later {
-    fn store(self, cx: &mut Context<'_>, tuple: &FourTuple) {
-        let peer = tuple.remote.ip();
-        match self {
-            Later::Legacy(session) => cx.cache.put(peer, session, cx.now),
-            Later::Standard(session) => cx.cache.put_standard(peer, session, cx.now),
-        }
-    }
-}
-
-/// A session at the moment before encryption is turned on.
-enum Keyed {
-    Legacy(Box<Session>),
-    /// And which host we are in this connection.
-    Standard(Box<standard::Pending>, Host),
-}
-
-impl Keyed {
-    fn legacy(session: Session) -> Self {
-        Keyed::Legacy(Box::new(session))
-    }
 }
 
 /// What programs are told of a connection that is encrypted, or was until just now.
@@ -181,29 +147,15 @@ pub struct Identity {
     pub details: Details,
 }
 
-/// Of a connection in the original's dialect. It has no roles of its own; who opened the connection has the one that
-/// RFC 8547 gives him.
-pub(crate) fn legacy_details(suite: Suite) -> Details {
-    let host = match suite.role {
-        Role::Client => Host::A,
-        Role::Server => Host::B,
-    };
-    details(Dialect::Legacy, host, suite.tep, suite.algorithm)
-}
-
-fn details(dialect: Dialect, host: Host, tep: Tep, algorithm: Algorithm) -> Details {
-    Details {
-        dialect,
-        role: match host {
-            Host::A => tcpcrypt_control::Role::A,
-            Host::B => tcpcrypt_control::Role::B,
-        },
-        tep: tep.octet(),
-        cipher: aead_id(algorithm),
-    }
-}
-
 impl Established {
+    /// Forgets what the connection leaves behind for a later one.
+    pub(crate) fn flush(&mut self, cache: &mut SessionCache) {
+        if let Some(unconfirmed) = &mut self.unconfirmed {
+            unconfirmed.forget_session();
+        }
+        cache.forget(&self.leaves);
+    }
+
     /// What programs are told of it.
     pub(crate) fn identity(&self) -> Identity {
         Identity {
@@ -223,15 +175,8 @@ impl Established {
         if !self.flow.authenticated_once() {
             return;
         }
-        let Some(unconfirmed) = self.unconfirmed.take() else {
-            return;
-        };
-        if let Some(later) = unconfirmed.successor {
-            later.store(cx, tuple);
-        }
-        if let Some(kind) = unconfirmed.speaks {
-            let peer = tuple.remote.ip();
-            cx.memory.learn(peer, Known::Speaks(kind), cx.now);
+        if let Some(unconfirmed) = self.unconfirmed.take() {
+            unconfirmed.confirm(cx, tuple.remote.ip());
         }
     }
 }
@@ -251,53 +196,6 @@ struct Agreed {
     eno: Option<EnoOption>,
 }
 
-/// What a connection is encrypted with, whichever dialect it came of.
-struct Turned {
-    id: SessionId,
-    sealer: Sealer,
-    opener: Opener,
-    later: Later,
-    resumed: bool,
-    details: Details,
-}
-
-const LIBRARY: Line = Line::HandshakeFailed("cryptographic library failed");
-
-fn turn_on_legacy(session: Session, numbers: &Numbers) -> Result<Turned, Line> {
-    let Enabled { id, keys, next } = session.enable();
-    let suite = next.suite();
-    let split = keys.split(numbers.out_wire.0, numbers.in_wire.0);
-    let (sealer, opener) = split.map_err(|_| LIBRARY)?;
-    Ok(Turned {
-        id,
-        sealer: sealer.into(),
-        opener: opener.into(),
-        later: Later::Legacy(next),
-        resumed: id.as_bytes().first().is_some_and(|tep| tep & 0x80 != 0),
-        details: legacy_details(suite),
-    })
-}
-
-fn turn_on_standard(
-    pending: standard::Pending,
-    host: Host,
-    config: &Config,
-) -> Result<Turned, Line> {
-    let resumed = pending.is_resumed();
-    let suite = pending.suite();
-    let standard::Enabled { id, keys, next } = pending.enable();
-    let (mut sealer, opener) = keys.split().map_err(|_| LIBRARY)?;
-    sealer.set_limits(config.key_limits);
-    Ok(Turned {
-        id,
-        sealer: sealer.into(),
-        opener: opener.into(),
-        later: Later::Standard(next),
-        resumed,
-        details: details(Dialect::Rfc8548, host, suite.tep, suite.algorithm),
-    })
-}
-
 /// The moment encryption is turned on.
 fn establish(
     cx: &mut Context<'_>,
@@ -305,25 +203,13 @@ fn establish(
     agreed: &Agreed,
 ) -> Result<Box<Established>, Line> {
     let numbers = agreed.numbers;
-    let turned = match keyed {
-        Keyed::Legacy(session) => turn_on_legacy(*session, &numbers)?,
-        Keyed::Standard(pending, host) => turn_on_standard(*pending, host, cx.config)?,
+    let origin = Origin {
+        peer: agreed.options.tuple.remote.ip(),
+        opener: agreed.opener,
+        kind: agreed.kind,
+        no_cache: agreed.no_cache,
     };
-    let tuple = agreed.options.tuple;
-    let mut later = Some(turned.later).filter(|_| cx.config.session_cache && !agreed.no_cache);
-    // An opener that resumed cannot know yet whether the peer has turned this session on. Until it does, naming
-    // the next one would only cost a full exchange.
-    if !(agreed.opener && turned.resumed) {
-        if let Some(later) = later.take() {
-            later.store(cx, &tuple);
-        }
-    }
-    let speaks = (cx.config.eno == Policy::Auto).then_some(agreed.kind);
-    let unconfirmed = Unconfirmed {
-        successor: later,
-        speaks,
-    };
-    let wanted = unconfirmed.successor.is_some() || unconfirmed.speaks.is_some();
+    let turned = turn_on(cx, keyed, (numbers.out_wire, numbers.in_wire), origin)?;
     let mut flow = Flow::new(
         numbers,
         turned.sealer,
@@ -341,7 +227,8 @@ fn establish(
         details: turned.details,
         peer_isn: agreed.peer_isn,
         resumed: turned.resumed,
-        unconfirmed: wanted.then(|| Box::new(unconfirmed)),
+        unconfirmed: turned.unconfirmed,
+        leaves: turned.leaves,
         seen: cx.now,
     }))
 }

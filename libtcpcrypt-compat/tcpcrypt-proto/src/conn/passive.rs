@@ -13,15 +13,13 @@ use crate::legacy::init::Message;
 use crate::packet::{Direction, Flags, FourTuple, Fresh, Rewrite, Seq, View};
 use crate::records::Dialect;
 use crate::rfc8548::init;
-use crate::rfc8548::negotiation::Settled;
 use crate::verdict::Verdict;
 
 use super::active::incoming_reset;
-use super::exchange::{self, LEGACY_LENS, LegacyReply, Reply, Terms};
+use super::exchange::{self, LEGACY_LENS, Reply};
 use super::init_timers::{Due, Pace, Repeats};
-use super::plan::Plan;
+use super::plan::{Plan, Said};
 use super::reset::Ends;
-use super::resume::{self, By, Named};
 use super::segment::{self, Prefix, Syn};
 use super::{Agreed, Context, Keyed, Move, Next, Wish, establish};
 
@@ -38,15 +36,15 @@ pub(crate) struct Passive {
     offer: EnoOption,
     plan: Plan,
     answer: Option<Answer>,
+    /// The SYN came again without the option, so our SYN-ACK has none any more.
+    withdrawn: bool,
     stage: Stage,
 }
 
 /// The SYN-ACK as it was sent.
 struct Answer {
     syn: Syn,
-    option: EnoOption,
-    /// What it agrees on with the SYN, in the standard.
-    settled: Option<Settled>,
+    said: Said,
     sent: Instant,
     /// Another SYN came since, so the next SYN-ACK answers that.
     stale: bool,
@@ -124,6 +122,7 @@ impl Passive {
             offer,
             plan,
             answer: None,
+            withdrawn: false,
             stage: Stage::Offered,
         };
         Some((machine, syn_for_local(cx, view, out)))
@@ -165,9 +164,7 @@ impl Passive {
 
     /// Nothing comes of it: what was not used can be used by another.
     pub(crate) fn give_up(&mut self, cx: &mut Context<'_>) {
-        if let Plan::Resume(session) = &mut self.plan {
-            resume::put_back(cx, self.tuple.remote.ip(), session.take(), By::Other);
-        }
+        self.plan.give_up(cx, self.tuple.remote.ip());
     }
 
     /// When [`timeout`](Self::timeout) wants to be called.
@@ -250,20 +247,23 @@ impl Passive {
 
     /// Puts our choice into the SYN-ACK, the same into each of its repetitions.
     fn syn_ack(&mut self, cx: &mut Context<'_>, view: &View<'_>, out: &mut Vec<u8>) -> Move {
+        if self.withdrawn {
+            return Move::stay(Verdict::Accept);
+        }
         let same = self.answer.as_ref();
         let same = same.filter(|answer| answer.syn.isn == view.seq() && !answer.stale);
-        let same = same.map(|answer| (answer.option, answer.settled));
+        let same = same.map(|answer| answer.said);
         let is_same = same.is_some();
         let made = same.or_else(|| {
             let (peer, room) = (self.tuple.remote.ip(), segment::room(view));
             let aware = self.wish.app_aware;
             self.plan.option(cx, &self.offer, aware, peer, room)
         });
-        let Some((option, settled)) = made else {
+        let Some(said) = made else {
             return Move::stay(Verdict::Drop);
         };
         let fits = !segment::has_own_eno(view) && view.payload().is_empty();
-        let with_option = segment::with_option(cx.config, view, &option).filter(|_| fits);
+        let with_option = segment::with_option(cx.config, view, &said.option).filter(|_| fits);
         let Some(rewrite) = with_option else {
             cx.events.line(Line::NoSpaceForEno);
             if self.answer.is_some() {
@@ -275,8 +275,7 @@ impl Passive {
         if !is_same {
             self.answer = Some(Answer {
                 syn: Syn::of(view),
-                option,
-                settled,
+                said,
                 sent: cx.now,
                 stale: false,
             });
@@ -341,7 +340,10 @@ impl Passive {
             if self.answer.is_none() {
                 return Move::plain();
             }
-            // The client may know our answer to the SYN before; the third segment tells.
+            // The client may know our answer to the SYN before; the third segment tells. In the standard it does so
+            // in a resumed session too. Then what is thrown away because of the option can go through without it
+            // (RFC 8547 section 4.6).
+            self.withdrawn |= self.plan.dialect() == Dialect::Standard;
             return Move::stay(syn_for_local(cx, view, out));
         };
         self.give_up(cx);
@@ -372,21 +374,9 @@ impl Passive {
             cx.events.line(Line::NoEnoInInit1);
             return Move::plain();
         }
-        let session = match &mut self.plan {
-            Plan::Resume(session) => session.take(),
-            Plan::Exchange(..) => None,
-        };
-        let settled = self.answer.as_ref().and_then(|answer| answer.settled);
-        let keyed = match (session, settled) {
-            (Some(Named::Legacy(session)), _) => Keyed::Legacy(session),
-            (Some(Named::Standard(session, ours)), Some(settled)) => match settled.resumed {
-                Some(theirs) => {
-                    let pending = session.resume(settled.tep_octet, ours, theirs);
-                    Keyed::Standard(Box::new(pending), settled.host)
-                }
-                None => return Move::stay(Verdict::Drop),
-            },
-            _ => return Move::stay(Verdict::Drop),
+        let said = self.answer.as_ref().map(|answer| answer.said);
+        let Some(keyed) = said.and_then(|said| self.plan.resumed(&said)) else {
+            return Move::stay(Verdict::Drop);
         };
         let numbers = Numbers {
             out_plain: ours,
@@ -399,17 +389,14 @@ impl Passive {
 
     /// Whether a segment has the option that those of an opener have, in our kind.
     fn has_option(&self, view: &View<'_>) -> bool {
-        segment::eno(view).is_some_and(|option| option.kind() == self.offer.kind())
+        segment::says_eno(view, self.offer.kind())
     }
 
     fn establish(&mut self, cx: &mut Context<'_>, keyed: Keyed, numbers: Numbers) -> Move {
         let Some(answer) = &self.answer else {
             return Move::stay(Verdict::Drop);
         };
-        let peer_aware = match &answer.settled {
-            Some(settled) => settled.peer_app_aware,
-            None => self.offer.app_aware(),
-        };
+        let peer_aware = answer.said.is_peer_aware(&self.offer);
         let application = u8::from(self.wish.app_aware) | u8::from(peer_aware) << 1;
         let agreed = Agreed {
             options: segment::flow_options(
@@ -482,21 +469,12 @@ impl Passive {
             Ok(None) => return Move::stay(acknowledgement_for_local(view, first, ours, out)),
             Err(line) => return Move::failed(line),
         }
-        let (Plan::Exchange(_, tep), Some(answer)) = (&self.plan, &self.answer) else {
+        let Some(answer) = &self.answer else {
             return Move::stay(Verdict::Drop);
         };
         let init1_len = u32::try_from(stream.len()).unwrap_or(0);
-        let replied = match answer.settled {
-            None => LegacyReply::new(cx, *tep, &self.offer, &answer.option, stream)
-                .map(|reply| Reply::Legacy(Box::new(reply))),
-            Some(settled) => {
-                let terms = Terms {
-                    settled,
-                    ours: answer.option,
-                    theirs: self.offer,
-                };
-                Reply::standard(cx, terms, stream)
-            }
+        let Some(replied) = self.plan.reply(cx, &self.offer, &answer.said, stream) else {
+            return Move::stay(Verdict::Drop);
         };
         let reply = match replied {
             Ok(reply) => reply,

@@ -2,18 +2,38 @@
 
 use std::net::IpAddr;
 
-use crate::dialect::{Answering, answering};
+use crate::config::Config;
+use crate::dialect::{self, Answering, answering};
 use crate::eno::{EnoOption, Kind, Tep};
 use crate::event::Line;
 use crate::records::Dialect;
 use crate::rfc8547::SynForm;
 use crate::rfc8548::negotiation::{self, Settled, settle};
 
+use super::exchange::{LegacyReply, Reply, Terms};
 use super::resume::{self, By, Named};
-use super::{Context, Wish};
+use super::{Context, Keyed, Wish};
+
+/// The option of a SYN-ACK of ours.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Said {
+    pub(crate) option: EnoOption,
+    /// What it agrees on with the SYN, in the standard.
+    settled: Option<Settled>,
+}
+
+impl Said {
+    /// Whether the application of the peer that sent this SYN knows of encryption.
+    pub(crate) fn is_peer_aware(&self, offer: &EnoOption) -> bool {
+        match &self.settled {
+            Some(settled) => settled.peer_app_aware,
+            None => offer.app_aware(),
+        }
+    }
+}
 
 /// What the SYN-ACK says.
-pub(super) enum Plan {
+pub(crate) enum Plan {
     Exchange(Dialect, Tep),
     /// `None` once it was turned on.
     Resume(Option<Named>),
@@ -21,7 +41,7 @@ pub(super) enum Plan {
 
 impl Plan {
     /// In which dialect. A session that was turned on is in none any more.
-    pub(super) fn dialect(&self) -> Dialect {
+    pub(crate) fn dialect(&self) -> Dialect {
         match self {
             Plan::Exchange(dialect, _) => *dialect,
             Plan::Resume(Some(Named::Standard(..))) => Dialect::Standard,
@@ -29,8 +49,17 @@ impl Plan {
         }
     }
 
+    /// Whether there may be something to answer a SYN with this offer. What it names may still be unknown.
+    pub(crate) fn is_possible(config: &Config, offer: &EnoOption) -> bool {
+        let (legacy, standard) = dialect::may_resume(config.eno, offer.kind());
+        config.reads(offer.kind())
+            && (answering(config.eno, offer, config.prefer) != Answering::Plain
+                || legacy && offer.resume_ids().next().is_some()
+                || standard && negotiation::named(offer).next().is_some())
+    }
+
     /// What to answer a SYN with this offer. `None` if the connection is plain.
-    pub(super) fn new(cx: &mut Context<'_>, wish: Wish, offer: &EnoOption) -> Option<Self> {
+    pub(crate) fn new(cx: &mut Context<'_>, wish: Wish, offer: &EnoOption) -> Option<Self> {
         let global = SynForm::read(offer).map(|form| form.global());
         if offer.kind() == Kind::Standard {
             // Two hosts that both would be B have no roles (RFC 8547 section 4.3), and we always are, as the peer
@@ -60,15 +89,62 @@ impl Plan {
         }
     }
 
-    /// The option of the SYN-ACK, and in the standard what it agrees on. `None` if there is nothing to say.
-    pub(super) fn option(
+    /// Nothing comes of it: a session that was named, but not turned on, can be used by another.
+    pub(crate) fn give_up(&mut self, cx: &mut Context<'_>, peer: IpAddr) {
+        if let Plan::Resume(session) = self {
+            resume::put_back(cx, peer, session.take(), By::Other);
+        }
+    }
+
+    /// The session that goes on by what was said, once.
+    pub(crate) fn resumed(&mut self, said: &Said) -> Option<Keyed> {
+        let Plan::Resume(session) = self else {
+            return None;
+        };
+        match (session.take()?, said.settled) {
+            (Named::Legacy(session), _) => Some(Keyed::Legacy(session)),
+            (Named::Standard(session, ours), Some(settled)) => {
+                let pending = session.resume(settled.tep_octet, ours, settled.resumed?);
+                Some(Keyed::Standard(Box::new(pending), settled.host))
+            }
+            (Named::Standard(..), None) => None,
+        }
+    }
+
+    /// The answer to INIT1, given from its first octet to its last. `None` if there are no keys to be exchanged.
+    pub(crate) fn reply(
+        &self,
+        cx: &mut Context<'_>,
+        offer: &EnoOption,
+        said: &Said,
+        init1: &[u8],
+    ) -> Option<Result<Reply, Line>> {
+        let Plan::Exchange(_, tep) = self else {
+            return None;
+        };
+        Some(match said.settled {
+            None => LegacyReply::new(cx, *tep, offer, &said.option, init1)
+                .map(|reply| Reply::Legacy(Box::new(reply))),
+            Some(settled) => {
+                let terms = Terms {
+                    settled,
+                    ours: said.option,
+                    theirs: *offer,
+                };
+                Reply::standard(cx, terms, init1)
+            }
+        })
+    }
+
+    /// The option of the SYN-ACK. `None` if there is nothing to say.
+    pub(crate) fn option(
         &mut self,
         cx: &mut Context<'_>,
         offer: &EnoOption,
         aware: bool,
         peer: IpAddr,
         room: usize,
-    ) -> Option<(EnoOption, Option<Settled>)> {
+    ) -> Option<Said> {
         if let Plan::Resume(Some(named)) = self {
             if let (Some(resume), awaited) = (named.suboption(), named.awaited()) {
                 let answer = negotiation::Offer {
@@ -82,7 +158,7 @@ impl Plan {
                     named.shorten(nonce);
                     let settled = settle(false, &option, offer, awaited);
                     if settled.is_some() {
-                        return Some((option, settled));
+                        return Some(Said { option, settled });
                     }
                 }
                 // No room for it, but for the key exchange there may be.
@@ -93,8 +169,8 @@ impl Plan {
                 }
             }
         }
-        match self {
-            Plan::Exchange(Dialect::Legacy, tep) => Some((EnoOption::accept(*tep, aware), None)),
+        let (option, settled) = match self {
+            Plan::Exchange(Dialect::Legacy, tep) => (EnoOption::accept(*tep, aware), None),
             Plan::Exchange(Dialect::Standard, tep) => {
                 let answer = negotiation::Offer {
                     kind: offer.kind(),
@@ -104,15 +180,14 @@ impl Plan {
                     resume: None,
                 };
                 let option = answer.build()?;
-                let settled = settle(false, &option, offer, None)?;
-                Some((option, Some(settled)))
+                (option, Some(settle(false, &option, offer, None)?))
             }
             Plan::Resume(Some(Named::Legacy(session))) => {
                 let tep = session.suite().tep;
-                let option = EnoOption::accept_resumption(tep, aware, offer);
-                Some((option, None))
+                (EnoOption::accept_resumption(tep, aware, offer), None)
             }
-            Plan::Resume(_) => None,
-        }
+            Plan::Resume(_) => return None,
+        };
+        Some(Said { option, settled })
     }
 }

@@ -1,6 +1,7 @@
 //! Resets of connections that cannot go on and must not go on in the clear.
 
 use crate::config::Config;
+use crate::eno::Kind;
 use crate::legacy::init::Message;
 use crate::packet::{Direction, Flags, FourTuple, Fresh, Seq, View};
 use crate::rfc8548::init;
@@ -104,5 +105,7 @@ pub(crate) fn is_stray_init1(view: &View<'_>, config: &Config) -> bool {
     view.flags().has(Flags::ACK)
         && !view.flags().has(Flags::SYN)
         && matches!(len, Ok(Some(_)))
-        && segment::eno(view).is_some_and(|option| config.reads(option.kind()))
+        && [Kind::Experimental, Kind::Standard]
+            .into_iter()
+            .any(|kind| config.reads(kind) && segment::says_eno(view, kind))
 }

@@ -12,7 +12,7 @@ use crate::rfc8548::negotiation::{self, HALF_LEN, Resumption, ResumptionNonce};
 use super::{Context, Wish};
 
 /// A session that a SYN or SYN-ACK names, and that was not turned on.
-pub(super) enum Named {
+pub(crate) enum Named {
     Legacy(Box<Session>),
     Standard(Box<standard::Session>, ResumptionNonce),
 }
@@ -132,42 +132,5 @@ pub(super) fn put_back(cx: &mut Context<'_>, peer: IpAddr, named: Option<Named>,
             };
             cx.cache.put_standard(peer, session, cx.now);
         }
-    }
-}
-
-/// As [`for_peer`], of the original's dialect.
-pub(crate) fn legacy_for_peer(
-    cx: &mut Context<'_>,
-    peer: IpAddr,
-    wish: Wish,
-) -> Option<Box<Session>> {
-    if !may_resume(cx, wish) {
-        return None;
-    }
-    let found = cx.cache.take_for_peer(peer, cx.now);
-    if found.is_none() {
-        cx.events.line(Line::NoSession);
-    }
-    found.map(Box::new)
-}
-
-/// As [`named`], of the original's dialect.
-pub(crate) fn legacy_named(
-    cx: &mut Context<'_>,
-    syn: &EnoOption,
-    wish: Wish,
-) -> Option<Box<Session>> {
-    if !may_resume(cx, wish) {
-        return None;
-    }
-    syn.resume_ids()
-        .find_map(|id| cx.cache.take_by_id(&id, cx.now))
-        .map(Box::new)
-}
-
-/// As [`put_back`], of the original's dialect.
-pub(crate) fn legacy_put_back(cx: &mut Context<'_>, peer: IpAddr, session: Option<Box<Session>>) {
-    if let Some(session) = session.filter(|_| cx.config.session_cache) {
-        cx.cache.put(peer, *session, cx.now);
     }
 }

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use crate::config::Config;
-use crate::eno::{EnoOption, RFC_KIND};
+use crate::eno::{EnoOption, Kind, RFC_KIND};
 use crate::flow::FlowOptions;
-use crate::packet::options::{self, EOL};
+use crate::packet::options;
 use crate::packet::{Flags, FourTuple, OptionBuf, Rewrite, Seq, View};
 use crate::verdict::Verdict;
 
@@ -160,31 +160,37 @@ pub(super) fn eno(view: &View<'_>) -> Option<EnoOption> {
     EnoOption::find_any(view.options()).ok().flatten()
 }
 
+/// Whether a segment has an option of this kind. Behind the SYNs several are the same as one, and what they say is
+/// ignored (RFC 8547 section 4.1).
+pub(super) fn says_eno(view: &View<'_>, kind: Kind) -> bool {
+    options::each(view.options())
+        .filter_map(|option| EnoOption::parse_any(option.raw).ok())
+        .any(|option| option.kind() == kind)
+}
+
+/// Whether data came with a SYN that has the option, readable or not. In none of the key exchanges that we know do they
+/// mean anything, so nobody may get them (RFC 8547 section 4.7).
+pub(crate) fn has_data_beside_eno(view: &View<'_>) -> bool {
+    view.flags().has(Flags::SYN) && !view.payload().is_empty() && has_own_eno(view)
+}
+
+/// The same SYN without data.
+pub(crate) fn without_data(view: &View<'_>, out: &mut Vec<u8>) -> Verdict {
+    let mut rewrite = Rewrite::of(view);
+    rewrite.flags = rewrite.flags.without(Flags::PSH | Flags::FIN | Flags::URG);
+    rewrite.urgent = 0;
+    replace(&rewrite, &[], out)
+}
+
 /// Whether a segment of the local TCP negotiates by itself, in either dialect. That is somebody else's business.
 pub(super) fn has_own_eno(view: &View<'_>) -> bool {
     EnoOption::find_any(view.options()) != Ok(None)
         || options::find(view.options(), RFC_KIND).is_some()
 }
 
-/// Octets that the longest option may have that [`append`] finds room for.
+/// Octets that the longest option may have that there is room for.
 pub(super) fn room(view: &View<'_>) -> usize {
-    let mut options = OptionBuf::from_header(view.options());
-    options.trim();
-    options.room()
-}
-
-/// Puts the option behind the others, or into the padding behind them; says whether there was room.
-pub(crate) fn append(options: &mut OptionBuf, option: &EnoOption) -> bool {
-    let mut trimmed = *options;
-    trimmed.trim();
-    let padding = options.as_slice().get(trimmed.as_slice().len()..);
-    // Behind an end-of-list nobody would find it.
-    let ends = padding.unwrap_or_default().contains(&EOL);
-    if !ends && options.push(option.as_bytes()) {
-        return true;
-    }
-    *options = trimmed;
-    options.push(option.as_bytes())
+    OptionBuf::room_in(view.options())
 }
 
 /// The same segment with the option. `None` if there is no room.
@@ -194,7 +200,11 @@ pub(super) fn with_option<'v>(
     option: &EnoOption,
 ) -> Option<Rewrite<'v>> {
     let mut rewrite = Rewrite::of(view);
-    let fits = append(&mut rewrite.options, option);
+    // No cookie may stand beside it (RFC 8547 section 4.7); a request for one may.
+    if options::find(view.options(), options::FAST_OPEN).is_some_and(|it| !it.data.is_empty()) {
+        rewrite.options.remove(options::FAST_OPEN);
+    }
+    let fits = rewrite.options.append(option.as_bytes());
     let len = rewrite.length(view.payload().len());
     (fits && len <= usize::from(config.mtu)).then_some(rewrite)
 }
@@ -208,6 +218,8 @@ pub(super) fn syn_for_local<'v>(mtu: u16, view: &View<'v>) -> Rewrite<'v> {
     let most = mtu.saturating_sub(syn.headers);
     let (reduction, floor) = (syn.reduction(mtu), SMALLEST_MSS - MSS_REDUCTION);
     rewrite.options.lower_mss(reduction, floor, most);
+    // A cookie must not stand in the answer, nor be of use for a later SYN, whose data would be in the clear.
+    rewrite.options.remove(options::FAST_OPEN);
     rewrite.flags = rewrite.flags.without(Flags::PSH | Flags::FIN | Flags::URG);
     rewrite
 }
@@ -270,10 +282,9 @@ pub(super) fn round_trip(time: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use super::{Syn, append, records_fit, syn_for_local};
+    use super::{Syn, records_fit, syn_for_local};
     use crate::config::Config;
-    use crate::eno::{EnoOption, Offer, Tep};
-    use crate::packet::{Direction, Flags, FourTuple, Fresh, OptionBuf, View, options};
+    use crate::packet::{Direction, Flags, FourTuple, Fresh, View, options};
 
     /// As the local TCP is shown an MSS, and as the flow knows it.
     fn shown(mss: Option<u16>, timestamps: bool) -> u16 {
@@ -320,38 +331,6 @@ mod tests {
                 mss < 1150 || records_fit(usize::from(shown) - 12, 40),
                 "{mss}"
             );
-        }
-    }
-
-    fn hello() -> EnoOption {
-        Offer {
-            teps: &Tep::DEFAULT,
-            app_aware: false,
-            resume: None,
-        }
-        .build()
-    }
-
-    #[test]
-    fn room_and_padding() {
-        for (before, at) in [
-            (vec![], Some(0)),
-            (vec![2, 4, 5, 0xb4], Some(4)),
-            // Padding stays as long as there is room behind it.
-            (vec![2, 4, 5, 0xb4, 1, 1, 1, 1], Some(8)),
-            (vec![3, 3, 7, 0], Some(3)),
-            ([vec![8, 34], vec![7; 32], vec![0, 0]].concat(), Some(34)),
-            ([vec![8, 30], vec![7; 28], vec![1; 10]].concat(), Some(30)),
-            ([vec![8, 35], vec![7; 33], vec![0]].concat(), None),
-            ([vec![8, 36], vec![7; 34]].concat(), None),
-            ([vec![8, 40], vec![7; 38]].concat(), None),
-        ] {
-            let mut options = OptionBuf::from_header(&before);
-            assert_eq!(append(&mut options, &hello()), at.is_some(), "{before:?}");
-            if let Some(at) = at {
-                assert_eq!(&options.as_slice()[at..], hello().as_bytes());
-                assert_eq!(options.as_slice()[..at], before[..at]);
-            }
         }
     }
 }

@@ -149,7 +149,7 @@ pub enum Answering {
 }
 
 /// How a connection goes on that a peer opens with this option in its SYN, by a fresh exchange. `prefer` is our own
-/// preference (`-C`). A SYN with two options is one without (RFC 8547 section 4.6).
+/// preference (`-C`). A SYN with two options is one without (RFC 8547 section 4.1).
 ///
 /// Whether a session that it names is resumed instead comes before this; [`may_resume`] says in which dialects.
 #[must_use]

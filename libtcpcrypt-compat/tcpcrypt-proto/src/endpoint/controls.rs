@@ -129,6 +129,10 @@ impl Endpoint {
         let Some(name) = request.name() else {
             return self.touch(subject).and(Err(errno::EINVAL));
         };
+        if name == OptionName::FlushCache && request.is_set() {
+            self.flush_cache(&request.ends)?;
+            return Ok(request.value.to_vec());
+        }
         if request.is_set() {
             self.set(name, request.value, subject)?;
             return Ok(request.value.to_vec());
@@ -170,6 +174,10 @@ impl Endpoint {
             }
             (OptionName::NoCache, Some(settings)) => {
                 settings.no_cache = number?;
+                Ok(())
+            }
+            (OptionName::PassiveRole, Some(settings)) => {
+                settings.passive_role = number?;
                 Ok(())
             }
             _ => Err(errno::EINVAL),
@@ -220,7 +228,21 @@ impl Endpoint {
                 int(u32::from(settings.always))
             }
             (OptionName::NoCache, _, Some(settings)) if settings.enabled => int(settings.no_cache),
+            (OptionName::PassiveRole, _, Some(settings)) if settings.enabled => {
+                int(settings.passive_role)
+            }
             _ => Err(errno::EINVAL),
+        }
+    }
+
+    /// The session that was used is gone; the one that came out of it is to be gone, too.
+    fn flush_cache(&mut self, tuple: &FourTuple) -> Result<(), i32> {
+        match self.table.get_mut(tuple).map(|it| &mut it.state) {
+            Some(State::Encrypted(established)) => {
+                established.flush(&mut self.services.cache);
+                Ok(())
+            }
+            _ => Err(errno::ENOTCONN),
         }
     }
 

@@ -11,6 +11,18 @@ use super::table::State;
 const AGREEING: usize = 64;
 
 impl Endpoint {
+    /// Whether [`pay_debts`](Self::pay_debts) would send something.
+    #[must_use]
+    pub fn has_debts(&self) -> bool {
+        self.services.outbox.is_in_debt()
+    }
+
+    /// Sends the acknowledgements that a segment of the local TCP could have taken along, had there been one. To be
+    /// called when there are no packets; a millisecond later [`handle_timeout`](Self::handle_timeout) does it.
+    pub fn pay_debts(&mut self) {
+        self.services.outbox.pay();
+    }
+
     /// Whether [`use_leisure`](Self::use_leisure) would do something.
     #[must_use]
     pub fn has_work_for_leisure(&self) -> bool {

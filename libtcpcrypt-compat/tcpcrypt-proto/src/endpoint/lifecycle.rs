@@ -33,6 +33,7 @@ impl Endpoint {
         let Some(connection) = self.table.remove(tuple) else {
             return;
         };
+        self.services.outbox.owes_nothing(tuple);
         let mut cx = self.services.context(self.now);
         match connection.state {
             State::Active(mut machine) => machine.give_up(&mut cx),
@@ -66,6 +67,7 @@ impl Endpoint {
     }
 
     fn end(&mut self, tuple: &FourTuple, how: How, id: Option<Identity>) {
+        self.services.outbox.owes_nothing(tuple);
         let limits = self.services.config.limits;
         let until = self.now.checked_add(limits.tombstone_time);
         let place = self.table.order.add(*tuple, until.unwrap_or(self.now));

@@ -303,7 +303,12 @@ impl Endpoint {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let tombstones = self.table.order.first();
         let tombstones = tombstones.and_then(|until| until.checked_add(TOMBSTONE_SLACK));
-        let all = [self.table.timers.next(), tombstones, self.controls.next()];
+        let all = [
+            self.table.timers.next(),
+            tombstones,
+            self.controls.next(),
+            self.services.outbox.owed_until(),
+        ];
         all.into_iter().flatten().min()
     }
 
@@ -331,6 +336,7 @@ impl Endpoint {
         }
         self.bury(now);
         self.expire_requests(now);
+        self.services.outbox.pay_due(now);
     }
 
     /// The next event for the log.

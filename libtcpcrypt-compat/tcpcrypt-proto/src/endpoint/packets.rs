@@ -1,6 +1,9 @@
 //! Whose packet it is, and what becomes of it.
 
-use crate::conn::{Active, Move, Next, Passive, answer_with_resets, is_stray_init1};
+use crate::conn::{
+    Active, Move, Next, Passive, answer_with_resets, has_data_beside_eno, is_stray_init1,
+    without_data,
+};
 use crate::event::Line;
 use crate::flow::{Closing, Failure, Step};
 use crate::packet::{Flags, FourTuple, View};
@@ -17,6 +20,21 @@ const REFUSAL: Flags = Flags(Flags::RST.0 | Flags::ACK.0);
 impl Endpoint {
     /// A packet that could be read.
     pub(super) fn decide(
+        &mut self,
+        tuple: FourTuple,
+        direction: Direction,
+        view: &View<'_>,
+        out: &mut Vec<u8>,
+    ) -> Verdict {
+        let verdict = self.judge(tuple, direction, view, out);
+        let discards = direction == Direction::In && has_data_beside_eno(view);
+        match verdict {
+            Verdict::Accept if discards => without_data(view, out),
+            verdict => verdict,
+        }
+    }
+
+    fn judge(
         &mut self,
         tuple: FourTuple,
         direction: Direction,
@@ -288,7 +306,10 @@ impl Endpoint {
                     false => Verdict::Drop,
                 };
             }
-            Direction::Out => established.flow.outgoing(now, view, out),
+            Direction::Out => {
+                self.services.outbox.owes_nothing(&tuple);
+                established.flow.outgoing(now, view, out)
+            }
             Direction::In => established.flow.incoming(now, view, out),
         };
         if established.unconfirmed.is_some() {

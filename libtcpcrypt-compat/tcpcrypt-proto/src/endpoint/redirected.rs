@@ -2,14 +2,12 @@
 //! can ask; it sees none of their packets.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Instant;
 
+use crate::config::Config;
 use crate::conn::{Context, Identity, Wish};
-use crate::dialect::Policy;
-use crate::eno::Tep;
 use crate::event::Line;
-use crate::legacy::keys::Session;
 use crate::packet::FourTuple;
 
 use super::Endpoint;
@@ -109,7 +107,7 @@ impl Endpoint {
     /// Whether a connection to `peer` is to be left alone: encryption is off, or the peer answered without ENO
     /// lately.
     pub fn is_plain_peer(&mut self, now: Instant, peer: &SocketAddr) -> bool {
-        !self.services.config.enabled || self.plain_peers.knows(peer, now)
+        !self.services.config.encrypts() || self.plain_peers.knows(peer, now)
     }
 
     /// Whether a connection that an application opens from the local port `port` to `peer` need not be
@@ -129,11 +127,11 @@ impl Endpoint {
     /// Whether connections to the local port `port` are encrypted if the peer offers it.
     #[must_use]
     pub fn serves(&self, port: u16) -> bool {
-        self.services.config.enabled && self.ports.copy(port).enabled
+        self.services.config.encrypts() && self.ports.copy(port).enabled
     }
 
     /// A peer answered without ENO, or with it.
-    pub fn remember_peer(&mut self, now: Instant, peer: SocketAddr, is_plain: bool) {
+    pub(crate) fn remember_peer(&mut self, now: Instant, peer: SocketAddr, is_plain: bool) {
         if is_plain {
             self.stats.plain = self.stats.plain.saturating_add(1);
             self.plain_peers.remember(peer, now);
@@ -157,35 +155,20 @@ impl Endpoint {
         self.services.context(self.now)
     }
 
-    pub(crate) fn stream_teps(&self) -> [Tep; 2] {
-        self.services.teps
-    }
-
     /// What the application of a port that opens a connection wants; `None`: no encryption.
     pub(crate) fn wish_of_opener(&mut self, port: u16) -> Option<Wish> {
         let wish = self.ports.consume(port);
-        (self.is_encrypting() && wish.enabled).then_some(wish)
+        (self.config().encrypts() && wish.enabled).then_some(wish)
     }
 
     /// What the application that listens on a port wants; `None`: no encryption.
     pub(crate) fn wish_of_listener(&mut self, port: u16) -> Option<Wish> {
         let wish = self.ports.copy(port);
-        (self.is_encrypting() && wish.enabled).then_some(wish)
+        (self.config().encrypts() && wish.enabled).then_some(wish)
     }
 
-    /// Streams speak the original's dialect only.
-    fn is_encrypting(&self) -> bool {
-        let config = &self.services.config;
-        config.enabled && matches!(config.eno, Policy::Auto | Policy::Legacy)
-    }
-
-    pub(crate) fn stores_sessions(&self) -> bool {
-        self.services.config.session_cache
-    }
-
-    pub(crate) fn store_session(&mut self, now: Instant, (peer, next): (IpAddr, Box<Session>)) {
-        self.now = self.now.max(now);
-        self.services.cache.put(peer, *next, self.now);
+    pub(crate) fn config(&self) -> &Config {
+        &self.services.config
     }
 
     pub(crate) fn count_stream(&mut self, is_resumed: bool) {

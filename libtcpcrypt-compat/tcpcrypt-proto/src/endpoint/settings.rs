@@ -16,6 +16,8 @@ pub(super) struct Settings {
     pub app_support: u32,
     /// No cached session, as it was set.
     pub no_cache: u32,
+    /// To be host B, as it was set.
+    pub passive_role: u32,
 }
 
 impl Default for Settings {
@@ -25,6 +27,7 @@ impl Default for Settings {
             always: false,
             app_support: 0,
             no_cache: 0,
+            passive_role: 0,
         }
     }
 }
@@ -36,6 +39,7 @@ impl From<Settings> for Wish {
             app_aware: settings.app_support & 1 != 0,
             insists: settings.app_support & 3 == 3,
             no_cache: settings.no_cache != 0,
+            passive_role: settings.passive_role != 0,
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Acknowledgement numbers (tcpcrypt-datapath 2.8, rule 3).
 //!
-//! Either TCP only gets to see borders of records, so that what is sent again begins at one.
+//! To the original, and to the local TCP in what it receives, records are whole: either only gets to see borders, so
+//! that what is sent again begins at one. In the standard, where segments cut frames anywhere, what the local TCP sent is
+//! translated place by place, so that it repeats no more than was lost.
 
 use crate::packet::{Flags, Seq, View};
 
@@ -37,14 +39,13 @@ impl Flow {
             base.plain.saturating_sub(1)
         } else {
             let border = self.out.map.at_or_before_wire(place);
-            let inside_a_record = place != border.wire && border == base;
-            // Or records without plaintext were acknowledged.
-            let empty = border != base && border.plain == base.plain;
-            inside = (inside_a_record || empty) && place > self.heard;
+            let plain = self.out.plain_before(place);
+            // Where records are whole to the local TCP, or of records without plaintext.
+            inside = place > self.heard && plain == self.out.plain_before(self.heard);
             self.heard = self.heard.max(place);
             self.see_arrival(base.wire, border.wire);
             self.out.acknowledge(border);
-            border.plain
+            plain
         };
         let ack = self.out.plain.seq(plain);
         let advances = ack.gt(before);
@@ -64,7 +65,7 @@ impl Flow {
         let place = inbound.plain.place(packet.ack(), inbound.delivered);
         inbound.acknowledge(place);
         let wire = inbound.wire_ack();
-        let place = match (inbound.fin_acked, self.peer) {
+        let place = match (inbound.fin_len() > 0, self.peer) {
             (false, _) => wire,
             (true, Peer::Ordinary) => wire.saturating_add(1),
             (true, Peer::Original) => inbound.short_fin_ack(),
@@ -87,7 +88,7 @@ impl Flow {
         let wire = if place >= next {
             self.next_wire_for_peer()
         } else if place >= base.plain {
-            out.map.at_or_after_plain(place).wire
+            out.wire_to(place)
         } else if packet.flags().has(Flags::RST) {
             base.wire.saturating_add(place.saturating_sub(base.plain))
         } else {
@@ -114,7 +115,8 @@ impl Flow {
         let inbound = &self.inbound;
         let place = inbound.wire.place(packet.seq(), inbound.received);
         let awaited = inbound.awaited();
-        let plain = if self.is_behind_fin(place) {
+        let told = inbound.awaits_fin() && place == inbound.received;
+        let plain = if told || self.is_behind_fin(place) {
             inbound.delivered.saturating_add(1)
         } else if place < inbound.wire_acked {
             // A keep-alive, a probe, or late: old, whatever it is.

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 const FIRST_PIECE: usize = 2048;
 
 /// What the others hold at least.
-const PIECE: usize = 16 * 1024;
+pub(super) const PIECE: usize = 16 * 1024;
 
 /// A drained store gives back more room for pieces than this.
 const KEPT_PIECES: usize = 16;

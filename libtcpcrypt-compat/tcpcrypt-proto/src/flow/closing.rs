@@ -7,6 +7,7 @@
 
 use crate::packet::{Direction, Flags, Rewrite, Seq, View};
 
+use super::acks::AckIn;
 use super::{Flow, Step};
 
 /// What is known about how the peer numbers a FIN.
@@ -64,9 +65,44 @@ impl Flow {
         }
     }
 
+    /// Whether a FIN stands where the local TCP has acknowledged the end already, since a frame said so.
+    pub(super) fn is_late_fin(&self, packet: &View<'_>, place: i64) -> bool {
+        let inbound = &self.inbound;
+        let end = place.saturating_add_unsigned(packet.payload().len() as u64);
+        inbound.fin_acked
+            && (inbound.awaits_fin() || inbound.fin_was_late)
+            && end == inbound.received
+    }
+
+    /// Acknowledges such a FIN. The local TCP, which has no use for it, may have forgotten the connection; all it gets
+    /// is what the packet says of the other direction.
+    pub(super) fn take_late_fin(
+        &mut self,
+        packet: &View<'_>,
+        ack: AckIn,
+        says_more: bool,
+        out: &mut Vec<u8>,
+    ) -> Step {
+        let inbound = &mut self.inbound;
+        inbound.fin = Some(inbound.received);
+        inbound.fin_was_late = true;
+        let behind = inbound.received.saturating_add(1);
+        self.latest_out.ack = inbound.wire.seq(behind);
+        self.true_ack_due = true;
+        if !says_more {
+            return Step::Drop;
+        }
+        let awaited = inbound.plain.seq(inbound.awaited());
+        let mut rewrite = self.rewrite_in(packet, ack.ack, true);
+        rewrite.flags = rewrite.flags.without(Flags::FIN | Flags::PSH);
+        rewrite.seq = awaited;
+        rewrite.write(&[], out);
+        Step::Replace
+    }
+
     /// Whether a number from the wire is the one behind the peer's FIN.
     pub(super) fn is_behind_fin(&self, place: i64) -> bool {
-        if !self.inbound.fin_delivered {
+        if !self.inbound.fin_delivered || self.inbound.awaits_fin() {
             return false;
         }
         place == self.inbound.received.saturating_add(1)
@@ -99,13 +135,13 @@ impl Flow {
     pub(super) fn incoming_reset(&mut self, packet: &View<'_>, out: &mut Vec<u8>) -> Step {
         let inbound = &self.inbound;
         let place = inbound.wire.place(packet.seq(), inbound.received);
-        let fin_acked = i64::from(inbound.fin_acked);
         let (plain, exact) = if self.is_behind_fin(place) {
             (inbound.delivered.saturating_add(1), true)
-        } else if place == inbound.wire_acked.saturating_add(fin_acked) {
+        } else if place == inbound.wire_acked.saturating_add(inbound.fin_len()) {
             (inbound.awaited(), true)
         } else if place == inbound.received && !inbound.has_more() {
-            (inbound.delivered, true)
+            let told = i64::from(inbound.awaits_fin());
+            (inbound.delivered.saturating_add(told), true)
         } else if place < inbound.received {
             (inbound.awaited().saturating_sub(1), false)
         } else {

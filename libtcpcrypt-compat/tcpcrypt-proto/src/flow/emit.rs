@@ -78,7 +78,7 @@ impl Flow {
             return self.emit_record(out);
         }
         let mut fresh = self.fresh(Direction::Out, self.out.wire.seq(from));
-        let (end, form) = self.piece(from, fresh.length(0));
+        let (end, form) = self.piece(from, resend.to, fresh.length(0));
         let mut slices = [[].as_slice(); MAX_SLICES];
         let used = self.out.octets(from, end, &mut slices).unwrap_or(0);
         fresh.fragments = form.fragments;
@@ -94,10 +94,18 @@ impl Flow {
     }
 
     /// As much of the record at `from`, or of the rest of it, as goes in one packet with `headers` octets beside:
-    /// where that ends, and how it goes.
-    pub(super) fn piece(&mut self, from: i64, headers: usize) -> (i64, Form) {
-        let end = self.out.map.at_or_after_wire(from.saturating_add(1)).wire;
+    /// where that ends, and how it goes. Where segments may cut records it is as much of all up to `to`.
+    pub(super) fn piece(&mut self, from: i64, to: i64, headers: usize) -> (i64, Form) {
+        let next = from.saturating_add(1);
+        let (end, most) = match self.out.divides() {
+            true => (
+                to.max(next),
+                usize::from(self.path.mtu()).saturating_sub(headers),
+            ),
+            false => (self.out.map.at_or_after_wire(next).wire, usize::MAX),
+        };
         let length = usize::try_from(end.saturating_sub(from)).unwrap_or(0);
+        let length = length.min(most);
         let form = self.path.form(from, headers.saturating_add(length));
         let room = form.limit.saturating_sub(headers).max(1);
         (end.min(from.saturating_add_unsigned(room as u64)), form)

@@ -83,13 +83,14 @@ impl Flow {
     }
 
     /// Whether a segment of the local TCP only asks whether the peer is still there. A frame under a new key goes with
-    /// it, which nobody else can answer (RFC 8548 section 3.9). At most one is on its way, and none where the peer has no
-    /// room.
+    /// it, which nobody else can answer (RFC 8548 section 3.9). At most one is on its way, none as long as the one before
+    /// is not answered (3.8), and none where the peer has no room.
     pub(super) fn is_keep_alive(&self, packet: &View<'_>) -> bool {
         let map = &self.out.map;
         let asks = packet.payload().len() <= 1 && !packet.flags().has(Flags::FIN);
         asks && self.out.fin.is_none()
             && map.base() == map.end()
+            && self.out.is_followed(self.inbound.opener())
             && self.latest_in.window > 0
             && packet.seq() == self.out.plain.seq(map.end().plain) - 1
     }

@@ -4,7 +4,7 @@
 use crate::framing::HEADER_LEN;
 use crate::legacy::record::OffsetForm;
 use crate::packet::Seq;
-use crate::records::Opener;
+use crate::records::{Dialect, Opener};
 
 use super::byte_store::{ByteStore, MAX_SLICES};
 use super::line::Line;
@@ -42,10 +42,14 @@ pub(super) struct Inbound {
     pub(super) wire_acked: i64,
     /// The place of the peer's FIN on the wire.
     pub(super) fin: Option<i64>,
+    /// The local TCP was told that the stream ends.
     pub(super) fin_delivered: bool,
+    /// It has acknowledged that.
     pub(super) fin_acked: bool,
     /// The place in the plaintext that the latest urgent pointer points to.
     pub(super) urgent: Option<i64>,
+    /// The FIN came when the local TCP had acknowledged the end already.
+    pub(super) fin_was_late: bool,
     /// A record was genuine.
     pub(super) authenticated: bool,
     /// The window that the local TCP offers, in octets, if its scale is known.
@@ -80,6 +84,7 @@ impl Inbound {
             fin: None,
             fin_delivered: false,
             fin_acked: false,
+            fin_was_late: false,
             urgent: None,
             authenticated: false,
             window: None,
@@ -114,9 +119,9 @@ impl Inbound {
                 place = next;
             }
         }
-        // In the standard the last frame says that it is (RFC 8548 section 3.6).
+        // In the standard the last frame says that it is (RFC 8548 section 3.7).
         let may_end = self.partial.is_empty() && self.opener.may_end();
-        if self.fin == Some(self.received) && !may_end {
+        if self.fin_came() && !may_end {
             return Err(Failure::Truncated);
         }
         Ok(if self.received > before {
@@ -149,6 +154,9 @@ impl Inbound {
     fn feed(&mut self, octets: &[u8]) -> Result<(), Failure> {
         let mut rest = octets;
         while !rest.is_empty() {
+            if self.opener.has_ended() {
+                return Err(Failure::Malformed);
+            }
             if self.partial.is_empty() {
                 let whole = self.opener.len(rest)?.filter(|len| *len <= rest.len());
                 if let Some((record, more)) = whole.and_then(|len| rest.split_at_checked(len)) {
@@ -185,7 +193,10 @@ impl Inbound {
         self.map.push(len, record.len());
         self.authenticated = true;
         if let Some(pointer) = flags.urgent {
-            self.urgent = Some(start.plain.saturating_add(i64::from(pointer)));
+            // The standard has the index of the last urgent octet, TCP that of the one behind it.
+            let behind = i64::from(self.opener.dialect() == Dialect::Standard);
+            let pointer = i64::from(pointer).saturating_add(behind);
+            self.urgent = Some(start.plain.saturating_add(pointer));
         }
         Ok(())
     }
@@ -227,10 +238,27 @@ impl Inbound {
         self.map.end().plain
     }
 
-    /// The place of the FIN in the plaintext, once all before it has come.
+    /// Whether the peer's FIN has come, and all before it.
+    pub(super) fn fin_came(&self) -> bool {
+        self.fin == Some(self.received)
+    }
+
+    /// The place of the end in the plaintext, once all before it has come. In the standard a frame says where it is, and
+    /// the FIN that should be with it means nothing to the local TCP (RFC 8548 section 3.7).
     pub(super) fn fin_plain(&self) -> Option<i64> {
-        let fin = self.fin?;
-        (fin == self.received && self.partial.is_empty()).then(|| self.opened())
+        let ended = self.opener.has_ended() || self.fin_came();
+        (ended && self.partial.is_empty()).then(|| self.opened())
+    }
+
+    /// Whether the local TCP was told of an end whose FIN has not come.
+    pub(super) fn awaits_fin(&self) -> bool {
+        self.fin_delivered && !self.fin_came()
+    }
+
+    /// How much more than the records the peer has to see acknowledged: its FIN counts once it has come and the local
+    /// TCP has acknowledged the end.
+    pub(super) fn fin_len(&self) -> i64 {
+        i64::from(self.fin_acked && self.fin_came())
     }
 
     /// Whether there is something for the local TCP that it was not given.

@@ -43,8 +43,12 @@ impl Flow {
             rewrite.write(&[], out);
             return Step::Replace;
         }
-        self.fin_unanswered |= fin;
         let place = self.inbound.wire.place(packet.seq(), self.inbound.received);
+        if fin && self.is_late_fin(packet, place) {
+            let says_more = ack.advances || window_changed;
+            return self.take_late_fin(packet, ack, says_more, out);
+        }
+        self.fin_unanswered |= fin;
         let taken = match self.inbound.take(place, packet.payload(), fin) {
             Ok(taken) => taken,
             Err(failure) => return Step::Failed(failure),
@@ -172,7 +176,12 @@ impl Flow {
 
     /// The packet with what is the same whatever it carries. Only a record says what is urgent. `in_order` if what
     /// it carries is new because of it, or as old as the packet.
-    fn rewrite_in<'v>(&mut self, packet: &View<'v>, ack: Seq, in_order: bool) -> Rewrite<'v> {
+    pub(super) fn rewrite_in<'v>(
+        &mut self,
+        packet: &View<'v>,
+        ack: Seq,
+        in_order: bool,
+    ) -> Rewrite<'v> {
         let mut rewrite = Rewrite::of(packet);
         rewrite.ack = ack;
         rewrite.window = self.latest_in.window;

@@ -369,9 +369,10 @@ impl Flow {
     pub fn closing(&self) -> Closing {
         if self.reset {
             Closing::Reset
-        } else if self.out.fin_acked && self.inbound.fin_acked {
+        } else if self.out.fin_acked && self.inbound.fin_len() > 0 {
             Closing::Closed
-        } else if self.out.fin.is_some() || self.inbound.fin.is_some() {
+        } else if self.out.fin.is_some() || self.inbound.fin.is_some() || self.inbound.fin_delivered
+        {
             Closing::HalfClosed
         } else {
             Closing::Open

@@ -2,16 +2,20 @@
 
 use crate::framing::{self, Flags, RecordError};
 use crate::legacy::record::OffsetForm;
-use crate::records::{Opener, Sealer};
+use crate::records::{Dialect, Opener, Sealer};
 
 use super::Numbers;
-use super::byte_store::{ByteStore, MAX_SLICES};
+use super::byte_store::{ByteStore, MAX_SLICES, PIECE};
 use super::line::Line;
 use super::record_map::{Border, RecordMap};
 
 /// Octets of records that are kept for retransmission. The local TCP's own send buffer is smaller; plaintext
 /// beyond it is dropped, and comes again.
 pub(super) const MAX_UNACKED: i64 = 16 << 20;
+
+/// Octets of the longest frame that is made of a super-packet. The receiver can open it when all of it has come, and not
+/// before; longer ones are no faster (tcpcrypt-datapath 2.2), and four of these hold the longest super-packet.
+const FRAME: usize = PIECE;
 
 /// From here on the original's nonces would come again.
 const LAST_OF_ORIGINAL: u64 = u32::MAX as u64;
@@ -67,9 +71,10 @@ impl Outbound {
                 return Ok(());
             }
             let (part, more) = rest.split_at(rest.len().min(per_record.max(1)));
+            let urgent = urgent_from(flags.urgent, sealed);
             let flags = Flags {
                 fin: flags.fin && more.is_empty(),
-                urgent: urgent_from(flags.urgent, sealed),
+                urgent: urgent.map(|pointer| self.urgent_field(pointer)),
             };
             let record_len = flags.overhead() + part.len();
             // Places on the wire are the nonce; they never fall behind 0.
@@ -83,6 +88,68 @@ impl Outbound {
             rest = more;
         }
         Ok(())
+    }
+
+    /// What a record says of a pointer of the TCP header. That points to the octet behind the urgent ones (RFC 6093);
+    /// the standard has the index of the last one (RFC 8548 section 3.7).
+    fn urgent_field(&self, pointer: u16) -> u16 {
+        match self.sealer.dialect() {
+            Dialect::Legacy => pointer,
+            Dialect::Standard => pointer.saturating_sub(1),
+        }
+    }
+
+    /// Whether segments may cut records anywhere. The original needs a whole one in each.
+    pub(super) fn divides(&self) -> bool {
+        self.sealer.dialect() == Dialect::Standard
+    }
+
+    /// Octets of data in a record that segments may cut.
+    pub(super) fn data_per_frame(flags: Flags) -> usize {
+        FRAME - flags.overhead()
+    }
+
+    /// From where on the wire plaintext is sent that begins at a place.
+    pub(super) fn wire_from(&self, plain: i64) -> i64 {
+        match self.divides() {
+            true => self.map.wire_of(plain),
+            false => self.map.first_at_or_before_plain(plain).wire,
+        }
+    }
+
+    /// Up to where on the wire plaintext is sent that ends at a place.
+    pub(super) fn wire_to(&self, plain: i64) -> i64 {
+        match self.divides() {
+            true => self.map.wire_of(plain),
+            false => self.map.at_or_after_plain(plain).wire,
+        }
+    }
+
+    /// What of the plaintext need not be sent again when the peer has all before a place on the wire.
+    pub(super) fn plain_before(&self, wire: i64) -> i64 {
+        match self.divides() {
+            true => self.map.plain_before(wire),
+            false => self.map.at_or_before_wire(wire).plain,
+        }
+    }
+
+    /// From where on the plaintext need not be sent again when the peer has what is behind a place on the wire.
+    pub(super) fn plain_behind(&self, wire: i64) -> i64 {
+        match self.divides() {
+            true => self.map.plain_behind(wire),
+            false => self.map.at_or_after_wire(wire).plain,
+        }
+    }
+
+    /// How far from a place on the wire up to another the octets may go in one packet that the kernel cuts every
+    /// `segment` octets, if it has room for `room`.
+    pub(super) fn row(&self, from: i64, to: i64, segment: u16, room: i64) -> i64 {
+        let segment = i64::from(segment).max(1);
+        match (self.divides(), to.saturating_sub(from) <= room) {
+            (true, true) => to,
+            (true, false) => from.saturating_add(room / segment * segment),
+            (false, _) => self.map.row(from, to, segment, room),
+        }
     }
 
     pub(super) fn append_record(
@@ -105,6 +172,11 @@ impl Outbound {
     /// The next record is to be the first under a new key.
     pub(super) fn rekey(&mut self) {
         self.sealer.rekey();
+    }
+
+    /// Whether the peer has gone to every key that we have gone to.
+    pub(super) fn is_followed(&self, opener: &Opener) -> bool {
+        self.sealer.is_followed(opener)
     }
 
     /// Whether a record is due, be it empty.

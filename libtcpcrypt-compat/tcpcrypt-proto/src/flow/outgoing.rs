@@ -5,8 +5,7 @@ use crate::packet::{Flags, Rewrite, View};
 
 use super::byte_store::MAX_SLICES;
 use super::emit::Resend;
-use super::outbound::data_per_record;
-use super::record_map::Border;
+use super::outbound::{Outbound, data_per_record};
 use super::super_packet::Cut;
 use super::{Flow, Step};
 
@@ -52,9 +51,7 @@ impl Flow {
             to = to.min(end);
         }
         if from < next {
-            let first = self.out.map.at_or_before_plain(from).wire;
-            let end = self.out.map.at_or_after_wire(first.saturating_add(1)).wire;
-            self.sent_again(first, end, rewrite.length(0));
+            self.sent_again(from, rewrite.length(0));
         }
         let whole = to == from.saturating_add_unsigned(packet.payload().len() as u64);
         let fin = fin && whole && to == self.out.map.end().plain;
@@ -65,8 +62,8 @@ impl Flow {
             self.out.fin = Some(to);
         }
         let first = match from == next && before != self.out.map.end() {
-            true => before,
-            false => self.out.map.first_at_or_before_plain(from),
+            true => before.wire,
+            false => self.out.wire_from(from),
         };
         self.send_records(rewrite, cut, first, (from, to), fin, out)
     }
@@ -87,6 +84,7 @@ impl Flow {
             urgent: super::outbound::urgent_from(urgent, known),
         };
         let room = match cut {
+            Cut::At(_) | Cut::Unknown if self.out.divides() => Outbound::data_per_frame(flags),
             Cut::At(segment) => usize::from(segment).saturating_sub(flags.overhead()).max(1),
             Cut::Nowhere | Cut::Unknown => {
                 data_per_record(self.path.mtu(), rewrite.length(0), flags)
@@ -95,12 +93,13 @@ impl Flow {
         self.out.seal(new, room, flags)
     }
 
-    /// Puts the first of the records that hold a piece of plaintext into the packet, and has the others follow.
+    /// Puts the first of what holds a piece of plaintext, from `first` on the wire, into the packet, and has the rest
+    /// follow.
     fn send_records(
         &mut self,
         mut rewrite: Rewrite<'_>,
         cut: Cut,
-        first: Border,
+        first: i64,
         (from, to): (i64, i64),
         fin: bool,
         out: &mut Vec<u8>,
@@ -110,20 +109,19 @@ impl Flow {
             let fin = if fin { Flags::FIN } else { Flags(0) };
             Flags(flags.0 & Flags::PSH.0) | fin
         };
-        let base = self.out.map.base();
-        let map = &self.out.map;
+        let (base, end) = (self.out.map.base(), self.out.map.end());
         // Behind the last octet of plaintext there may be frames without any.
-        let last = match to >= map.end().plain {
-            true => map.end(),
-            false => map.at_or_after_plain(to),
+        let last = match to >= end.plain {
+            true => end.wire,
+            false => self.out.wire_to(to),
         };
-        if to <= base.plain && first.wire >= last.wire {
+        if to <= base.plain && first >= last {
             // All of it is acknowledged on the wire, which the local TCP does not know, or it is a keep-alive
             // with an octet of data.
             rewrite.flags = flags.without(Flags::FIN | Flags::URG);
             if fin {
                 rewrite.flags |= Flags::FIN;
-                rewrite.seq = self.out.wire.seq(self.out.map.end().wire);
+                rewrite.seq = self.out.wire.seq(end.wire);
             } else {
                 rewrite.seq = self.old_seq_out(from.min(base.plain.saturating_sub(1)));
             }
@@ -132,23 +130,23 @@ impl Flow {
         }
         if cut != Cut::Nowhere {
             let all = Resend {
-                from: first.wire,
-                to: last.wire,
+                from: first,
+                to: last,
                 flags: end_flags(fin),
             };
             return self.send_row(rewrite, cut, all, out);
         }
-        let (end, form) = self.piece(first.wire, rewrite.length(0));
+        let (end, form) = self.piece(first, last, rewrite.length(0));
         let mut slices = [[].as_slice(); MAX_SLICES];
-        let used = self.out.octets(first.wire, end, &mut slices).unwrap_or(0);
+        let used = self.out.octets(first, end, &mut slices).unwrap_or(0);
         rewrite.fragments = form.fragments;
-        rewrite.seq = self.out.wire.seq(first.wire);
-        let alone = end >= last.wire;
+        rewrite.seq = self.out.wire.seq(first);
+        let alone = end >= last;
         rewrite.flags = flags.without(Flags::FIN | Flags::PSH);
         if alone {
             rewrite.flags |= end_flags(fin);
         }
-        let length = usize::try_from(end.saturating_sub(first.wire)).unwrap_or(0);
+        let length = usize::try_from(end.saturating_sub(first)).unwrap_or(0);
         let limit = form.limit.min(usize::from(self.path.mtu()));
         let room = limit.saturating_sub(rewrite.length(length));
         self.push_own_blocks(&mut rewrite.options, room);
@@ -156,7 +154,7 @@ impl Flow {
         if !alone {
             self.resend(Resend {
                 from: end,
-                to: last.wire,
+                to: last,
                 flags: end_flags(fin),
             });
         }

@@ -238,17 +238,25 @@ impl Flow {
             // Nobody says when the local TCP heeds it, nor whether, and the peer needs each cut in its place.
             self.segment_size = SegmentSize::new(None);
         }
-        let border = self.out.map.at_or_before_wire(place);
-        Some(self.out.plain.seq(border.plain))
+        Some(self.out.plain.seq(self.out.plain_before(place)))
     }
 
-    /// The local TCP sends data that have been records before, the first of them from `start` to `end`.
-    pub(super) fn sent_again(&mut self, start: i64, end: i64, headers: usize) {
-        if start != self.out.map.base().wire {
+    /// The local TCP sends data from this place on that have been records before.
+    pub(super) fn sent_again(&mut self, from: i64, headers: usize) {
+        let map = &self.out.map;
+        let start = map.at_or_before_plain(from).wire;
+        let end = map.at_or_after_wire(start.saturating_add(1)).wire;
+        // Behind the first octet that is missing it is not in vain.
+        if start != map.base().wire || self.out.divides() && self.out.wire_from(from) > self.heard {
             return;
         }
-        let next = self.out.map.end().wire;
-        let length = end.saturating_sub(start);
+        let next = map.end().wire;
+        let length = match self.out.divides() {
+            // It goes in packets of full length.
+            true => i64::from(self.path.mtu()).saturating_sub_unsigned(headers as u64),
+            false => i64::MAX,
+        };
+        let length = end.saturating_sub(start).min(length);
         let now = self.timers.last_outgoing();
         self.path
             .repeated(now, (start, self.heard), headers, length, next);

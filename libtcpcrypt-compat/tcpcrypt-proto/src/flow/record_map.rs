@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use kx_crypto::aead::TAG_LEN;
+
 /// A border between records, as a place on the line of plaintext and on that of the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Border {
@@ -123,6 +125,56 @@ impl RecordMap {
         self.ends.get(before).copied().unwrap_or(self.end())
     }
 
+    /// Where an octet of plaintext, or the end of all of it, is on the wire. The first octet of a record has its header
+    /// in front, the last one its tag behind. Records without plaintext at that place stand behind it.
+    pub(super) fn wire_of(&self, plain: i64) -> i64 {
+        if plain <= self.base.plain {
+            return self.base.wire;
+        }
+        let before = self.ends.partition_point(|end| end.plain < plain);
+        match self.ends.get(before) {
+            None => self.end().wire,
+            Some(end) if end.plain == plain => end.wire,
+            Some(end) => {
+                let start = self.border(before);
+                let inside = plain.saturating_sub(start.plain);
+                start
+                    .wire
+                    .saturating_add(head(start, *end))
+                    .saturating_add(inside)
+            }
+        }
+    }
+
+    /// The octets of plaintext before a place on the wire, those whose record's header or tag belongs to them left out
+    /// where that is not before it.
+    pub(super) fn plain_before(&self, wire: i64) -> i64 {
+        self.inside(wire, |inside, len| inside.clamp(0, len.saturating_sub(1)))
+    }
+
+    /// Where the plaintext begins that is behind a place on the wire with all that belongs to it.
+    pub(super) fn plain_behind(&self, wire: i64) -> i64 {
+        self.inside(wire, |inside, len| inside.clamp(1, len))
+    }
+
+    /// The place in the plaintext for one on the wire. `bound` is asked where that is inside a record, with how far
+    /// inside its plaintext and how long that is.
+    fn inside(&self, wire: i64, bound: impl Fn(i64, i64) -> i64) -> i64 {
+        let before = self.ends.partition_point(|end| end.wire <= wire);
+        let start = self.border(before);
+        let Some(end) = self.ends.get(before).filter(|_| wire > start.wire) else {
+            return start.plain;
+        };
+        let len = end.plain.saturating_sub(start.plain);
+        if len == 0 {
+            return start.plain;
+        }
+        let inside = wire
+            .saturating_sub(start.wire)
+            .saturating_sub(head(start, *end));
+        start.plain.saturating_add(bound(inside, len))
+    }
+
     /// How far from `from`, the beginning of a record, up to `to` records go that can stand in one super-packet
     /// which is cut every `segment` octets: all of that length but the last, which may be shorter, and together
     /// at most `room` octets.
@@ -189,6 +241,13 @@ impl RecordMap {
     }
 }
 
+/// Octets in front of the ciphertext of the data of the record between two borders.
+fn head(start: Border, end: Border) -> i64 {
+    let wire = end.wire.saturating_sub(start.wire);
+    let plain = end.plain.saturating_sub(start.plain);
+    wire.saturating_sub(plain).saturating_sub(TAG_LEN as i64)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -217,6 +276,55 @@ mod tests {
         assert_eq!(map.at_or_before_wire(5), border(101, 141));
         map.release(border(151, 213));
         assert_eq!(map.end(), border(151, 213));
+    }
+
+    #[test]
+    fn places_inside_records() {
+        let mut map = RecordMap::new();
+        map.push(100, 120);
+        map.push_kept(20);
+        // With an urgent pointer.
+        map.push(50, 72);
+        map.push(1, 21);
+        for (plain, wire) in [
+            (-5, 0),
+            (0, 0),
+            (1, 5),
+            (99, 103),
+            (100, 120),
+            (101, 147),
+            (149, 195),
+            (150, 212),
+            (151, 233),
+            (999, 233),
+        ] {
+            assert_eq!(map.wire_of(plain), wire, "{plain}");
+        }
+        for (wire, before, behind) in [
+            (0, 0, 0),
+            (1, 0, 1),
+            (4, 0, 1),
+            (5, 1, 1),
+            (103, 99, 99),
+            (104, 99, 100),
+            (119, 99, 100),
+            (120, 100, 100),
+            (130, 100, 100),
+            (140, 100, 100),
+            (141, 100, 101),
+            (146, 100, 101),
+            (147, 101, 101),
+            (196, 149, 150),
+            (211, 149, 150),
+            (212, 150, 150),
+            (213, 150, 151),
+            (232, 150, 151),
+            (233, 151, 151),
+            (999, 151, 151),
+        ] {
+            assert_eq!(map.plain_before(wire), before, "{wire}");
+            assert_eq!(map.plain_behind(wire), behind, "{wire}");
+        }
     }
 
     #[test]

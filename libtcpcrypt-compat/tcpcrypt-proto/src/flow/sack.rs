@@ -1,6 +1,7 @@
 //! SACK in both numberings (tcpcrypt-datapath 2.8, rule 6; RFC 2018).
 //!
-//! From the wire, blocks shrink to whole records: a part of a record cannot be sent again without the rest.
+//! From the wire, blocks shrink to whole records: a part of a record cannot be sent again without the rest. In the
+//! standard it can, so there they shrink to whole octets of plaintext.
 //! Toward the wire the local TCP's own blocks mean nothing, since it never sees what came too early; they
 //! are replaced by what is held here.
 
@@ -38,7 +39,7 @@ impl Flow {
         changed
     }
 
-    /// The whole records in a block from the wire.
+    /// The plaintext that need not be sent again for a block from the wire.
     fn block_to_plain(&self, left: Seq, right: Seq) -> Option<(Seq, Seq)> {
         let map = &self.out.map;
         let base = map.base();
@@ -48,14 +49,9 @@ impl Flow {
         if left < base.wire || right > map.end().wire || left >= right {
             return None;
         }
-        let first = map.at_or_after_wire(left);
-        let last = map.at_or_before_wire(right);
-        (first.plain < last.plain).then(|| {
-            (
-                self.out.plain.seq(first.plain),
-                self.out.plain.seq(last.plain),
-            )
-        })
+        let first = self.out.plain_behind(left);
+        let last = self.out.plain_before(right);
+        (first < last).then(|| (self.out.plain.seq(first), self.out.plain.seq(last)))
     }
 
     /// The options of a packet for the wire that has `room` octets for more of them.

@@ -2,7 +2,8 @@
 //! (tcpcrypt-datapath 2.1 and 2.2).
 //!
 //! The size of the segments is not told, and stays when the packet is replaced. A peer that is the original
-//! needs a whole record in each segment, so records are made exactly as long.
+//! needs a whole record in each segment, so records are made exactly as long. In the standard a few long ones are enough,
+//! wherever the kernel cuts them.
 
 use crate::packet::{Flags, Rewrite, View};
 
@@ -122,7 +123,7 @@ impl Flow {
             Cut::At(segment) if !self.path.is_careful(all.from) => {
                 let room = LONGEST_PACKET.saturating_sub(rewrite.length(MOST_BLOCKS));
                 let room = i64::try_from(room).unwrap_or(0);
-                let row = self.out.map.row(all.from, all.to, i64::from(segment), room);
+                let row = self.out.row(all.from, all.to, segment, room);
                 let free = mtu.saturating_sub(rewrite.length(usize::from(segment)));
                 self.push_own_blocks(&mut rewrite.options, free);
                 row

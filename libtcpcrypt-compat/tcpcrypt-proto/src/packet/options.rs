@@ -16,6 +16,8 @@ pub const SACK_PERMITTED: u8 = 4;
 pub const SACK: u8 = 5;
 /// Timestamps (RFC 7323).
 pub const TIMESTAMPS: u8 = 8;
+/// A cookie of TCP Fast Open, or the request for one (RFC 7413).
+pub const FAST_OPEN: u8 = 34;
 /// Octets that a TCP header has for options.
 pub const SPACE: usize = 40;
 
@@ -187,6 +189,29 @@ impl OptionBuf {
         self.put(option)
     }
 
+    /// Octets that the longest option may have that [`append`](Self::append) finds room for behind those of a header.
+    #[must_use]
+    pub fn room_in(header: &[u8]) -> usize {
+        let mut options = OptionBuf::from_header(header);
+        options.trim();
+        options.room()
+    }
+
+    /// Puts a whole option behind the others, or into the padding behind them; says whether there was room.
+    #[must_use]
+    pub fn append(&mut self, option: &[u8]) -> bool {
+        let mut trimmed = *self;
+        trimmed.trim();
+        let padding = self.as_slice().get(trimmed.length..);
+        // Behind an end-of-list nobody would find it.
+        let ends = padding.unwrap_or_default().contains(&EOL);
+        if !ends && self.push(option) {
+            return true;
+        }
+        *self = trimmed;
+        self.push(option)
+    }
+
     /// Overwrites every option of a kind with NOPs.
     pub fn blank(&mut self, kind: u8) {
         while let Some((at, length)) = self.place(kind) {
@@ -350,6 +375,32 @@ mod tests {
             let mut options = OptionBuf::from_header(other);
             options.set_timestamp(7);
             assert_eq!(options.as_slice(), other);
+        }
+    }
+
+    #[test]
+    fn room_and_padding() {
+        const HELLO: [u8; 6] = [253, 6, 0x45, 0x4e, 0x21, 0x22];
+        for (before, at) in [
+            (vec![], Some(0)),
+            (vec![2, 4, 5, 0xb4], Some(4)),
+            // Padding stays as long as there is room behind it.
+            (vec![2, 4, 5, 0xb4, 1, 1, 1, 1], Some(8)),
+            (vec![3, 3, 7, 0], Some(3)),
+            ([vec![8, 34], vec![7; 32], vec![0, 0]].concat(), Some(34)),
+            ([vec![8, 30], vec![7; 28], vec![1; 10]].concat(), Some(30)),
+            ([vec![8, 35], vec![7; 33], vec![0]].concat(), None),
+            ([vec![8, 36], vec![7; 34]].concat(), None),
+            ([vec![8, 40], vec![7; 38]].concat(), None),
+        ] {
+            let mut options = OptionBuf::from_header(&before);
+            assert_eq!(options.append(&HELLO), at.is_some(), "{before:?}");
+            let room = OptionBuf::room_in(&before);
+            assert_eq!(room >= HELLO.len(), at.is_some(), "{before:?}");
+            if let Some(at) = at {
+                assert_eq!(options.as_slice()[at..], HELLO);
+                assert_eq!(options.as_slice()[..at], before[..at]);
+            }
         }
     }
 }

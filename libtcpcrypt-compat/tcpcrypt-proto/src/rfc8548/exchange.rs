@@ -143,7 +143,7 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// To Init1, given from its first octet to its last. `ciphers` are those that we take. That a point is on its
+    /// To Init1, given from its first octet to its last. `ciphers` are those that we take, the preferred one first. That a point is on its
     /// curve is known then; with the other curves only the secret shows whether a key can be agreed with.
     ///
     /// # Errors
@@ -305,7 +305,10 @@ mod tests {
                 assert_eq!(result, Ok((true, cipher)));
             }
             let result = run(tep, &CIPHERS, &CIPHERS, &a, |_, _| {});
-            assert_eq!(result, Ok((true, CIPHERS[0])), "host A's order");
+            assert_eq!(result, Ok((true, CIPHERS[0])));
+            let other = [CIPHERS[2], CIPHERS[0]];
+            let result = run(tep, &CIPHERS, &other, &a, |_, _| {});
+            assert_eq!(result, Ok((true, CIPHERS[2])), "host B's order");
             let result = run(tep, &CIPHERS[..1], &CIPHERS[1..], &a, |_, _| {});
             assert_eq!(result, Err(InitError::NoCipher.into()));
         }

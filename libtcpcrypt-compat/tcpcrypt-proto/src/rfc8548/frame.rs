@@ -211,7 +211,7 @@ impl Opener {
     }
 
     /// Whether the last frame was opened. The end of the TCP stream without it is an error, not an end (RFC 8548
-    /// section 3.6).
+    /// section 3.7).
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.finished

@@ -93,16 +93,17 @@ impl<'a> Init1<'a> {
         Message::Init1.build(&[&[count], ciphers, self.nonce, &field, self.public], out);
     }
 
-    /// Host B's choice: the first that A offers and `ours` holds.
+    /// Host B's choice: the first of `ours`, in the order of its preference, that A offers (RFC 8548 section 3.3).
     ///
     /// # Errors
     /// [`InitError::NoCipher`].
     pub fn choose(&self, ours: &[Algorithm]) -> Result<Algorithm, InitError> {
-        self.ciphers
-            .chunks_exact(2)
-            .filter_map(|id| algorithm(u16::from_be_bytes(id.try_into().ok()?)))
-            .find(|algorithm| ours.contains(algorithm))
-            .ok_or(InitError::NoCipher)
+        let offers = |algorithm: &Algorithm| {
+            let id = aead_id(*algorithm).to_be_bytes();
+            self.ciphers.chunks_exact(2).any(|offered| offered == id)
+        };
+        let mut ours = ours.iter().copied();
+        ours.find(offers).ok_or(InitError::NoCipher)
     }
 }
 
@@ -256,7 +257,12 @@ mod tests {
             Init1::parse(&message, Curve::X25519).unwrap().choose(ours)
         };
         assert_eq!(choose(&[0, 1, 0, 2], &OURS), Ok(Algorithm::Aes128Gcm));
-        assert_eq!(choose(&[1, 0, 0, 16, 0, 1], &OURS), Ok(OURS[2]));
+        assert_eq!(
+            choose(&[1, 0, 0, 16, 0, 1], &OURS),
+            Ok(OURS[0]),
+            "our order"
+        );
+        assert_eq!(choose(&[1, 0, 0, 16, 0, 2], &OURS), Ok(OURS[1]));
         assert_eq!(choose(&[0, 1, 0, 2], &OURS[1..]), Ok(OURS[1]));
         assert_eq!(choose(&[0, 16], &OURS[..2]), Err(InitError::NoCipher));
         assert_eq!(choose(&[], &OURS), Err(InitError::NoCipher));

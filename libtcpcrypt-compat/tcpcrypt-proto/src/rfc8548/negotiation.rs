@@ -1,4 +1,4 @@
-//! What tcpcrypt says in ENO options (RFC 8548 sections 3.1 and 3.5): key exchanges, and sessions to be resumed.
+//! What tcpcrypt says in ENO options (RFC 8548 sections 3.2 and 3.5): key exchanges, and sessions to be resumed.
 
 use crate::eno::{EnoOption, Kind, Tep};
 use crate::rfc8547::{self, Global, Host, SynForm, TepSuboption};
@@ -159,6 +159,15 @@ pub struct Settled {
     pub peer_app_aware: bool,
 }
 
+/// Whether a list names a key exchange in a way that has a meaning: once, and with no more data than an identifier and
+/// a nonce have. Else it is not valid for the connection (RFC 8547 section 4.5).
+fn is_usable(form: &SynForm<'_>, id: u8) -> bool {
+    let mut all = form.teps().filter(|tep| tep.id() == id);
+    let (first, second) = (all.next(), all.next());
+    let fits = |tep: TepSuboption<'_>| tep.data.len() <= HALF_LEN + ResumptionNonce::MAX_LEN;
+    second.is_none() && first.is_some_and(fits)
+}
+
 /// The key exchange of a suboption, if the standard has it under this kind. The original's are a matter of its own
 /// dialect under kind 253.
 fn known(kind: Kind, tep: &TepSuboption<'_>) -> Option<Tep> {
@@ -173,10 +182,12 @@ fn known(kind: Kind, tep: &TepSuboption<'_>) -> Option<Tep> {
 /// ([`Session::asked_by`](crate::rfc8548::keys::Session::asked_by)).
 pub fn named(theirs: &EnoOption) -> impl Iterator<Item = (Tep, Resumption)> + '_ {
     let kind = theirs.kind();
-    let teps = SynForm::read(theirs).ok().into_iter();
-    teps.flat_map(|form| form.teps()).filter_map(move |tep| {
-        let resumption = Resumption::parse(tep.data)?;
-        Some((known(kind, &tep)?, resumption))
+    let forms = SynForm::read(theirs).ok().into_iter();
+    forms.flat_map(move |form| {
+        form.teps().filter_map(move |tep| {
+            let resumption = Resumption::parse(tep.data).filter(|_| is_usable(&form, tep.id()))?;
+            Some((known(kind, &tep)?, resumption))
+        })
     })
 }
 
@@ -185,8 +196,8 @@ pub fn named(theirs: &EnoOption) -> impl Iterator<Item = (Tep, Resumption)> + '_
 pub fn choose(theirs: &EnoOption, preferred: &[Tep]) -> Option<Tep> {
     let form = SynForm::read(theirs).ok()?;
     let offered = |tep: &Tep| {
-        form.teps()
-            .any(|each| known(theirs.kind(), &each) == Some(*tep))
+        let named = |each| known(theirs.kind(), &each) == Some(*tep);
+        form.teps().any(named) && is_usable(&form, tep.octet())
     };
     preferred.iter().copied().find(offered)
 }
@@ -216,8 +227,10 @@ pub fn settle(
             .map(|(_, resumption)| resumption.nonce)
     };
     let would_resume = |tep: &TepSuboption<'_>| tep.data.len() >= HALF_LEN;
+    let both_usable = |id| is_usable(&our_form, id) && is_usable(&their_form, id);
     let valid = |tep: &TepSuboption<'_>| match known(kind, tep) {
         None => false,
+        Some(_) if !both_usable(tep.id()) => false,
         Some(_) if !would_resume(tep) => true,
         Some(of) => match host {
             // What we wrote counts if the peer named the session as well.
@@ -515,11 +528,15 @@ mod tests {
         // The original's key exchanges are another dialect, and kinds are never mixed.
         assert_eq!(settle(true, &syn, &old(&[0x21]), None), None);
         assert_eq!(settle(true, &syn, &standard(&[1, 0x23]), None), None);
-        let mut list = vec![0x21, 0x22, 0xa1];
+        let mut list = vec![0x22, 0x24, 0xa1];
         list.extend([0x23; 9]);
         assert_eq!(named(&old(&list)).count(), 0);
         assert_eq!(named(&standard(&list)).count(), 1);
         list[2] = 0xa4;
+        // A key exchange that is named twice is as good as not named.
+        assert_eq!(named(&old(&list)).count(), 0);
+        assert_eq!(choose(&old(&list), &Tep::ALL), None);
+        list[1] = 0x21;
         assert_eq!(named(&old(&list)).count(), 1);
         assert_eq!(choose(&old(&list), &Tep::ALL), Some(Tep::X448));
         assert_eq!(choose(&old(&[0x21, 0x22]), &Tep::ALL), None);

@@ -3,13 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use crate::conn::exchange::LegacyQuestion;
-use crate::conn::{Wish, resume, segment};
+use crate::config::Config;
+use crate::conn::ask::{Ask, Reached};
+use crate::conn::{Keyed, Wish};
 use crate::endpoint::Endpoint;
-use crate::eno::{Answer, EnoOption, Offer, Tep};
-use crate::event::Line;
-use crate::legacy::keys::Session;
-use crate::packet::{OptionBuf, Seq};
+use crate::eno::EnoOption;
+use crate::packet::Seq;
 
 use super::handshake::{Handshake, Opening, Part, enable};
 use super::{Broken, Settled, Stream};
@@ -18,88 +17,70 @@ use super::{Broken, Settled, Stream};
 pub struct Client {
     peer: SocketAddr,
     wish: Wish,
-    teps: [Tep; 2],
-    /// As in the SYN, the same in each repetition. `None` before the first.
-    offer: Option<EnoOption>,
-    session: Option<Box<Session>>,
-    agreed: Agreed,
-}
-
-enum Agreed {
-    Nothing,
-    Exchange(Tep, EnoOption),
-    Resumed(EnoOption),
+    /// `None` before the first SYN.
+    ask: Option<Ask>,
+    reached: Option<Reached>,
 }
 
 impl Client {
     /// Begins a connection of the local port `port` to `peer`, which takes the settings of the port. `None` if
     /// it is to be plain.
-    pub fn new(host: &mut Endpoint, now: Instant, port: u16, peer: SocketAddr) -> Option<Self> {
+    pub fn new(host: &mut Endpoint, _now: Instant, port: u16, peer: SocketAddr) -> Option<Self> {
         let wish = host.wish_of_opener(port)?;
-        let session = resume::legacy_for_peer(&mut host.stream_context(now), peer.ip(), wish);
         Some(Self {
             peer,
             wish,
-            teps: host.stream_teps(),
-            offer: None,
-            session,
-            agreed: Agreed::Nothing,
+            ask: None,
+            reached: None,
         })
     }
 
-    fn offered(&self) -> Offer<'_> {
-        Offer {
-            teps: &self.teps,
-            app_aware: self.wish.app_aware,
-            resume: self.session.as_deref().map(Session::resume_id),
+    /// The option for our SYN, in at most `room` octets; for a repeated SYN the same. `None` if there is no room: the
+    /// connection is plain then.
+    pub fn offer(&mut self, host: &mut Endpoint, now: Instant, room: usize) -> Option<EnoOption> {
+        let fits = |option: &EnoOption| option.as_bytes().len() <= room;
+        if let Some(ask) = &self.ask {
+            return Some(ask.option()).filter(fits);
+        }
+        let mut cx = host.stream_context(now);
+        let place = |_: &Config, option: &EnoOption| fits(option).then_some(*option);
+        let (ask, option) = Ask::new(&mut cx, self.peer.ip(), self.wish, room, place)?;
+        self.ask = Some(ask);
+        Some(option)
+    }
+
+    /// Takes the option of the SYN-ACK. That of a repeated one changes nothing any more.
+    pub fn answered(
+        &mut self,
+        host: &mut Endpoint,
+        now: Instant,
+        answer: Option<EnoOption>,
+    ) -> Settled {
+        let mut cx = host.stream_context(now);
+        if let (Some(ask), None) = (&mut self.ask, &self.reached) {
+            let reached = ask.answered(&mut cx, answer);
+            if matches!(reached, Reached::Plain) {
+                ask.give_up(&mut cx);
+            }
+            self.reached = Some(reached);
+        }
+        match self.reached {
+            None | Some(Reached::Plain | Reached::Exchange(Err(_), _)) => Settled::Plain,
+            Some(Reached::Exchange(Ok(_), _)) => Settled::Exchange,
+            Some(Reached::Resumed(..)) => Settled::Resumed,
         }
     }
 
-    /// Puts the offer among the options of a SYN; of a repeated one, the same offer. False if there is no room:
-    /// the connection is plain then.
-    pub fn syn(&mut self, host: &mut Endpoint, now: Instant, options: &mut OptionBuf) -> bool {
-        if let Some(offer) = &self.offer {
-            return segment::append(options, offer);
-        }
-        let mut offer = self.offered().build();
-        let mut fits = segment::append(options, &offer);
-        if !fits && self.session.is_some() {
-            self.give_up(host, now);
-            offer = self.offered().build();
-            fits = segment::append(options, &offer);
-        }
-        if fits {
-            self.offer = Some(offer);
-        } else {
-            host.stream_line(Line::NoSpaceForHello);
-        }
-        fits
-    }
-
-    /// Reads the options of the SYN-ACK. A repeated one changes nothing any more.
-    pub fn syn_ack(&mut self, host: &mut Endpoint, now: Instant, options: &[u8]) -> Settled {
-        let Some(answer) = EnoOption::find(options).ok().flatten() else {
-            self.give_up(host, now);
-            return Settled::Plain;
-        };
-        match self.offered().answer(&answer) {
-            Answer::Plain => {
-                host.stream_line(Line::NoCipher);
-                self.give_up(host, now);
-                Settled::Plain
+    /// The option for the segments behind our SYN, until the peer has sent one behind its own.
+    #[must_use]
+    pub fn following(&self) -> Option<EnoOption> {
+        let ask = self.ask.as_ref()?;
+        match self.reached.as_ref()? {
+            // The original says nothing more in a resumed session (tcpcrypt spec 7.6).
+            Reached::Exchange(Ok(_), _) | Reached::Resumed(Keyed::Standard(..), _) => {
+                Some(ask.bare())
             }
-            Answer::Resumed => {
-                self.agreed = Agreed::Resumed(answer);
-                Settled::Resumed
-            }
-            Answer::Exchange(tep) => {
-                if self.session.take().is_some() {
-                    // The peer does not know it; nobody else will want it.
-                    host.stream_line(Line::SessionCachingFailed);
-                }
-                self.agreed = Agreed::Exchange(tep, answer);
-                Settled::Exchange
-            }
+            _ => None,
         }
     }
 
@@ -115,37 +96,42 @@ impl Client {
         (ours, theirs): (Seq, Seq),
         wire: &mut Vec<u8>,
     ) -> Result<Stream, Broken> {
-        let opening = |this: &Self, answer: EnoOption| Opening {
-            peer: this.peer.ip(),
-            wish: this.wish,
-            syn: this.offer.unwrap_or(EnoOption::bare()),
-            application: u8::from(this.wish.app_aware) | u8::from(answer.app_aware()) << 1,
-            syn_ack: answer,
+        let Some(ask) = &mut self.ask else {
+            return Ok(Stream::plain());
+        };
+        let opening = |peer_aware| Opening {
+            peer: self.peer,
+            wish: self.wish,
+            opener: true,
+            kind: ask.option().kind(),
+            peer_aware,
             ours,
             theirs,
         };
-        match std::mem::replace(&mut self.agreed, Agreed::Nothing) {
-            Agreed::Nothing => {
-                self.give_up(host, now);
+        match self.reached {
+            None | Some(Reached::Plain) => {
+                let mut cx = host.stream_context(now);
+                ask.give_up(&mut cx);
+                // One that may be asked for something else is not known to have nothing.
+                if !ask.has_another(&cx) {
+                    host.remember_peer(now, self.peer, true);
+                }
                 Ok(Stream::plain())
             }
-            Agreed::Resumed(answer) => {
-                let opening = opening(&self, answer);
-                let Some(session) = self.session.take() else {
-                    return Err(Broken(Line::SendingRst));
-                };
-                let records = enable(host, now, &opening, *session, ours, theirs)?;
+            Some(Reached::Exchange(Err(line), _)) => {
+                // Nothing was promised to the peer yet.
+                host.stream_line(line);
+                Ok(Stream::plain())
+            }
+            Some(Reached::Resumed(keyed, aware)) => {
+                let records = enable(host, now, &opening(aware), keyed, ours, theirs)?;
                 Ok(Stream::records(records))
             }
-            Agreed::Exchange(tep, answer) => {
-                let opening = opening(&self, answer);
-                let (syn, syn_ack) = (opening.syn, opening.syn_ack);
-                let mut cx = host.stream_context(now);
-                let question = LegacyQuestion::new(&mut cx, tep, syn, syn_ack).map_err(Broken)?;
-                wire.extend_from_slice(&question.init1);
+            Some(Reached::Exchange(Ok(question), aware)) => {
+                wire.extend_from_slice(question.init1());
                 Ok(Stream::handshake(Handshake {
-                    opening,
-                    part: Part::Client(Box::new(question)),
+                    opening: opening(aware),
+                    part: Part::Client(question),
                 }))
             }
         }
@@ -153,7 +139,8 @@ impl Client {
 
     /// Nothing comes of it: a session that was named, but not turned on, can be used by another.
     pub fn give_up(&mut self, host: &mut Endpoint, now: Instant) {
-        let session = self.session.take();
-        resume::legacy_put_back(&mut host.stream_context(now), self.peer.ip(), session);
+        if let Some(ask) = &mut self.ask {
+            ask.give_up(&mut host.stream_context(now));
+        }
     }
 }

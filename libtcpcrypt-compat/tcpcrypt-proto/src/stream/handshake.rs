@@ -1,28 +1,31 @@
-//! The messages at the beginning of a stream (tcpcrypt spec 4.2).
+//! The messages at the beginning of a stream (tcpcrypt spec 4.2 and 7.2).
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::time::Instant;
 
-use crate::conn::exchange::{self, LegacyQuestion, LegacyReply};
-use crate::conn::{Identity, Wish, legacy_details};
+use crate::conn::exchange::{self, Question};
+use crate::conn::plan::{Plan, Said};
+use crate::conn::{Identity, Keyed, Origin, Wish, turn_on};
 use crate::endpoint::Endpoint;
-use crate::eno::{EnoOption, Tep};
+use crate::eno::{EnoOption, Kind};
 use crate::event::Line;
 use crate::legacy::init::Message;
-use crate::legacy::keys::{Enabled, Role, Session};
 use crate::packet::Seq;
 use crate::records::Dialect;
 
 use super::records::Records;
 use super::{Broken, State};
 
-/// What both ENO options were, and where the streams begin on the wire.
+/// Whose connection it is, and where the streams begin on the wire.
 pub(super) struct Opening {
-    pub peer: IpAddr,
+    pub peer: SocketAddr,
     pub wish: Wish,
-    pub syn: EnoOption,
-    pub syn_ack: EnoOption,
-    pub application: u8,
+    /// Our SYN was the first.
+    pub opener: bool,
+    /// The form of the options.
+    pub kind: Kind,
+    /// The peer's application knows of encryption.
+    pub peer_aware: bool,
     /// The number behind our SYN, and behind the peer's.
     pub ours: Seq,
     pub theirs: Seq,
@@ -37,9 +40,26 @@ pub(super) struct Handshake {
 /// Which message that is.
 pub(super) enum Part {
     /// INIT2; INIT1 was sent.
-    Client(Box<LegacyQuestion>),
+    Client(Question),
     /// INIT1.
-    Server(Tep),
+    Server(Box<Reply>),
+}
+
+/// What INIT1 will be answered by.
+pub(super) struct Reply {
+    pub dialect: Dialect,
+    pub plan: Plan,
+    pub offer: EnoOption,
+    pub said: Said,
+    pub shown: Shown,
+}
+
+/// Whether the opener has shown by the option of its first segment that it has our answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shown {
+    Unknown,
+    Yes,
+    No,
 }
 
 impl Handshake {
@@ -51,45 +71,53 @@ impl Handshake {
         input: &[u8],
         reply: &mut Vec<u8>,
     ) -> Result<Option<(State, usize)>, Broken> {
-        let message = match &self.part {
-            Part::Client(_) => Message::Init2,
-            Part::Server(_) => Message::Init1,
+        let (dialect, message) = match &self.part {
+            Part::Client(question) => (question.dialect(), Message::Init2),
+            Part::Server(reply) => (reply.dialect, Message::Init1),
         };
-        if self.may_be_plain() && message.len(input).is_err() {
+        if self.may_be_plain() && !exchange::may_begin(dialect, message, input) {
             // Our answer was taken out on its way: the client sends its data as they are.
             return Ok(Some((State::Plain, 0)));
         }
-        let Some(len) = exchange::whole(Dialect::Legacy, message, input).map_err(Broken)? else {
+        let Some(len) = exchange::whole(dialect, message, input).map_err(Broken)? else {
             return Ok(None);
         };
         let message = input.get(..len).unwrap_or_default();
         let opening = &self.opening;
-        let received = u32::try_from(len).unwrap_or(0);
-        let theirs = opening.theirs + received;
+        let length = |octets: &[u8]| u32::try_from(octets.len()).unwrap_or(0);
+        let theirs = opening.theirs + length(message);
         let mut cx = host.stream_context(now);
-        let (session, ours) = match &self.part {
+        let (keyed, sent) = match &self.part {
             Part::Client(question) => {
-                let session = question.answered(&mut cx, message).map_err(Broken)?;
-                let sent = u32::try_from(question.init1.len()).unwrap_or(0);
-                (session, opening.ours + sent)
+                let keyed = question.answered(&mut cx, message).map_err(Broken)?;
+                (keyed, length(question.init1()))
             }
-            Part::Server(tep) => {
-                let answer =
-                    LegacyReply::new(&mut cx, *tep, &opening.syn, &opening.syn_ack, message)
-                        .map_err(Broken)?;
-                let session = answer.session(&mut cx).map_err(Broken)?;
-                let sent = u32::try_from(answer.init2.len()).unwrap_or(0);
-                reply.extend_from_slice(&answer.init2);
-                (session, opening.ours + sent)
+            // Only the option was taken off. The client will not go on in the clear, and INIT1 is no data.
+            Part::Server(it) if it.shown == Shown::No => return Err(Broken(Line::SendingRst)),
+            Part::Server(it) => {
+                let answer = it.plan.reply(&mut cx, &it.offer, &it.said, message);
+                let answer = answer.ok_or(Broken(Line::SendingRst))?.map_err(Broken)?;
+                let keyed = answer.session(&mut cx).map_err(Broken)?;
+                reply.extend_from_slice(answer.init2());
+                (keyed, length(answer.init2()))
             }
         };
-        let records = enable(host, now, opening, session, ours, theirs)?;
+        let ours = opening.ours + sent;
+        let records = enable(host, now, opening, keyed, ours, theirs)?;
         Ok(Some((State::Records(Box::new(records)), len)))
     }
 
     /// Whether the peer may not know that we agreed: it has not shown it yet.
     pub(super) fn may_be_plain(&self) -> bool {
-        matches!(self.part, Part::Server(_))
+        matches!(&self.part, Part::Server(reply) if reply.shown != Shown::Yes)
+    }
+
+    /// In which dialect.
+    pub(super) fn dialect(&self) -> Dialect {
+        match &self.part {
+            Part::Client(question) => question.dialect(),
+            Part::Server(reply) => reply.dialect,
+        }
     }
 
     /// The peer closed before its message was whole.
@@ -106,30 +134,27 @@ pub(super) fn enable(
     host: &mut Endpoint,
     now: Instant,
     opening: &Opening,
-    session: Session,
+    keyed: Keyed,
     ours: Seq,
     theirs: Seq,
 ) -> Result<Records, Broken> {
-    let Enabled { id, keys, next } = session.enable();
-    let suite = next.suite();
-    let is_resumed = id.as_bytes().first().is_some_and(|tep| tep & 0x80 != 0);
-    let (sealer, opener) = keys
-        .split(ours.0, theirs.0)
-        .map_err(|_| Broken(Line::HandshakeFailed("cryptographic library failed")))?;
-    host.count_stream(is_resumed);
-    let mut successor = None;
-    if host.stores_sessions() && !opening.wish.no_cache {
-        // A client that resumed cannot know yet whether the server has turned this generation on.
-        if suite.role == Role::Client && is_resumed {
-            successor = Some((opening.peer, Box::new(next)));
-        } else {
-            host.store_session(now, (opening.peer, Box::new(next)));
-        }
+    let origin = Origin {
+        peer: opening.peer.ip(),
+        opener: opening.opener,
+        kind: opening.kind,
+        no_cache: opening.wish.no_cache,
+    };
+    let mut cx = host.stream_context(now);
+    let turned = turn_on(&mut cx, keyed, (ours, theirs), origin).map_err(Broken)?;
+    host.count_stream(turned.resumed);
+    if opening.opener {
+        host.remember_peer(now, opening.peer, false);
     }
     let identity = Identity {
-        id,
-        application: opening.application,
-        details: legacy_details(suite),
+        id: turned.id,
+        application: u8::from(opening.wish.app_aware) | u8::from(opening.peer_aware) << 1,
+        details: turned.details,
     };
-    Ok(Records::new(sealer, opener, identity, successor))
+    let later = turned.unconfirmed.map(|later| (origin.peer, later));
+    Ok(Records::new(turned.sealer, turned.opener, identity, later))
 }

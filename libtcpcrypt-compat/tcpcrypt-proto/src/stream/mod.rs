@@ -5,9 +5,11 @@
 //! [`Endpoint`](crate::endpoint::Endpoint) for sessions, keys and what the application wants; once the records
 //! flow, nothing but the stream itself is needed.
 //!
-//! The dialect is decided by the ENO options. What is behind the face of this module is the legacy one; the
-//! RFC's is another variant of the same enums: it sends stream-shaped records ([`Shape::Stream`]) and says the
-//! end of the data itself ([`Stream::finish`]).
+//! The dialect is decided by the ENO options. Behind the face of this module are both: the original's, whose records
+//! are segments of their own, and the standard, whose frames are cut as the TCP likes ([`Shape`]) and say the end of the
+//! data themselves ([`Stream::finish`]).
+//!
+//! How the options travel is nothing of this module: it makes and takes them, as long as there is room for.
 
 mod client;
 mod handshake;
@@ -20,6 +22,7 @@ use std::time::Instant;
 use crate::endpoint::{Endpoint, Identity};
 use crate::event::Line;
 use crate::flow::Failure;
+use crate::records::Dialect;
 
 pub use client::Client;
 pub(crate) use plain_peers::PlainPeers;
@@ -129,8 +132,8 @@ impl Stream {
                 State::Records(records) => {
                     let result = records.receive(rest, room, plain);
                     let confirmed = records.confirmed();
-                    if let Some((peer, next)) = confirmed {
-                        host.store_session(now, (peer, next));
+                    if let Some((peer, later)) = confirmed {
+                        later.confirm(&mut host.stream_context(now), peer);
                     }
                     return match result {
                         Ok(consumed) => {
@@ -179,9 +182,48 @@ impl Stream {
     ///
     /// # Errors
     /// [`Broken`].
-    pub fn finish(&mut self, _wire: &mut Vec<u8>) -> Result<(), Broken> {
-        // The legacy dialect leaves it to the FIN of the TCP; a proxy sets no flag in the records (spec 4.5).
-        Ok(())
+    pub fn finish(&mut self, wire: &mut Vec<u8>) -> Result<(), Broken> {
+        match &mut self.0 {
+            State::Records(records) => match records.finish(wire) {
+                Ok(()) => Ok(()),
+                Err(failure) => Err(self.broken(failure.into())),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether something is to be sent though there are no data. Whoever does not wait until what was sent before is
+    /// gone, lets the peer fill his memory.
+    #[must_use]
+    pub fn owes(&self) -> bool {
+        matches!(&self.0, State::Records(records) if records.owes())
+    }
+
+    /// Appends it to `wire`. If it is much, some.
+    ///
+    /// # Errors
+    /// [`Broken`].
+    pub fn pay(&mut self, wire: &mut Vec<u8>) -> Result<(), Broken> {
+        match &mut self.0 {
+            State::Records(records) => match records.pay(wire) {
+                Ok(()) => Ok(()),
+                Err(failure) => Err(self.broken(failure.into())),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    /// Goes to a new key with the next record, where the dialect has that (RFC 8548 section 3.8).
+    pub fn rekey(&mut self) {
+        if let State::Records(records) = &mut self.0 {
+            records.rekey();
+        }
+    }
+
+    /// Whether the peer has said that it has no more data. Its TCP may say so later.
+    #[must_use]
+    pub fn has_finished(&self) -> bool {
+        matches!(&self.0, State::Records(records) if records.has_ended())
     }
 
     /// The peer's TCP has ended its data; `rest` is what was not consumed.
@@ -195,7 +237,9 @@ impl Stream {
                 Ok(())
             }
             State::Handshake(handshake) => Err(handshake.truncated()),
-            State::Records(_) if !rest.is_empty() => Err(Failure::Truncated.into()),
+            State::Records(records) if !rest.is_empty() || !records.may_end() => {
+                Err(Failure::Truncated.into())
+            }
             State::Records(_) | State::Plain => Ok(()),
             State::Over => Err(Broken(Line::SendingRst)),
         }
@@ -233,9 +277,19 @@ impl Stream {
     /// How octets for the wire are to be cut.
     #[must_use]
     pub fn shape(&self) -> Shape {
-        match self.0 {
-            State::Handshake(_) | State::Records(_) => Shape::Segments,
-            State::Plain | State::Over => Shape::Stream,
+        match self.dialect() {
+            Some(Dialect::Legacy) => Shape::Segments,
+            Some(Dialect::Standard) | None => Shape::Stream,
+        }
+    }
+
+    /// The dialect of one that is encrypted, or about to be.
+    #[must_use]
+    pub fn dialect(&self) -> Option<Dialect> {
+        match &self.0 {
+            State::Handshake(handshake) => Some(handshake.dialect()),
+            State::Records(records) => Some(records.dialect()),
+            State::Plain | State::Over => None,
         }
     }
 

@@ -2,13 +2,24 @@
 
 use std::net::IpAddr;
 
-use crate::conn::Identity;
+use crate::conn::{Identity, Unconfirmed};
 use crate::flow::Failure;
-use crate::legacy::keys::Session;
-use crate::legacy::record::{self, Flags, MAX_DATA_LEN, OffsetForm, Opener, Sealer};
+use crate::framing::{Flags, HEADER_LEN, MAX_DATA_LEN};
+use crate::legacy::record::OffsetForm;
+use crate::records::{Dialect, Opener, Sealer};
 
 /// With this much room for octets of the wire, a whole record always fits.
-pub const READ_ROOM: usize = record::HEADER_LEN + u16::MAX as usize;
+pub const READ_ROOM: usize = HEADER_LEN + u16::MAX as usize;
+
+/// Records without data that are made in a row. The peer can ask for one by each record of its own; the others are
+/// made when these are gone.
+const MOST_OWED: usize = 4;
+
+/// The last record that is made in the standard.
+const LAST: Flags = Flags {
+    fin: true,
+    urgent: None,
+};
 
 /// Both directions of an encrypted connection.
 pub struct Records {
@@ -17,8 +28,8 @@ pub struct Records {
     sent: Count,
     received: Count,
     identity: Identity,
-    /// The next generation, to be stored once the peer has shown that it has this one (spec 4.4).
-    successor: Option<(IpAddr, Box<Session>)>,
+    /// What is to be remembered of the peer once it has shown that it has the keys.
+    later: Option<(IpAddr, Box<Unconfirmed>)>,
     authenticated: bool,
 }
 
@@ -34,7 +45,7 @@ impl Records {
         sealer: Sealer,
         opener: Opener,
         identity: Identity,
-        successor: Option<(IpAddr, Box<Session>)>,
+        later: Option<(IpAddr, Box<Unconfirmed>)>,
     ) -> Self {
         Self {
             sealer,
@@ -42,7 +53,7 @@ impl Records {
             sent: Count::default(),
             received: Count::default(),
             identity,
-            successor,
+            later,
             authenticated: false,
         }
     }
@@ -59,7 +70,9 @@ impl Records {
         let mut taken = 0;
         while plain.len().saturating_sub(before) < room {
             let rest = input.get(taken..).unwrap_or_default();
-            let Some(len) = record::len(rest)? else { break };
+            let Some(len) = self.opener.len(rest)? else {
+                break;
+            };
             let Some(whole) = rest.get(..len) else { break };
             let start = plain.len();
             self.opener.open(self.received.wire, whole, plain)?;
@@ -70,6 +83,7 @@ impl Records {
         if let Some(form) = self.opener.form() {
             self.sealer.set_form(form);
         }
+        self.sealer.follow(&self.opener);
         Ok(taken)
     }
 
@@ -80,13 +94,59 @@ impl Records {
         wire: &mut Vec<u8>,
     ) -> Result<(), Failure> {
         for piece in data.chunks(most.clamp(1, MAX_DATA_LEN)) {
-            let start = wire.len();
-            let at = self.sent.wire;
-            self.sealer.seal(at, Flags::default(), piece, wire)?;
-            self.sent
-                .add(wire.len().saturating_sub(start), piece.len())?;
+            self.seal(Flags::default(), piece, wire)?;
         }
         Ok(())
+    }
+
+    fn seal(&mut self, flags: Flags, data: &[u8], wire: &mut Vec<u8>) -> Result<(), Failure> {
+        let start = wire.len();
+        self.sealer.seal(self.sent.wire, flags, data, wire)?;
+        self.sent.add(wire.len().saturating_sub(start), data.len())
+    }
+
+    /// The last record, where the dialect has one. The original's leaves it to the FIN of the TCP; a proxy sets no
+    /// flag in the records (spec 4.5).
+    pub(super) fn finish(&mut self, wire: &mut Vec<u8>) -> Result<(), Failure> {
+        match self.sealer.may_end() {
+            true => Ok(()),
+            false => self.seal(LAST, &[], wire),
+        }
+    }
+
+    /// Whether a record is due though there are no data: the peer went to the next key, or we are to.
+    pub(super) fn owes(&self) -> bool {
+        self.sealer.is_record_due()
+    }
+
+    /// Makes those records, not too many.
+    pub(super) fn pay(&mut self, wire: &mut Vec<u8>) -> Result<(), Failure> {
+        for _ in 0..MOST_OWED {
+            if !self.owes() {
+                break;
+            }
+            self.seal(Flags::default(), &[], wire)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the next record the first under a new key, where the dialect can.
+    pub(super) fn rekey(&mut self) {
+        self.sealer.rekey();
+    }
+
+    pub(super) fn dialect(&self) -> Dialect {
+        self.sealer.dialect()
+    }
+
+    /// Whether the peer has said that this was all, where the dialect has a word for it.
+    pub(super) fn has_ended(&self) -> bool {
+        self.opener.has_ended()
+    }
+
+    /// Whether the peer's stream may end here.
+    pub(super) fn may_end(&self) -> bool {
+        self.opener.may_end()
     }
 
     /// The peer subtracts sequence numbers (spec 4.5), unless its records show something else.
@@ -96,9 +156,9 @@ impl Records {
         }
     }
 
-    /// The next generation, once, as soon as it may be stored.
-    pub(super) fn confirmed(&mut self) -> Option<(IpAddr, Box<Session>)> {
-        self.successor.take_if(|_| self.authenticated)
+    /// What is to be remembered, once, as soon as that may be.
+    pub(super) fn confirmed(&mut self) -> Option<(IpAddr, Box<Unconfirmed>)> {
+        self.later.take_if(|_| self.authenticated)
     }
 
     pub(super) fn session(&self) -> Identity {

@@ -64,7 +64,7 @@ pub(crate) fn assert_encrypted(lab: &mut Lab, conn: Conn) -> Vec<u8> {
 pub(crate) fn assert_nothing_shown(lab: &Lab) {
     assert_eq!(lab.tap.showing(0, MARKER), 0, "plaintext on the wire");
     for (_, stream) in lab.tap.streams() {
-        stream.assert_one_record_per_segment();
+        stream.assert_records_in_segments();
     }
 }
 

@@ -120,10 +120,10 @@ fn loss_costs_time_but_not_much() {
     }
 }
 
-/// Both kernels hand out super-packets and get such: the wire sees one record per segment all the same, and
+/// Both kernels hand out super-packets and get such: to the original there is one record per segment all the same, and
 /// nothing is sent twice on a clean network.
 #[test]
-fn super_packets_become_one_record_per_segment() {
+fn super_packets_become_records_in_segments() {
     for (seed, sack) in [(1, true), (2, false)] {
         let host = || {
             ours().set(|s| {

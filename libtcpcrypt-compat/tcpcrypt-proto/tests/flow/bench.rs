@@ -8,7 +8,7 @@ use kx_crypto::hkdf::Key;
 use tcpcrypt_proto::flow::{Failure, Flow, FlowOptions, Numbers, Step};
 use tcpcrypt_proto::legacy::record::{Opener, Sealer};
 use tcpcrypt_proto::packet::options::{self, OptionBuf};
-use tcpcrypt_proto::packet::{Direction, Flags, FourTuple, Fresh, Seq, View};
+use tcpcrypt_proto::packet::{Direction, Flags, FourTuple, Fresh, Notes, Seq, View};
 
 pub(crate) const ACK: Flags = Flags::ACK;
 pub(crate) const PSH: Flags = Flags(0x18);
@@ -188,8 +188,12 @@ impl End {
         out
     }
 
-    fn through(&mut self, packet: &[u8], direction: Direction) -> Out {
-        let view = View::parse(packet).expect("a packet");
+    fn through(&mut self, packet: &[u8], direction: Direction, is_super: bool) -> Out {
+        let notes = Notes {
+            is_super,
+            ..Notes::default()
+        };
+        let view = View::parse(packet).expect("a packet").with_notes(notes);
         let mut replaced = b"before".to_vec();
         let step = match direction {
             Direction::Out => self.flow.outgoing(self.now, &view, &mut replaced),
@@ -214,7 +218,12 @@ impl End {
 
     /// A segment of the local TCP.
     pub(crate) fn send(&mut self, seg: &Seg) -> Out {
-        self.through(&seg.packet(self.tuple), Direction::Out)
+        self.through(&seg.packet(self.tuple), Direction::Out, false)
+    }
+
+    /// Several segments of the local TCP in one packet, which the kernel cuts behind the queue.
+    pub(crate) fn send_super(&mut self, seg: &Seg) -> Out {
+        self.through(&seg.packet(self.tuple), Direction::Out, true)
     }
 
     /// A segment from the wire.
@@ -223,7 +232,7 @@ impl End {
             local: self.tuple.remote,
             remote: self.tuple.local,
         };
-        self.through(&seg.packet(peer), Direction::In)
+        self.through(&seg.packet(peer), Direction::In, false)
     }
 
     /// Time goes by, with what is due done at its time.

@@ -3,6 +3,7 @@
 
 mod bench;
 mod closing;
+mod frames;
 mod host;
 mod hostile;
 mod inward;
@@ -11,3 +12,4 @@ mod loss;
 mod original;
 mod outward;
 mod path;
+mod standard;

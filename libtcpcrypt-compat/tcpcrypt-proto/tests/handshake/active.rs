@@ -274,6 +274,57 @@ fn a_lost_acknowledgement_of_init2() {
     pair.talk();
 }
 
+/// It goes with what the local TCP sends at once, or by itself when there is nothing, or a little later.
+#[test]
+fn the_acknowledgement_of_init2_waits_for_a_segment() {
+    let owing = || {
+        let mut pair = Pair::default();
+        let init2 = pair.init2();
+        pair.client.get(&init2).unwrap();
+        assert!(pair.client.endpoint.has_debts());
+        pair
+    };
+    let mut pair = owing();
+    let data = pair.client.says(ACK, OURS, THEIRS);
+    let data = data.with(|segment| segment.payload = b"question".to_vec());
+    let record = pair.client.out(&data).unwrap();
+    assert_eq!(record.ack, THEIRS + INIT2);
+    assert!(!pair.client.endpoint.has_debts());
+    assert_eq!(pair.client.sent(), []);
+    pair.client.pass(Duration::from_millis(5));
+    assert_eq!(pair.client.sent(), []);
+    assert_eq!(pair.server.get(&record).unwrap().payload, b"question");
+
+    let mut pair = owing();
+    pair.client.pass(Duration::from_micros(900));
+    assert!(pair.client.endpoint.has_debts());
+    pair.client.pass(Duration::from_micros(200));
+    assert!(!pair.client.endpoint.has_debts());
+    assert_eq!(pair.client.sent_one().ack, THEIRS + INIT2);
+
+    // Nobody owes anything for a connection that is over.
+    let mut pair = owing();
+    let reset = pair.client.says(RST | ACK, OURS, THEIRS);
+    pair.client.out(&reset).unwrap();
+    assert!(!pair.client.endpoint.has_debts());
+    let mut pair = owing();
+    pair.client.endpoint.shutdown();
+    assert!(!pair.client.endpoint.has_debts());
+    assert_eq!(resets(&pair.client.sent()), (1, 1));
+}
+
+/// What comes again is answered by the connection that stands.
+#[test]
+fn init2_again_makes_no_second_debt() {
+    let mut pair = Pair::default();
+    let init2 = pair.init2();
+    pair.client.get(&init2).unwrap();
+    for _ in 0..3 {
+        pair.client.get(&init2);
+    }
+    assert_eq!(pair.client.sent_one().ack, THEIRS + INIT2);
+}
+
 #[test]
 fn resets_on_the_way() {
     // Of the local TCP: the peer's may or may not know of INIT1.

@@ -200,6 +200,9 @@ impl Host {
 
     /// What was sent since the last call.
     pub(crate) fn sent(&mut self) -> Vec<(Direction, Segment)> {
+        // Nothing else comes.
+        self.endpoint.pay_debts();
+        self.collect();
         std::mem::take(&mut self.injected)
     }
 

@@ -7,6 +7,7 @@ mod host;
 mod passive;
 mod reopened;
 mod resumed;
+mod rules;
 mod standard;
 mod standard_data;
 mod standard_refused;

@@ -12,7 +12,7 @@ use crate::standard::{both, policy, turn};
 const POLICIES: [Policy; 2] = [Policy::Standard, Policy::Auto];
 
 /// The same with another option.
-fn with_option(segment: Segment, option: &[u8]) -> Segment {
+pub(crate) fn with_option(segment: Segment, option: &[u8]) -> Segment {
     let mut segment = segment.stripped();
     while matches!(segment.options.last(), Some(0 | 1)) {
         segment.options.pop();

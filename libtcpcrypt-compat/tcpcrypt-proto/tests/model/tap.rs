@@ -36,6 +36,9 @@ pub(crate) struct Stream {
     joins: bool,
 }
 
+/// Octets of the longest record.
+const LONGEST: u64 = 16 * 1024;
+
 impl Stream {
     fn add(&mut self, view: &View<'_>) {
         let data = view.payload();
@@ -96,9 +99,15 @@ impl Stream {
 
     /// What peers of the original need: each segment is one whole record or INIT, also when it is
     /// sent again (tcpcrypt spec 5.1). To another one, as SACK shows, a record that was lost as a whole may go in
-    /// pieces: perhaps it was too long for the path.
-    pub(crate) fn assert_one_record_per_segment(&self) {
+    /// pieces: perhaps it was too long for the path. In the standard any segment may cut any record; there records are
+    /// no longer than is good for who waits for the end of one.
+    pub(crate) fn assert_records_in_segments(&self) {
         let borders = self.borders();
+        if is_standard() {
+            let lengths = borders.windows(2).map(|pair| pair[1] - pair[0]);
+            assert!(lengths.max() <= Some(LONGEST), "{borders:?}");
+            return;
+        }
         for (index, (from, to)) in self.segments.iter().enumerate() {
             let behind = borders.partition_point(|border| border <= from);
             let (Some(start), Some(end)) = (borders.get(behind - 1), borders.get(behind)) else {

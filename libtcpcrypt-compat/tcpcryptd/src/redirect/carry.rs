@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use tcpcrypt_proto::endpoint::Endpoint;
 use tcpcrypt_proto::event::Line;
-use tcpcrypt_proto::stream::{Broken, READ_ROOM};
+use tcpcrypt_proto::stream::{Broken, READ_ROOM, Shape, Stream};
 
 use super::buffers::Buffers;
 use super::connection::Connection;
@@ -22,6 +22,9 @@ const OPTIONS_IN_RESERVE: usize = 36;
 
 /// What a record has more than its data.
 const RECORD_OVERHEAD: usize = 20;
+
+/// Octets of data in a frame of the standard, if there are as many.
+const FRAME: usize = 16 * 1024;
 
 /// A record is not made shorter than this.
 const SHORTEST: usize = 64;
@@ -165,18 +168,28 @@ impl Connection {
         buffers.opened = opened;
         result?;
         if received.settled {
-            self.settled(host, now);
+            self.settled(host);
         }
         Ok(moved.max(1))
     }
 
     /// From the application to the wire.
     fn carry_outward(&mut self, buffers: &mut Buffers) -> Result<usize, Trouble> {
+        self.look_for_answer();
         let (Some(far), Some(stream)) = (&mut self.far, &mut self.stream) else {
             return Ok(0);
         };
         let shape = stream.shape();
         far.flush(shape, buffers)?;
+        if !far.is_busy() && stream.owes() {
+            buffers.sealed.clear();
+            stream.pay(&mut buffers.sealed)?;
+            let sealed = std::mem::take(&mut buffers.sealed);
+            let result = far.write(shape, &sealed, buffers);
+            buffers.sealed = sealed;
+            result?;
+            return Ok(1);
+        }
         let Some(near) = &mut self.near else {
             return Ok(0);
         };
@@ -203,11 +216,18 @@ impl Connection {
             result?;
             return Ok(count);
         }
-        let segment = far.socket.segment_size()?;
-        let reserve = if far.together { 0 } else { OPTIONS_IN_RESERVE };
-        let most = segment.saturating_sub(reserve + RECORD_OVERHEAD);
+        let most = match shape {
+            Shape::Stream => FRAME,
+            Shape::Segments => {
+                let segment = far.socket.segment_size()?;
+                let reserve = if far.together { 0 } else { OPTIONS_IN_RESERVE };
+                segment
+                    .saturating_sub(reserve + RECORD_OVERHEAD)
+                    .max(SHORTEST)
+            }
+        };
         buffers.sealed.clear();
-        stream.send(data, most.max(SHORTEST), &mut buffers.sealed)?;
+        stream.send(data, most, &mut buffers.sealed)?;
         let sealed = std::mem::take(&mut buffers.sealed);
         let result = far.write(shape, &sealed, buffers);
         buffers.sealed = sealed;
@@ -231,7 +251,8 @@ impl Connection {
         let (Some(near), Some(far)) = (&mut self.near, &mut self.far) else {
             return Ok(Carried::Waiting);
         };
-        if far.ended && self.unread.is_empty() && !near.is_busy() && !near.shut {
+        let finished = self.stream.as_ref().is_some_and(Stream::has_finished);
+        if (far.ended || finished) && self.unread.is_empty() && !near.is_busy() && !near.shut {
             near.shut = true;
             near.socket.end_writing()?;
             self.quirk_of_end();

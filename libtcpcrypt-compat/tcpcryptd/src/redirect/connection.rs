@@ -1,10 +1,12 @@
 //! A connection between an application of this host and a peer, as the proxy has it.
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use tcpcrypt_proto::endpoint::{Endpoint, Fate};
-use tcpcrypt_proto::packet::{FourTuple, Seq};
+use tcpcrypt_proto::eno::EnoOption;
+use tcpcrypt_proto::packet::{Flags, FourTuple, Seq, View};
+use tcpcrypt_proto::records::Dialect;
 use tcpcrypt_proto::stream::{Client, Server, Settled, Stream};
 
 use super::end::End;
@@ -22,8 +24,8 @@ pub(super) enum Way {
 /// The addresses of a SYN-ACK of the redirected half: ours and the opener's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Redirected {
-    pub here: SocketAddrV4,
-    pub opener: SocketAddrV4,
+    pub here: SocketAddr,
+    pub opener: SocketAddr,
 }
 
 /// The SYN-ACK that the opener waits for.
@@ -31,6 +33,27 @@ pub(super) struct Held {
     /// The queue's number for it; `None` once it is decided.
     pub id: Option<u32>,
     pub packet: Vec<u8>,
+}
+
+/// By what the rules know the handshake of the half that we open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sign {
+    /// It is over, or plain.
+    None,
+    /// Type of service: its segments come through the queue.
+    Tos,
+    /// A mark: the program does what is to be done.
+    Mark,
+}
+
+/// What a SYN-ACK to a SYN of ours said.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Answer {
+    pub option: Option<EnoOption>,
+    /// The number behind it.
+    pub end: Seq,
+    /// It permits selective acknowledgements.
+    pub sack: bool,
 }
 
 /// One connection.
@@ -50,11 +73,13 @@ pub(super) struct Connection {
     pub held: Held,
     /// The half that we open stands.
     pub connected: bool,
-    /// Handshake packets of the half that we open still come through the queue.
-    pub marked: bool,
+    /// What the segments of the half that we open bear.
+    pub sign: Sign,
     pub client: Option<Client>,
     pub server: Option<Server>,
     pub agreed: Settled,
+    /// The option of our segments behind the SYN, until the peer has sent one behind its own.
+    pub following: Option<EnoOption>,
     /// The numbers behind the SYNs on the wire: ours, the peer's.
     pub numbers: (Seq, Seq),
     /// The peer's SYN permits selective acknowledgements: it is not the original in divert mode.
@@ -74,13 +99,19 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// The peer.
-    pub(super) fn peer(&self) -> std::net::SocketAddr {
-        self.listed.remote
+    /// The SYN-ACK to our SYN came.
+    pub(super) fn answered(&mut self, host: &mut Endpoint, now: Instant, answer: Answer) {
+        let Some(client) = &mut self.client else {
+            return;
+        };
+        self.numbers.1 = answer.end;
+        self.sack = answer.sack;
+        self.agreed = client.answered(host, now, answer.option);
+        self.following = client.following();
     }
 
     /// The handshake is over, in one way or the other.
-    pub(super) fn settled(&mut self, host: &mut Endpoint, now: Instant) {
+    pub(super) fn settled(&mut self, host: &mut Endpoint) {
         let fate = match self.stream.as_ref().and_then(Stream::session) {
             Some(identity) => Fate::Encrypted(identity),
             None => Fate::Plain,
@@ -89,35 +120,71 @@ impl Connection {
             return;
         }
         self.fate = fate;
-        // Only who was asked has answered.
-        if self.way == Way::Out && self.marked {
-            host.remember_peer(now, self.peer(), fate == Fate::Plain);
-        }
-        if fate != Fate::Plain {
+        self.unmark_settled();
+        if self.is_with_original() {
             self.watch_for_end();
-            if let (Some(far), false) = (&self.far, self.sack) {
+            if let (Some(far), Some(stream)) = (&self.far, &mut self.stream) {
                 far.socket.limit_flight(super::FLIGHT);
-            }
-            if let (Some(stream), false) = (&mut self.stream, self.sack) {
                 stream.assume_original();
             }
-        }
-        if let (Some(far), true) = (&self.far, self.sack) {
+        } else if let Some(far) = &self.far {
             far.socket.keep_alive();
         }
         host.redirected(self.listed, self.alias, fate);
-        self.unmark();
     }
 
-    /// Packets of the half that we open need not come through the queue any more.
-    pub(super) fn unmark(&mut self) {
-        if !std::mem::take(&mut self.marked) {
+    /// The handshake is over. Through the queue, segments of a session that goes on get the option until the peer has
+    /// answered one; the program does that by itself.
+    fn unmark_settled(&mut self) {
+        let goes_on = self.agreed == Settled::Resumed && self.following.is_some();
+        if self.sign != Sign::Tos || !goes_on {
+            self.unmark();
+        }
+    }
+
+    /// Whether it is encrypted with what may be the original in divert mode.
+    pub(super) fn is_with_original(&self) -> bool {
+        let stream = self.stream.as_ref().filter(|it| it.session().is_some());
+        !self.sack && stream.is_some_and(|it| it.dialect() == Some(Dialect::Legacy))
+    }
+
+    /// The option that a segment of ours has to have behind the SYN.
+    pub(super) fn option_of(&self, view: &View<'_>) -> Option<EnoOption> {
+        let option = self.following.filter(|_| !view.flags().has(Flags::RST))?;
+        let begun = self.stream.is_some() || self.client.is_some();
+        let is_due = match self.agreed {
+            Settled::Plain => false,
+            Settled::Exchange => {
+                self.fate == Fate::Undecided && begun && view.seq() == self.numbers.0
+            }
+            Settled::Resumed => true,
+        };
+        is_due.then_some(option)
+    }
+
+    /// The peer has answered a segment of ours, if we wait for that.
+    pub(super) fn look_for_answer(&mut self) {
+        if self.sign != Sign::Tos || self.following.is_none() {
             return;
         }
-        if let (Way::Out, Some(far)) = (self.way, &self.far) {
-            // At worst packets go on coming through the queue, unchanged.
-            let _ = far.socket.set_tos(0);
+        let Some(far) = &self.far else { return };
+        if self.fate != Fate::Undecided && far.was_answered() {
+            self.unmark();
         }
+    }
+
+    /// Packets of the half that we open are like others.
+    pub(super) fn unmark(&mut self) {
+        let sign = std::mem::replace(&mut self.sign, Sign::None);
+        let (Way::Out, Some(far)) = (self.way, &self.far) else {
+            return;
+        };
+        // At worst packets go on coming through the queue, unchanged.
+        let _ = match sign {
+            Sign::None => Ok(()),
+            Sign::Tos => far.socket.set_tos(0),
+            Sign::Mark => far.socket.set_mark(0),
+        };
     }
 
     /// Nothing comes of it, or it has ended.

@@ -53,6 +53,12 @@ impl End {
         self.at < self.waiting.len()
     }
 
+    /// Whether a segment behind the SYN has come from the other end: data, or an acknowledgement of ours.
+    pub(super) fn was_answered(&self) -> bool {
+        let unanswered = || self.socket.unacknowledged().unwrap_or(u64::MAX);
+        self.read > 0 || self.ended || self.written > 0 && unanswered() < self.written
+    }
+
     /// Reads into `buffer`. `None`: nothing there, or the end.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         if !self.readable || self.ended {

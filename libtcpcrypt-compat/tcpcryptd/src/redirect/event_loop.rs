@@ -22,7 +22,7 @@ use crate::log::{DEBUG, Log};
 use super::buffers::Buffers;
 use super::quirk::Ending;
 use super::table::{Key, Syns, Table};
-use super::{Counters, Proxy};
+use super::{Counters, Program, Proxy};
 
 /// Datagrams received with one call.
 const BATCH: usize = 64;
@@ -37,14 +37,18 @@ const EVENTS: usize = 256;
 const QUEUE: u64 = 0;
 const CONTROL: u64 = 1;
 const SIGNALS: u64 = 2;
-const LISTENER: u64 = 3;
+/// The first of them, and those behind it up to the last that belongs to no connection.
+const LISTENERS: u64 = 3;
+const LAST: u64 = u32::MAX as u64;
 
 /// What the loop works with; everything is open when it is made.
 pub struct Parts {
     /// Where packets come from.
     pub queue: Queue,
-    /// Where redirected connections come from.
-    pub listener: Listener,
+    /// Where redirected connections come from, for each family.
+    pub listeners: Vec<Listener>,
+    /// What does the options of handshakes, if it can be had.
+    pub program: Option<Program>,
     /// Who knows where they wanted to go.
     pub lookup: ConntrackLookup,
     /// Where packets go to that we make.
@@ -102,7 +106,9 @@ impl ProxyDaemon {
         watch(parts.queue.as_fd(), QUEUE)?;
         watch(parts.control.as_fd(), CONTROL)?;
         watch(parts.signals.as_fd(), SIGNALS)?;
-        watch(parts.listener.as_fd(), LISTENER)?;
+        for (token, listener) in (LISTENERS..).zip(&parts.listeners) {
+            watch(listener.as_fd(), token)?;
+        }
         Ok(ProxyDaemon {
             verdicts: parts.queue.verdicts(),
             queue: parts.queue,
@@ -114,7 +120,8 @@ impl ProxyDaemon {
                 host: parts.endpoint,
                 injector: parts.injector,
                 lookup: parts.lookup,
-                listener: parts.listener,
+                listeners: parts.listeners,
+                program: parts.program,
                 epoll,
                 table: Table::default(),
                 syns: Syns::default(),
@@ -184,7 +191,10 @@ impl ProxyDaemon {
                     CONTROL => requests = true,
                     SIGNALS if self.is_asked_to_end(log)? => return Ok(Ended::Signal),
                     SIGNALS => {}
-                    LISTENER => self.proxy.handle_accepts(now),
+                    token @ LISTENERS..=LAST => {
+                        let which = usize::try_from(token - LISTENERS).unwrap_or(usize::MAX);
+                        self.proxy.handle_accepts(now, which);
+                    }
                     token => {
                         let (key, side) = Key::of_token(token);
                         let flags = event.flags;

@@ -1,22 +1,25 @@
 //! From a SYN-ACK that waits to a connection with two halves.
 
-use std::net::{SocketAddr, SocketAddrV4};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use kx_sys::conntrack_lookup::Ends;
 use kx_sys::nfqueue::{Decision, Verdict, Verdicts};
 use kx_sys::tcp_proxy::{ProxySocket, stays_here};
 use tcpcrypt_proto::endpoint::Fate;
-use tcpcrypt_proto::packet::options;
-use tcpcrypt_proto::packet::{Direction, FourTuple, Rewrite, Seq, View};
+use tcpcrypt_proto::packet::{Direction, FourTuple, Seq, View};
 use tcpcrypt_proto::stream::{Client, Server, Settled, Stream};
 
 use super::carry::Trouble;
-use super::connection::{Connection, Held, Redirected, Way};
+use super::connection::{Answer, Connection, Held, Redirected, Sign, Way};
 use super::end::End;
+use super::packets::{eno, room_in, with_option};
+use super::program::Seen;
 use super::table::{Key, Side};
 use super::{
-    ACCEPTING, ANSWERING, CONNECTING, HANDSHAKE_TOS, INIT1_PATIENCE, MARK_NEAR, PORT, Proxy,
+    ACCEPTING, ANSWERING, CONNECTING, HANDSHAKE_TOS, INIT1_PATIENCE, MARK_NEAR, MARK_PROGRAM, PORT,
+    Proxy, SMALLEST_MSS, SYN_ROOM,
 };
 
 impl Proxy {
@@ -28,44 +31,43 @@ impl Proxy {
         original: Ends,
         syn_ack: Option<&View<'_>>,
         held: Held,
-    ) -> std::io::Result<()> {
+    ) -> io::Result<()> {
         let way = match redirected.here.ip().is_loopback() {
             true => Way::Out,
             false => Way::In,
         };
         let (to, opener) = (original.destination, original.source);
         let (mut client, mut server) = (None, None);
+        let isn = syn_ack.map(|view| view.ack() + u32::MAX);
+        let syn = isn.and_then(|isn| self.syns.take(redirected.opener, isn));
+        let asked = syn.is_some_and(|syn| syn.asked);
         let mut sack = true;
         match way {
             Way::Out => {
-                if !self.host.is_plain_peer(now, &to.into()) {
-                    client = Client::new(&mut self.host, now, opener.port(), to.into());
+                if !self.host.is_plain_peer(now, &to) {
+                    client = Client::new(&mut self.host, now, opener.port(), to);
                 }
             }
             Way::In => {
-                let isn = syn_ack.map(|view| view.ack() + u32::MAX);
-                let syn = isn.and_then(|isn| self.syns.take(redirected.opener, isn));
-                if let Some(syn) = syn {
-                    let (port, peer) = (to.port(), opener.into());
-                    let options = syn.options.as_slice();
-                    sack = options::sack_permitted(options);
-                    server = Server::new(&mut self.host, now, port, peer, options);
+                if let Some(syn) = &syn {
+                    let (port, peer) = (to.port(), opener);
+                    sack = syn.sack;
+                    let offer = syn.offer;
+                    server = offer.and_then(|it| Server::new(&mut self.host, now, port, peer, it));
                 }
             }
         }
-        let marked = client.is_some();
-        let tos = if marked { HANDSHAKE_TOS } else { 0 };
         let begun = match way {
             // An application that chose its address keeps it.
-            Way::Out => ProxySocket::connect(Some(*opener.ip()), to, tos, marked),
+            Way::Out => self.connect(now, opener.ip(), to, &mut client, asked),
             // Only with our rules the answers would find their way.
-            Way::In if stays_here(*opener.ip(), MARK_NEAR).unwrap_or(false) => {
-                ProxySocket::connect_as(opener, to, MARK_NEAR)
+            Way::In if stays_here(opener.ip(), MARK_NEAR).unwrap_or(false) => {
+                ProxySocket::connect_as(opener, to, MARK_NEAR).map(|socket| (socket, Sign::None))
             }
-            Way::In => ProxySocket::connect(None, to, tos, marked),
+            Way::In => ProxySocket::connect(None, to, 0, false).map(|socket| (socket, Sign::None)),
         };
-        let begun = begun.and_then(|socket| Ok((socket.local()?, End::new(socket))));
-        let (local, end) = match begun {
+        let begun = begun.and_then(|(socket, sign)| Ok((socket.local()?, End::new(socket), sign)));
+        let (local, end, sign) = match begun {
             Ok(begun) => begun,
             Err(error) => {
                 if let Some(mut client) = client {
@@ -98,10 +100,11 @@ impl Proxy {
             far,
             held,
             connected: false,
-            marked,
+            sign,
             client,
             server,
             agreed,
+            following: None,
             numbers: match (way, syn_ack) {
                 (Way::In, Some(view)) => (view.end(), view.ack()),
                 _ => (Seq(0), Seq(0)),
@@ -117,6 +120,8 @@ impl Proxy {
             fate: Fate::Undecided,
         });
         self.counters.redirected += 1;
+        // An earlier connection of the same ends.
+        self.ending.remove(&connection.onward);
         let key = self.table.insert(connection);
         self.host.redirected(listed, alias, Fate::Undecided);
         let Some(mut connection) = self.table.take(key) else {
@@ -137,6 +142,73 @@ impl Proxy {
         self.table.set_deadline(key, &mut connection, deadline);
         self.table.put_back(key, connection);
         Ok(())
+    }
+
+    /// Begins the half that goes on to a peer, and says how it is known. By the program only with rules that `asked`
+    /// about it, so ours: they let no acknowledgement pass that the original would take for INIT1.
+    fn connect(
+        &mut self,
+        now: Instant,
+        from: IpAddr,
+        to: SocketAddr,
+        client: &mut Option<Client>,
+        asked: bool,
+    ) -> io::Result<(ProxySocket, Sign)> {
+        let Some(asking) = client else {
+            let socket = ProxySocket::connect(Some(from), to, 0, false)?;
+            return Ok((socket, Sign::None));
+        };
+        if let Some(program) = self.program.as_ref().filter(|_| asked) {
+            let socket = ProxySocket::unconnected(Some(from), to)?;
+            let Some(offer) = asking.offer(&mut self.host, now, SYN_ROOM) else {
+                asking.give_up(&mut self.host, now);
+                *client = None;
+                socket.begin(to)?;
+                return Ok((socket, Sign::None));
+            };
+            // Where the program does not take it, there is the queue.
+            if program.offer(&socket, &offer).is_ok() {
+                socket.set_mark(MARK_PROGRAM)?;
+                socket.be_quiet()?;
+                socket.begin(to)?;
+                return Ok((socket, Sign::Mark));
+            }
+        }
+        let socket = ProxySocket::connect(Some(from), to, HANDSHAKE_TOS, true)?;
+        Ok((socket, Sign::Tos))
+    }
+
+    /// What the program saw of the half that goes on, which stands.
+    fn hear(&mut self, now: Instant, connection: &mut Connection) -> Result<(), Trouble> {
+        let (Some(program), Some(far), Sign::Mark) =
+            (&self.program, &connection.far, connection.sign)
+        else {
+            return Ok(());
+        };
+        let seen = program.seen(&far.socket);
+        let has_room = far.socket.segment_size()? >= usize::from(SMALLEST_MSS);
+        let answer = Answer {
+            option: seen.syn_ack.filter(|_| has_room),
+            end: seen.numbers.1,
+            sack: far.socket.permits_sack()?,
+        };
+        if seen.syn.is_none() {
+            // What was not written was not asked, so nothing is learned of the peer.
+            if let Some(mut client) = connection.client.take() {
+                client.give_up(&mut self.host, now);
+            }
+            return Ok(());
+        }
+        connection.numbers.0 = seen.numbers.0;
+        connection.answered(&mut self.host, now, answer);
+        if connection.following == seen.third {
+            return Ok(());
+        }
+        match (&connection.far, connection.following) {
+            // The peer must not believe that we took its answer.
+            (Some(far), None) => Ok(program.withdraw(&far.socket)?),
+            _ => Err(Trouble::System),
+        }
     }
 
     /// Looks whether the half that we open stands. False: not yet. If it never will, the opener is told, and
@@ -162,23 +234,26 @@ impl Proxy {
         }
         connection.connected = true;
         let begun = match connection.way {
-            Way::Out => self.begin_stream(now, key, connection),
-            Way::In => {
-                if connection.far.is_some() {
-                    connection.stream = Some(Stream::plain());
-                    connection.settled(&mut self.host, now);
-                }
-                Ok(())
-            }
+            Way::Out => self
+                .hear(now, connection)
+                .and_then(|()| self.begin_stream(now, key, connection)),
+            // A SYN-ACK that nobody held.
+            Way::In if connection.far.is_some() => self.begin_answering(now, connection),
+            Way::In => Ok(()),
         };
         if begun.is_err() {
             connection.connected = false;
             self.refuse(connection, verdicts, true);
             return true;
         }
-        let deadline = now.checked_add(ACCEPTING);
+        let patience = match (connection.way, &connection.stream) {
+            // INIT1 has to come.
+            (Way::In, Some(stream)) if !stream.is_ready() => INIT1_PATIENCE,
+            _ => ACCEPTING,
+        };
+        let deadline = now.checked_add(patience);
         self.table.set_deadline(key, connection, deadline);
-        self.release(connection, verdicts);
+        self.release(now, connection, verdicts);
         true
     }
 
@@ -202,60 +277,74 @@ impl Proxy {
         far.together = connection.sack;
         far.write(shape, &wire, &mut self.buffers)?;
         let is_ready = stream.is_ready();
-        if is_ready {
-            // Nothing goes with the third segment, so it has to go by itself.
-            far.socket.acknowledge_now();
-        }
         stream.rest();
         connection.stream = Some(stream);
         if is_ready {
-            connection.settled(&mut self.host, now);
+            connection.settled(&mut self.host);
+            if let Some(far) = &connection.far {
+                // Nothing goes with the third segment, so it has to go by itself.
+                far.socket.acknowledge_now();
+            }
+        }
+        Ok(())
+    }
+
+    /// The wire's half of a connection that comes in stands.
+    fn begin_answering(
+        &mut self,
+        now: Instant,
+        connection: &mut Connection,
+    ) -> Result<(), Trouble> {
+        let numbers = connection.numbers;
+        let stream = match connection.server.take() {
+            Some(server) => server.begin(&mut self.host, now, numbers)?,
+            None => Stream::plain(),
+        };
+        let is_ready = stream.is_ready();
+        connection.stream = Some(stream);
+        if is_ready {
+            connection.settled(&mut self.host);
         }
         Ok(())
     }
 
     /// The opener gets its SYN-ACK.
-    fn release(&mut self, connection: &mut Connection, verdicts: &mut Verdicts) {
-        let Some(id) = self.take_held(connection) else {
-            return self.send_held(connection);
-        };
-        let accept = Decision {
-            verdict: Verdict::Accept,
-            mark: None,
-            replace: false,
-        };
-        let host = &mut self.host;
-        let (server, packet) = (&mut connection.server, &connection.held.packet);
-        verdicts.decide(id, |buffer| {
-            let (Some(choice), Ok(view)) = (&server, View::parse(packet)) else {
-                return accept;
-            };
-            let mut rewrite = Rewrite::of(&view);
-            if !choice.syn_ack(host, &mut rewrite.options) || !rewrite.write(&[], buffer) {
-                *server = None;
-                return accept;
-            }
-            Decision {
-                replace: true,
-                ..accept
-            }
-        });
-    }
-
-    /// The same for a SYN-ACK that had no place in the queue: another of the kind is made.
-    fn send_held(&mut self, connection: &mut Connection) {
+    fn release(&mut self, now: Instant, connection: &mut Connection, verdicts: &mut Verdicts) {
+        let id = self.take_held(connection);
         let Ok(view) = View::parse(&connection.held.packet) else {
+            // It was not seen.
             return;
         };
-        let mut rewrite = Rewrite::of(&view);
-        if let Some(server) = &connection.server {
-            if !server.syn_ack(&mut self.host, &mut rewrite.options) {
-                connection.server = None;
-            }
-        }
+        let server = &mut connection.server;
+        let room = room_in(&view);
+        let answer = server
+            .as_mut()
+            .and_then(|it| it.answer(&mut self.host, now, room));
         let mut packet = Vec::new();
-        if rewrite.write(&[], &mut packet) {
-            self.injector.send(Direction::Out, 0, &packet);
+        let with = answer.is_some_and(|answer| with_option(&view, Some(&answer), &mut packet));
+        if !with {
+            if let Some(server) = server.take() {
+                server.give_up(&mut self.host, now);
+            }
+            packet.clear();
+            with_option(&view, None, &mut packet);
+        }
+        // The program may have written just this.
+        let replace = eno(&view) != answer.filter(|_| with);
+        match id {
+            Some(id) => verdicts.decide(id, |buffer| {
+                self.counters.replaced += u64::from(replace);
+                if replace {
+                    buffer.extend_from_slice(&packet);
+                }
+                Decision {
+                    verdict: Verdict::Accept,
+                    mark: None,
+                    replace,
+                }
+            }),
+            // It had no place in the queue: another of the kind is made.
+            None => self.injector.send(Direction::Out, 0, &packet),
         }
     }
 
@@ -287,7 +376,7 @@ impl Proxy {
     }
 
     /// An opener's half stands, and its SYN-ACK did not come by: the original's rules leave those with ECN bits
-    /// alone. The other half follows; a peer cannot have got our answer to its offer.
+    /// alone. The other half follows. Only the program can have answered a peer's offer.
     fn accepted_unseen(&mut self, now: Instant, socket: ProxySocket, redirected: Redirected) {
         let Ok(destination) = socket.original_destination() else {
             // Reset by dropping it.
@@ -313,6 +402,13 @@ impl Proxy {
             return;
         };
         self.table.accepted(key, &connection);
+        if connection.way == Way::In
+            && self
+                .hear_answer(&socket, original, &mut connection)
+                .is_err()
+        {
+            return self.destroy(now, key, connection, None);
+        }
         let end = End::new(socket);
         let (side, place) = match connection.way {
             Way::Out => (Side::Near, &mut connection.near),
@@ -326,8 +422,41 @@ impl Proxy {
         }
     }
 
+    /// What the program has answered to a peer, which must come true.
+    fn hear_answer(
+        &mut self,
+        socket: &ProxySocket,
+        original: Ends,
+        connection: &mut Connection,
+    ) -> Result<(), Trouble> {
+        let Some(program) = &self.program else {
+            return Ok(());
+        };
+        let Seen {
+            syn: Some(offer),
+            syn_ack: Some(answer),
+            third,
+            numbers,
+        } = program.seen(socket)
+        else {
+            return Ok(());
+        };
+        let (port, peer) = (original.destination.port(), original.source);
+        let server = Server::answered(&mut self.host, port, peer, (offer, answer));
+        if let Some(mut server) = server {
+            if third.is_some() {
+                server.third_segment(third);
+            }
+            connection.server = Some(server);
+            connection.agreed = Settled::Exchange;
+            connection.numbers = numbers;
+            connection.sack = socket.permits_sack()?;
+        }
+        Ok(())
+    }
+
     /// An opener's half stands.
-    pub(super) fn accepted(&mut self, now: Instant, socket: ProxySocket, opener: SocketAddrV4) {
+    pub(super) fn accepted(&mut self, now: Instant, socket: ProxySocket, opener: SocketAddr) {
         let Ok(here) = socket.local() else { return };
         let redirected = Redirected { here, opener };
         let Some(key) = self.table.by_redirected.get(&redirected).copied() else {
@@ -340,7 +469,7 @@ impl Proxy {
             Way::Out => connection.listed.remote,
             Way::In => connection.listed.local,
         };
-        let agrees = socket.original_destination().map(SocketAddr::V4).ok() == Some(meant);
+        let agrees = socket.original_destination().ok() == Some(meant);
         if !agrees || !connection.connected {
             return self.destroy(now, key, connection, None);
         }
@@ -364,23 +493,16 @@ impl Proxy {
                 if let Some(far) = &mut connection.far {
                     far.together = connection.sack;
                 }
-                let numbers = connection.numbers;
-                let begun = match connection.server.take() {
-                    Some(server) => server.begin(&mut self.host, now, numbers),
-                    None => Ok(Stream::plain()),
-                };
-                match begun {
-                    Ok(stream) => {
-                        let is_ready = stream.is_ready();
-                        connection.stream = Some(stream);
-                        if is_ready {
-                            connection.settled(&mut self.host, now);
-                        }
+                if let (Some(program), Some(far), Some(server)) =
+                    (&self.program, &connection.far, &mut connection.server)
+                {
+                    let third = program.seen(&far.socket).third;
+                    if third.is_some() {
+                        server.third_segment(third);
                     }
-                    Err(broken) => {
-                        let trouble = Some(broken.into());
-                        return self.destroy(now, key, connection, trouble);
-                    }
+                }
+                if let Err(trouble) = self.begin_answering(now, &mut connection) {
+                    return self.destroy(now, key, connection, Some(trouble));
                 }
                 deadline = now.checked_add(INIT1_PATIENCE);
             }
@@ -397,9 +519,6 @@ impl Proxy {
     }
 }
 
-fn tuple(local: SocketAddrV4, remote: SocketAddrV4) -> FourTuple {
-    FourTuple {
-        local: local.into(),
-        remote: remote.into(),
-    }
+fn tuple(local: SocketAddr, remote: SocketAddr) -> FourTuple {
+    FourTuple { local, remote }
 }

@@ -15,6 +15,7 @@ mod end;
 mod event_loop;
 mod handshake;
 mod packets;
+mod program;
 mod quirk;
 mod table;
 
@@ -41,6 +42,7 @@ use quirk::Ending;
 use table::{Key, Side, Syns, Table};
 
 pub use event_loop::{Ended, Parts, ProxyDaemon};
+pub use program::Program;
 
 /// Where redirected connections arrive.
 pub const PORT: u16 = 65530;
@@ -58,6 +60,15 @@ pub const MARK_ENDING: u32 = 0x0010_0000;
 /// The bit in the mark of connections to an application of this host that are made in the name of the peer. Packets
 /// that have it stay on this host, by our rules; so the application sees the peer's address.
 pub const MARK_NEAR: u32 = 0x0004_0000;
+
+/// The bit in the mark of connections of ours whose handshake the program does: their SYNs need not come through
+/// the queue, and what acknowledges a SYN-ACK without data goes nowhere, since the original takes only what has
+/// INIT1.
+pub const MARK_PROGRAM: u32 = 0x0002_0000;
+/// Octets for our option in a SYN that the kernel makes, beside its own.
+const SYN_ROOM: usize = 20;
+/// With a smaller maximum an INIT message or a record is not sure to fit a segment.
+const SMALLEST_MSS: u16 = 256;
 
 /// An application's octets have no borders.
 const PLAIN_SHAPE: Shape = Shape::Stream;
@@ -104,7 +115,10 @@ pub struct Proxy {
     host: Endpoint,
     injector: Injector,
     lookup: ConntrackLookup,
-    listener: Listener,
+    /// One for each family.
+    listeners: Vec<Listener>,
+    /// Without it, options of handshakes are the queue's business.
+    program: Option<Program>,
     epoll: OwnedFd,
     table: Table,
     syns: Syns,
@@ -226,9 +240,12 @@ impl Proxy {
         }
     }
 
-    fn handle_accepts(&mut self, now: Instant) {
+    fn handle_accepts(&mut self, now: Instant, which: usize) {
         for _ in 0..ACCEPTS_IN_A_ROW {
-            match self.listener.accept() {
+            let Some(listener) = self.listeners.get(which) else {
+                return;
+            };
+            match listener.accept() {
                 Ok(Some((socket, peer))) => self.accepted(now, socket, peer),
                 Ok(None) => return,
                 // Gone before we looked, or no descriptors; the limit sees to those.
@@ -261,7 +278,7 @@ impl Proxy {
                 }
                 self.table.put_back(key, connection);
             } else if stream.lost_patience() {
-                connection.settled(&mut self.host, now);
+                connection.settled(&mut self.host);
                 self.carry(now, key, connection);
             } else {
                 let trouble = Trouble::Broken(Line::RetransmitTimeout);

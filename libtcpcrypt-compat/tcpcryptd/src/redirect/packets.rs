@@ -1,27 +1,26 @@
 //! Packets of the queue: whose they are, and what becomes of them.
 
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::time::Instant;
 
 use kx_sys::conntrack_lookup::Ends;
 use kx_sys::nfqueue::{Decision, Hook, Packet, Verdict, Verdicts};
-use tcpcrypt_proto::endpoint::Fate;
-use tcpcrypt_proto::eno::EnoOption;
+use tcpcrypt_proto::eno::{EnoOption, Kind};
 use tcpcrypt_proto::packet::options;
 use tcpcrypt_proto::packet::{Direction, Flags, FourTuple, Fresh, OptionBuf, Rewrite, View};
 use tcpcrypt_proto::stream::{Server, Settled};
 
 use crate::divert::{MARK_INWARD, MARK_OUTWARD};
 
-use super::connection::{Held, Redirected};
+use super::connection::{Answer, Held, Redirected, Sign};
 use super::table::{Key, SeenSyn};
-use super::{HELD, MARK_REDIRECT, PORT, Proxy};
+use super::{HELD, MARK_REDIRECT, PORT, Proxy, SMALLEST_MSS};
 
 const SYN: Flags = Flags::SYN;
 const SYN_ACK: Flags = Flags(Flags::SYN.0 | Flags::ACK.0);
 
-/// With a smaller maximum an INIT message or a record is not sure to fit a segment.
-const SMALLEST_MSS: u16 = 256;
+/// Octets that the option behind a SYN takes, with padding.
+const SHORT_OPTION: u16 = 4;
 
 /// What becomes of a packet.
 enum Judged {
@@ -100,7 +99,7 @@ impl Proxy {
             (SYN_ACK, Direction::Out) => {
                 self.outgoing_syn_ack(now, tuple, &view, packet, out, verdicts)
             }
-            (SYN_ACK, Direction::In) => self.incoming_syn_ack(now, tuple, &view),
+            (SYN_ACK, Direction::In) => self.incoming_syn_ack(now, tuple, &view, out),
             _ => self.segment(direction, tuple, &view, out),
         }
     }
@@ -115,34 +114,41 @@ impl Proxy {
     ) -> Judged {
         let Some(key) = self.table.by_onward.get(&tuple).copied() else {
             let leave = tuple.remote.port() == PORT
+                || is_link_local(tuple.remote.ip())
                 || self.is_full()
                 || !view.payload().is_empty()
                 || has_eno(view)
                 || self
                     .host
                     .leaves_alone(now, tuple.local.port(), &tuple.remote);
-            return match leave {
-                true => Judged::Accept,
-                false => Judged::Mark(MARK_REDIRECT),
+            if leave {
+                return Judged::Accept;
+            }
+            let asked = SeenSyn {
+                offer: None,
+                asked: true,
+                sack: options::sack_permitted(view.options()),
             };
+            self.syns.note(now, tuple.local, view.seq(), asked);
+            return Judged::Mark(MARK_REDIRECT);
         };
         self.ending.remove(&tuple);
         let Some(connection) = self.table.get(key) else {
             return Judged::Accept;
         };
-        let Some(client) = &mut connection.client else {
+        let (Some(client), Sign::Tos) = (&mut connection.client, connection.sign) else {
             return Judged::Accept;
         };
-        let mut rewrite = Rewrite::of(view);
         connection.numbers.0 = view.seq() + 1;
-        if !client.syn(&mut self.host, now, &mut rewrite.options) {
+        let room = room_in(view);
+        let Some(offer) = client.offer(&mut self.host, now, room) else {
             if let Some(mut client) = connection.client.take() {
                 client.give_up(&mut self.host, now);
             }
             connection.unmark();
             return Judged::Accept;
-        }
-        replaced(rewrite.write(&[], out))
+        };
+        replaced(with_option(view, Some(&offer), out))
     }
 
     /// A SYN of a peer: before it is redirected (our rules), or redirected already (the original's).
@@ -153,22 +159,26 @@ impl Proxy {
         tuple: FourTuple,
         view: &View<'_>,
     ) -> Judged {
-        let SocketAddr::V4(from) = tuple.remote else {
-            return Judged::Accept;
-        };
+        let from = tuple.remote;
         let is_before = hook == Hook::Prerouting;
         if !is_before && tuple.local.port() != PORT || from.ip().is_loopback() {
             return Judged::Accept;
         }
-        let is_wanted = Server::is_wanted(view.options())
-            && has_room(view)
-            && self.host.serves(tuple.local.port());
+        let offer = eno(view);
+        let is_wanted = has_room(view)
+            && !is_link_local(from.ip())
+            && offer.is_some_and(|it| Server::is_wanted(&self.host, tuple.local.port(), &it));
         // Anybody can send SYNs; those too many find the application as they would without us.
         if is_before && (!is_wanted || self.is_full() || self.has_too_many_begun()) {
             return Judged::Accept;
         }
-        let options = OptionBuf::from_header(view.options());
-        self.syns.note(now, from, view.seq(), SeenSyn { options });
+        let sack = options::sack_permitted(view.options());
+        let syn = SeenSyn {
+            offer,
+            asked: is_before,
+            sack,
+        };
+        self.syns.note(now, from, view.seq(), syn);
         match is_before {
             true => Judged::Mark(MARK_REDIRECT),
             false => Judged::Accept,
@@ -185,15 +195,13 @@ impl Proxy {
         out: &mut Vec<u8>,
         verdicts: &mut Verdicts,
     ) -> Judged {
-        let (SocketAddr::V4(here), SocketAddr::V4(opener)) = (tuple.local, tuple.remote) else {
-            return Judged::Accept;
-        };
+        let (here, opener) = (tuple.local, tuple.remote);
         if here.port() != PORT {
             return Judged::Accept;
         }
         let redirected = Redirected { here, opener };
         if let Some(key) = self.table.by_redirected.get(&redirected).copied() {
-            if let Some(judged) = self.repeated_syn_ack(key, view, out) {
+            if let Some(judged) = self.repeated_syn_ack(now, key, view, out) {
                 return judged;
             }
             // The opener began anew; the old one was not accepted and never will be.
@@ -238,7 +246,13 @@ impl Proxy {
     }
 
     /// The same SYN-ACK again. `None` if it is another's.
-    fn repeated_syn_ack(&mut self, key: Key, view: &View<'_>, out: &mut Vec<u8>) -> Option<Judged> {
+    fn repeated_syn_ack(
+        &mut self,
+        now: Instant,
+        key: Key,
+        view: &View<'_>,
+        out: &mut Vec<u8>,
+    ) -> Option<Judged> {
         let connection = self.table.get(key)?;
         let first = View::parse(&connection.held.packet).ok()?;
         if (first.seq(), first.ack()) != (view.seq(), view.ack()) {
@@ -247,14 +261,17 @@ impl Proxy {
         if !connection.connected {
             return Some(Judged::Drop);
         }
-        let Some(server) = &connection.server else {
-            return Some(Judged::Accept);
+        let room = room_in(view);
+        let server = connection.server.as_mut();
+        let answer = match server.map(|server| server.answer(&mut self.host, now, room)) {
+            Some(None) => return Some(Judged::Drop),
+            Some(answer) => answer,
+            None => None,
         };
-        let mut rewrite = Rewrite::of(view);
-        Some(match server.syn_ack(&mut self.host, &mut rewrite.options) {
-            true => replaced(rewrite.write(&[], out)),
-            false => Judged::Drop,
-        })
+        if eno(view) == answer {
+            return Some(Judged::Accept);
+        }
+        Some(replaced(with_option(view, answer.as_ref(), out)))
     }
 
     /// Tells an opener that there is nobody, and our listener that it is gone.
@@ -276,26 +293,42 @@ impl Proxy {
     }
 
     /// The answer to a SYN of ours.
-    fn incoming_syn_ack(&mut self, now: Instant, tuple: FourTuple, view: &View<'_>) -> Judged {
+    fn incoming_syn_ack(
+        &mut self,
+        now: Instant,
+        tuple: FourTuple,
+        view: &View<'_>,
+        out: &mut Vec<u8>,
+    ) -> Judged {
         let Some(key) = self.table.by_onward.get(&tuple).copied() else {
             return Judged::Accept;
         };
         let Some(connection) = self.table.get(key) else {
             return Judged::Accept;
         };
-        if connection.connected || view.ack() != connection.numbers.0 {
+        if connection.sign != Sign::Tos
+            || connection.connected
+            || view.ack() != connection.numbers.0
+        {
             return Judged::Accept;
         }
-        let Some(client) = &mut connection.client else {
-            return Judged::Accept;
+        let seen = Answer {
+            option: eno(view).filter(|_| has_room(view)),
+            end: view.end(),
+            sack: options::sack_permitted(view.options()),
         };
-        connection.numbers.1 = view.end();
-        connection.sack = options::sack_permitted(view.options());
-        connection.agreed = match has_room(view) {
-            true => client.syn_ack(&mut self.host, now, view.options()),
-            false => Settled::Plain,
-        };
-        Judged::Accept
+        connection.answered(&mut self.host, now, seen);
+        match (connection.agreed, connection.following) {
+            // The first segments that it sends are as long as the peer takes them, and are to have room for the option.
+            (Settled::Resumed, Some(_)) => {
+                let mut rewrite = Rewrite::of(view);
+                rewrite
+                    .options
+                    .lower_mss(SHORT_OPTION, SMALLEST_MSS - SHORT_OPTION, u16::MAX);
+                replaced(rewrite.write(&[], out))
+            }
+            _ => Judged::Accept,
+        }
     }
 
     /// Any other segment.
@@ -310,15 +343,9 @@ impl Proxy {
         let key = key.or_else(|| self.redirected_key(&tuple));
         let mut quirk = self.ending.get(&tuple).copied();
         if let Some(connection) = key.and_then(|key| self.table.get(key)) {
-            if direction == Direction::Out && connection.marked {
-                let first = view.seq() == connection.numbers.0;
-                let exchange =
-                    connection.agreed == Settled::Exchange && connection.client.is_some();
-                let waits = connection.fate == Fate::Undecided
-                    && connection.agreed == Settled::Exchange
-                    && (connection.stream.is_some() || exchange);
-                if first && waits && !view.flags().has(Flags::RST) {
-                    return with_eno(view, out);
+            if direction == Direction::Out && connection.sign == Sign::Tos {
+                if let Some(option) = connection.option_of(view) {
+                    return with_eno(connection.agreed, view, &option, out);
                 }
             }
             if direction == Direction::In && view.flags().has(Flags::FIN) {
@@ -341,10 +368,10 @@ impl Proxy {
     }
 
     fn redirected_key(&self, tuple: &FourTuple) -> Option<Key> {
-        let (SocketAddr::V4(here), SocketAddr::V4(opener)) = (tuple.local, tuple.remote) else {
-            return None;
+        let redirected = Redirected {
+            here: tuple.local,
+            opener: tuple.remote,
         };
-        let redirected = Redirected { here, opener };
         self.table.by_accepted.get(&redirected).copied()
     }
 }
@@ -356,24 +383,52 @@ fn replaced(written: bool) -> Judged {
     }
 }
 
-/// Our first segment shows by the short option that we have seen the peer's choice. Without data it stays here:
-/// the one that matters has INIT1.
-fn with_eno(view: &View<'_>, out: &mut Vec<u8>) -> Judged {
-    if view.payload().is_empty() {
-        return Judged::Drop;
+/// Our segments show by the short option that we have seen the peer's choice. Where keys are to be exchanged one
+/// without data stays here: the one that matters has INIT1.
+fn with_eno(agreed: Settled, view: &View<'_>, option: &EnoOption, out: &mut Vec<u8>) -> Judged {
+    match agreed == Settled::Exchange && view.payload().is_empty() {
+        true => Judged::Drop,
+        false => replaced(with_option(view, Some(option), out)),
     }
+}
+
+/// The same segment with this ENO option, or none, in place of what the program wrote; says whether there was room.
+pub(super) fn with_option(view: &View<'_>, option: Option<&EnoOption>, out: &mut Vec<u8>) -> bool {
     let mut rewrite = Rewrite::of(view);
-    rewrite.options.trim();
-    match rewrite.options.push(EnoOption::bare().as_bytes()) {
-        true => replaced(rewrite.write(&[view.payload()], out)),
-        false => Judged::Drop,
+    rewrite.options = without_eno(view);
+    option.is_none_or(|option| rewrite.options.append(option.as_bytes()))
+        && rewrite.write(&[view.payload()], out)
+}
+
+/// Octets that an ENO option may have.
+pub(super) fn room_in(view: &View<'_>) -> usize {
+    OptionBuf::room_in(without_eno(view).as_slice())
+}
+
+fn without_eno(view: &View<'_>) -> OptionBuf {
+    let mut options = OptionBuf::from_header(view.options());
+    match eno(view).map(|option| option.kind()) {
+        Some(Kind::Experimental) => options.remove(tcpcrypt_proto::eno::KIND),
+        Some(Kind::Standard) => options.remove(tcpcrypt_proto::eno::RFC_KIND),
+        None => {}
     }
+    options
+}
+
+/// The ENO option of a segment. Two of them, or one that cannot be read, are none.
+pub(super) fn eno(view: &View<'_>) -> Option<EnoOption> {
+    EnoOption::find_any(view.options()).ok().flatten()
 }
 
 /// Whether a SYN negotiates by itself. That is somebody else's business.
 fn has_eno(view: &View<'_>) -> bool {
-    EnoOption::find(view.options()) != Ok(None)
+    EnoOption::find_any(view.options()) != Ok(None)
         || options::find(view.options(), tcpcrypt_proto::eno::RFC_KIND).is_some()
+}
+
+/// Such an address means nothing without its interface, which nobody has who is not on it.
+fn is_link_local(ip: IpAddr) -> bool {
+    matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local())
 }
 
 fn has_room(view: &View<'_>) -> bool {

@@ -36,12 +36,12 @@ pub(super) struct Quirk {
 impl Connection {
     /// A FIN came or is about to go.
     pub(super) fn quirk_of_end(&mut self) {
+        if !self.is_with_original() {
+            return;
+        }
         let (Some(far), Some(stream)) = (&self.far, &self.stream) else {
             return;
         };
-        if self.sack || stream.session().is_none() {
-            return;
-        }
         // Sequence numbers count modulo 2^32.
         let low = |number: u64| u32::try_from(number & u64::from(u32::MAX)).unwrap_or(0);
         let (sent, received) = stream.overhead();
@@ -62,18 +62,14 @@ impl Connection {
 
     /// Encryption is on: the peer's FIN is to be seen before the kernel answers it.
     pub(super) fn watch_for_end(&self) {
-        if let (Some(far), false) = (&self.far, self.sack) {
+        if let (Some(far), true) = (&self.far, self.is_with_original()) {
             let _ = far.socket.set_mark(super::MARK_WATCHED);
         }
     }
 
     /// The peer's FIN comes in.
     pub(super) fn fin_comes(&mut self, end: Seq) {
-        let is_encrypted = self
-            .stream
-            .as_ref()
-            .is_some_and(|it| it.session().is_some());
-        let (Some(far), false, true) = (&self.far, self.sack, is_encrypted) else {
+        let (Some(far), true) = (&self.far, self.is_with_original()) else {
             return;
         };
         let marks = super::MARK_WATCHED | super::MARK_ENDING;
@@ -89,8 +85,8 @@ impl Connection {
         match self.way {
             Way::Out => self.onward,
             Way::In => FourTuple {
-                local: self.redirected.here.into(),
-                remote: self.redirected.opener.into(),
+                local: self.redirected.here,
+                remote: self.redirected.opener,
             },
         }
     }

@@ -1,14 +1,15 @@
 //! All connections, by the names that events and packets know them by.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use tcpcrypt_proto::packet::{FourTuple, OptionBuf, Seq};
+use tcpcrypt_proto::eno::EnoOption;
+use tcpcrypt_proto::packet::{FourTuple, Seq};
 
 use super::connection::{Connection, Redirected, Way};
 
-/// SYNs of peers whose SYN-ACK has not come by, at most.
+/// SYNs whose SYN-ACK has not come by, at most.
 const SYNS: usize = 16_384;
 /// The kernel answers a SYN at once, or not at all.
 const SYN_LIFETIME: Duration = Duration::from_secs(5);
@@ -196,21 +197,25 @@ impl Table {
     }
 }
 
-/// A SYN that was let in, until its SYN-ACK comes by.
+/// A SYN of a peer, or of an application that we were asked about, until its SYN-ACK comes by.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SeenSyn {
-    pub options: OptionBuf,
+    pub offer: Option<EnoOption>,
+    /// Rules asked about it, so ours.
+    pub asked: bool,
+    /// It permits selective acknowledgements.
+    pub sack: bool,
 }
 
 /// Those SYNs, by who sent them and their number.
 #[derive(Debug, Default)]
 pub(super) struct Syns {
-    seen: HashMap<(SocketAddrV4, Seq), (SeenSyn, Instant)>,
-    order: VecDeque<(Instant, (SocketAddrV4, Seq))>,
+    seen: HashMap<(SocketAddr, Seq), (SeenSyn, Instant)>,
+    order: VecDeque<(Instant, (SocketAddr, Seq))>,
 }
 
 impl Syns {
-    pub(super) fn note(&mut self, now: Instant, from: SocketAddrV4, isn: Seq, syn: SeenSyn) {
+    pub(super) fn note(&mut self, now: Instant, from: SocketAddr, isn: Seq, syn: SeenSyn) {
         while let Some((since, _)) = self.order.front() {
             let fresh = now.saturating_duration_since(*since) < SYN_LIFETIME;
             if fresh && self.order.len() < SYNS {
@@ -226,7 +231,7 @@ impl Syns {
         self.order.push_back((now, (from, isn)));
     }
 
-    pub(super) fn take(&mut self, from: SocketAddrV4, isn: Seq) -> Option<SeenSyn> {
+    pub(super) fn take(&mut self, from: SocketAddr, isn: Seq) -> Option<SeenSyn> {
         self.seen.remove(&(from, isn)).map(|(syn, _)| syn)
     }
 }
@@ -249,9 +254,11 @@ mod tests {
     fn syns_are_bounded() {
         let now = Instant::now();
         let mut syns = Syns::default();
-        let from: SocketAddrV4 = "10.0.0.1:1".parse().expect("address");
+        let from: SocketAddr = "10.0.0.1:1".parse().expect("address");
         let syn = SeenSyn {
-            options: OptionBuf::new(),
+            offer: None,
+            asked: true,
+            sack: true,
         };
         for number in 0..40_000 {
             syns.note(now, from, Seq(number), syn);
