@@ -462,7 +462,13 @@ fn a_beginning_or_a_reset(
         let whole = lab.received(conn, side.other()).len() == texts[index].len();
         let failed = SIDES.map(|side| lab.end(conn, side) != Some(End::Closed));
         assert!(whole || failed.contains(&true), "silently cut short");
-        assert!(whole || attack.flip > 0.0, "{:?}", lab.log(side));
+        let states = SIDES.map(|side| (lab.state(conn, side), lab.end(conn, side)));
+        let now = lab.now();
+        assert!(
+            whole || attack.flip > 0.0,
+            "{side:?}, {states:?} at {now:?}: {:?}",
+            lab.log(side)
+        );
     }
 }
 
