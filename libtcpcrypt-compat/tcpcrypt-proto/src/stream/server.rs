@@ -99,11 +99,6 @@ impl Server {
                 insists: false,
                 passive_role: false,
                 no_cache: wish.is_some_and(|wish| wish.no_cache),
-<<<<<<< HEAD
-                // Of those who open.
-=======
->>>>>>> rfc-frames
-                passive_role: false,
             },
             offer,
             plan,
