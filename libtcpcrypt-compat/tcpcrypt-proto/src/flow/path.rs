@@ -244,8 +244,9 @@ impl Flow {
     /// The local TCP sends data from this place on that have been records before.
     pub(super) fn sent_again(&mut self, from: i64, headers: usize) {
         let map = &self.out.map;
-        let start = map.at_or_before_plain(from).wire;
-        let end = map.at_or_after_wire(start.saturating_add(1)).wire;
+        // Frames without data that stand in front of it go with it.
+        let start = map.first_at_or_before_plain(from).wire;
+        let end = map.at_or_after_plain(from.saturating_add(1)).wire;
         // Behind the first octet that is missing it is not in vain.
         if start != map.base().wire || self.out.divides() && self.out.wire_from(from) > self.heard {
             return;

@@ -173,3 +173,29 @@ proptest! {
         everything_arrives(&mut lab, network, narrow, before, [up, down]);
     }
 }
+
+/// In the standard, the oldest of what is missing may be a frame without data, in one packet with data that are too
+/// long with it.
+#[test]
+fn a_frame_without_data_in_front_of_what_vanishes() {
+    for seed in [14_397_385_972_744_798_002, 14_397_385_972_744_798_188] {
+        let make = |resegment| {
+            ours().set(|s| {
+                s.timestamps = false;
+                s.resegment = resegment;
+            })
+        };
+        let network = Network {
+            reorder: 0.007026226105671396,
+            merge: 0.4600573216107013,
+            split: 0.0297339996062102,
+            ..Network::lossy(0.038615296440785055)
+        };
+        let narrow = Narrow {
+            mtu: 1416,
+            tells: 0.0,
+        };
+        let mut lab = Lab::new(seed).client(make(false)).server(make(true));
+        everything_arrives(&mut lab, network, narrow, 59_683, [0, 0]);
+    }
+}
