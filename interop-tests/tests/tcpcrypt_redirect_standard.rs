@@ -5,7 +5,7 @@ use std::io::Write;
 
 use interop_tests::lab::applications::{accept, exchange, local, read_exactly, remote, talk};
 use interop_tests::lab::case::case;
-use interop_tests::lab::control::{CIPHER, DIALECT, KEY_EXCHANGE, ROLE};
+use interop_tests::lab::control::{CACHE_FLUSH, CIPHER, DIALECT, KEY_EXCHANGE, ROLE};
 use interop_tests::lab::daemon::Daemon;
 use interop_tests::lab::redirect::Mode::{self, Divert, Redirect, RedirectByProgram};
 use interop_tests::lab::redirect::{Speech, agreed_id, speaking};
@@ -71,6 +71,33 @@ fn check_opening(seen: &[Segment], is_exchange: bool) {
     assert!(checked > 0 && answered);
     let has_init2 = seen.iter().any(|s| s.payload.starts_with(&INIT2));
     assert_eq!(has_init2, is_exchange);
+}
+
+/// RFC 8548 section 3.5: a program can have the session forgotten that its connection leaves behind.
+#[test]
+fn redirect_a_session_is_forgotten() {
+    let name = "redirect_a_session_is_forgotten";
+    speaking(name, Speech::STANDARD, |lab, client, server| {
+        let listener = lab.server.listen(PORT);
+        for forgets in [false, true] {
+            let (near, far) = lab.connect_to(&listener).expect("connecting");
+            talk(&near, &far, QUESTION, ANSWER).expect("talking");
+            agreed_id(client, server, &near);
+            if forgets {
+                let (from, to) = (local(&near), remote(&near));
+                let reply = client.client().set(CACHE_FLUSH, from, to, 1);
+                assert_eq!(reply.expect("a reply").error, 0);
+            }
+            close_both(near, far);
+            let tap = lab.tap();
+            let (near, far) = lab.connect_to(&listener).expect("connecting");
+            talk(&near, &far, QUESTION, ANSWER).expect("talking");
+            close_both(near, far);
+            let seen = tap.segments();
+            let anew = seen.iter().any(|s| s.payload.starts_with(&INIT2));
+            assert_eq!(anew, forgets);
+        }
+    });
 }
 
 /// Who speaks what with whom: the rows of tcpcrypt spec 7.7, with a proxy at either end or both.

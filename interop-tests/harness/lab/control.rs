@@ -35,6 +35,8 @@ pub const DIALECT: u32 = 1003;
 pub const KEY_EXCHANGE: u32 = 1004;
 /// The name of the cipher.
 pub const CIPHER: u32 = 1005;
+/// Forgets the session that a connection leaves behind.
+pub const CACHE_FLUSH: u32 = 1007;
 
 /// The address of nobody: port 0 means a connection that does not exist yet.
 pub const NOBODY: SocketAddrV4 = SocketAddrV4::new(net::Ipv4Addr::UNSPECIFIED, 0);

@@ -242,6 +242,7 @@ impl Endpoint {
                 established.flush(&mut self.services.cache);
                 Ok(())
             }
+            _ if self.redirected.flush(*tuple) => Ok(()),
             _ => Err(errno::ENOTCONN),
         }
     }

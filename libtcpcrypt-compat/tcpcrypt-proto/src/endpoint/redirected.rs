@@ -30,6 +30,8 @@ pub(super) struct Redirected {
     /// Other names by which this host's application knows its connection.
     aliases: HashMap<FourTuple, FourTuple>,
     resets: VecDeque<FourTuple>,
+    /// Whose session is to be forgotten.
+    flushes: VecDeque<FourTuple>,
     encrypted: usize,
 }
 
@@ -58,6 +60,15 @@ impl Redirected {
             self.resets.push_back(tuple);
         }
         known
+    }
+
+    /// Has the proxy forget the session of one that is encrypted; says whether there is one.
+    pub(super) fn flush(&mut self, tuple: FourTuple) -> bool {
+        let encrypted = matches!(self.fate(&tuple), Some(Fate::Encrypted(_)));
+        if encrypted {
+            self.flushes.push_back(self.resolve(tuple));
+        }
+        encrypted
     }
 
     fn set(&mut self, tuple: FourTuple, fate: Option<Fate>) {
@@ -102,6 +113,12 @@ impl Endpoint {
     /// The next connection that a program asked to reset.
     pub fn poll_redirected_reset(&mut self) -> Option<FourTuple> {
         self.redirected.resets.pop_front()
+    }
+
+    /// The next connection whose session a program asked to forget, for
+    /// [`Stream::forget_session`](crate::stream::Stream::forget_session).
+    pub fn poll_redirected_flush(&mut self) -> Option<FourTuple> {
+        self.redirected.flushes.pop_front()
     }
 
     /// Whether a connection to `peer` is to be left alone: encryption is off, or the peer answered without ENO

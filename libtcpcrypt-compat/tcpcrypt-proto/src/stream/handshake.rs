@@ -156,5 +156,6 @@ pub(super) fn enable(
         details: turned.details,
     };
     let later = turned.unconfirmed.map(|later| (origin.peer, later));
-    Ok(Records::new(turned.sealer, turned.opener, identity, later))
+    let (sealer, opener) = (turned.sealer, turned.opener);
+    Ok(Records::new(sealer, opener, identity, later, turned.leaves))
 }

@@ -220,6 +220,13 @@ impl Stream {
         }
     }
 
+    /// Forgets the session that the connection leaves behind for a later one (RFC 8548 section 3.5).
+    pub fn forget_session(&mut self, host: &mut Endpoint, now: Instant) {
+        if let State::Records(records) = &mut self.0 {
+            records.forget_session(host.stream_context(now).cache);
+        }
+    }
+
     /// Whether the peer has said that it has no more data. Its TCP may say so later.
     #[must_use]
     pub fn has_finished(&self) -> bool {

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use crate::cache::{Name, SessionCache};
 use crate::conn::{Identity, Unconfirmed};
 use crate::flow::Failure;
 use crate::framing::{Flags, HEADER_LEN, MAX_DATA_LEN};
@@ -30,6 +31,8 @@ pub struct Records {
     identity: Identity,
     /// What is to be remembered of the peer once it has shown that it has the keys.
     later: Option<(IpAddr, Box<Unconfirmed>)>,
+    /// The session that it leaves behind for a later connection.
+    leaves: Name,
     authenticated: bool,
 }
 
@@ -46,6 +49,7 @@ impl Records {
         opener: Opener,
         identity: Identity,
         later: Option<(IpAddr, Box<Unconfirmed>)>,
+        leaves: Name,
     ) -> Self {
         Self {
             sealer,
@@ -54,6 +58,7 @@ impl Records {
             received: Count::default(),
             identity,
             later,
+            leaves,
             authenticated: false,
         }
     }
@@ -159,6 +164,14 @@ impl Records {
     /// What is to be remembered, once, as soon as that may be.
     pub(super) fn confirmed(&mut self) -> Option<(IpAddr, Box<Unconfirmed>)> {
         self.later.take_if(|_| self.authenticated)
+    }
+
+    /// Forgets what the connection leaves behind for a later one.
+    pub(super) fn forget_session(&mut self, cache: &mut SessionCache) {
+        if let Some((_, later)) = &mut self.later {
+            later.forget_session();
+        }
+        cache.forget(&self.leaves);
     }
 
     pub(super) fn session(&self) -> Identity {

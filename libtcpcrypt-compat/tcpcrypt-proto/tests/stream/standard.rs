@@ -48,6 +48,33 @@ fn both_ends_agree_and_resume_in_the_standard() {
     }
 }
 
+/// Whoever forgets it, the next connection begins anew, whether the session was in the cache already or not.
+#[test]
+fn a_session_is_forgotten() {
+    for policy in [Policy::Standard, Policy::Legacy] {
+        for end in [0, 1] {
+            for after_data in [true, false] {
+                let mut pair = open(speaking(policy), false);
+                pair.settle();
+                if after_data {
+                    pair.send(0, b"question", 1000);
+                    pair.send(1, b"answer", 1000);
+                    pair.settle();
+                }
+                let now = Instant::now();
+                pair.streams[end].forget_session(&mut pair.hosts[end], now);
+                pair.send(0, b"more", 1000);
+                pair.send(1, b"more", 1000);
+                pair.settle();
+                assert_eq!(pair.hosts[end].stats().sessions, 0);
+                assert_eq!(pair.hosts[1 - end].stats().sessions, 1);
+                let next = open(pair.hosts, false);
+                assert_ne!(next.settled, Settled::Resumed);
+            }
+        }
+    }
+}
+
 /// The end of the TCP stream is the end of the data only where the last frame said so.
 #[test]
 fn the_end_has_to_be_said() {

@@ -216,7 +216,7 @@ impl ProxyDaemon {
             {
                 self.proxy.host.handle_timeout(now);
             }
-            self.proxy.handle_resets(now);
+            self.proxy.handle_requests_of_programs(now);
             self.send_verdicts();
             self.drain(log, now);
             if self.fatal {

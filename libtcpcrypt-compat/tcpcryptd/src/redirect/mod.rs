@@ -288,7 +288,14 @@ impl Proxy {
     }
 
     /// Programs asked for these.
-    fn handle_resets(&mut self, now: Instant) {
+    fn handle_requests_of_programs(&mut self, now: Instant) {
+        while let Some(tuple) = self.host.poll_redirected_flush() {
+            let key = self.table.by_listed.get(&tuple).copied();
+            let connection = key.and_then(|key| self.table.get(key));
+            if let Some(stream) = connection.and_then(|connection| connection.stream.as_mut()) {
+                stream.forget_session(&mut self.host, now);
+            }
+        }
         while let Some(tuple) = self.host.poll_redirected_reset() {
             let key = self.table.by_listed.get(&tuple).copied();
             if let Some((key, connection)) = key.and_then(|key| Some((key, self.table.take(key)?)))
