@@ -100,7 +100,7 @@ impl Default for Options {
             redirect: false,
             eno: Policy::Auto,
             aead: None,
-            eno_by: EnoBy::Auto,
+            eno_by: EnoBy::Queue,
         }
     }
 }
@@ -206,7 +206,7 @@ impl Options {
         if options.eno == Policy::Legacy && options.aead.is_some() {
             return Err(Stop::NotLegacyAead);
         }
-        if options.eno_by != EnoBy::Auto && !options.redirect {
+        if options.eno_by != EnoBy::Queue && !options.redirect {
             return Err(Stop::NotRedirectEnoBy);
         }
         Ok(options)
@@ -430,10 +430,11 @@ mod tests {
     #[test]
     fn ways_of_handshakes() {
         let by = |words: &[&str]| parse(words).map(|options| options.eno_by);
-        assert_eq!(by(&["-e"]), Ok(EnoBy::Auto));
+        assert_eq!(by(&["-e"]), Ok(EnoBy::Queue));
+        assert_eq!(by(&["-e", "--eno-by=auto"]), Ok(EnoBy::Auto));
         assert_eq!(by(&["--eno-by=ebpf", "-e"]), Ok(EnoBy::Program));
         assert_eq!(by(&["-e", "--eno-by=queue"]), Ok(EnoBy::Queue));
-        assert_eq!(by(&["--eno-by=auto"]), Ok(EnoBy::Auto));
+        assert_eq!(by(&["--eno-by=auto"]), Err(Stop::NotRedirectEnoBy));
         assert_eq!(by(&["--eno-by=ebpf"]), Err(Stop::NotRedirectEnoBy));
         let unknown = Stop::UnknownEnoBy("bpf".into());
         assert_eq!(by(&["-e", "--eno-by=bpf"]), Err(unknown));
