@@ -83,6 +83,9 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!(copy.urgent(), view.urgent());
     assert_eq!(copy.tuple(Direction::In), back);
     if view.is_intact() && data[0] >> 4 == 6 {
-        assert_eq!(again[1..], data[..len]);
+        // But that a checksum of nothing may be written in two ways (RFC 1071).
+        assert_eq!(again.len(), len + 1);
+        let differ = again[1..].iter().zip(data).filter(|(a, b)| a != b);
+        assert!(differ.clone().count() <= 2 && differ.clone().all(|pair| pair == (&0, &255)));
     }
 });
