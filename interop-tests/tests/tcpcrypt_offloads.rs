@@ -129,7 +129,7 @@ fn twenty_megabytes_under_loss() {
         // A machine with other work to do; the benchmark looks at the time itself.
         let longest = times.into_iter().max().unwrap_or_default();
         assert!(
-            longest < Duration::from_secs(60),
+            longest < Duration::from_secs(10),
             "{offload:?}: {longest:?}"
         );
     });

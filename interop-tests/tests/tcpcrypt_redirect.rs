@@ -17,7 +17,7 @@ use interop_tests::lab::redirect::{
     is_resumed, one_talk, one_talk_on, speaking,
 };
 use interop_tests::lab::scenarios::{
-    ANSWER, QUESTION, assert_secret, busy_at_once, close_both, slow,
+    ANSWER, QUESTION, assert_secret, busy_at_once, close_both, one_after_the_other, slow,
 };
 use interop_tests::lab::segment::hex;
 use interop_tests::lab::wire_checks::opening;
@@ -370,22 +370,14 @@ fn redirect_short_connections() {
     let name = "redirect_short_connections";
     let short = |count: u32, lab: &Lab, client: &Daemon<'_>, server: &Daemon<'_>| {
         let listener = lab.server.listen(PORT);
-        for number in 0..count {
-            let one = || -> io::Result<(TcpStream, TcpStream)> {
-                let (near, far) = lab.connect_to(&listener)?;
-                talk(&near, &far, &number.to_be_bytes(), b"four")?;
-                Ok((near, far))
-            };
-            let (near, far) = one().unwrap_or_else(|e| panic!("connection {number}: {e}"));
-            close_both(near, far);
-        }
+        one_after_the_other(lab, &listener, count);
         one_talk_on(lab, client, server, &listener);
     };
     for speech in [Speech::LEGACY, Speech::STANDARD_IPV6] {
         in_modes(name, speech, &MODES[..1], |lab, client, server| {
             short(many, lab, client, server);
         });
-        // Of thousands, when ports come again, one is broken by the program (COMPATIBILITY T70).
+        // Of thousands one may be broken by the program (COMPATIBILITY T70).
         in_modes(
             name,
             speech,

@@ -102,16 +102,21 @@ pub fn bulk(lab: &Lab, _: &Daemon<'_>, _: &Daemon<'_>) {
 /// 800 connections one after the other.
 pub fn short_connections(lab: &Lab, client: &Daemon<'_>, server: &Daemon<'_>) {
     let listener = lab.server.listen(PORT);
-    for number in 0..800_u32 {
+    one_after_the_other(lab, &listener, 800);
+    one_talk_on(lab, client, server, &listener);
+}
+
+/// So many connections, each with four octets both ways.
+pub fn one_after_the_other(lab: &Lab, listener: &TcpListener, count: u32) {
+    for number in 0..count {
         let one = || -> io::Result<(TcpStream, TcpStream)> {
-            let (near, far) = lab.connect_to(&listener)?;
+            let (near, far) = lab.connect_to(listener)?;
             talk(&near, &far, &number.to_be_bytes(), b"four")?;
             Ok((near, far))
         };
         let (near, far) = one().unwrap_or_else(|e| panic!("connection {number}: {e}"));
         close_both(near, far);
     }
-    one_talk_on(lab, client, server, &listener);
 }
 
 /// Twenty connections open together, all busy.
