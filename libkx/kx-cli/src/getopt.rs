@@ -77,6 +77,12 @@ impl<I: Iterator<Item = OsString>> Getopt<I> {
         self.operands
     }
 
+    /// Whether letters of the current word are left.
+    #[must_use]
+    pub fn in_cluster(&self) -> bool {
+        !self.cluster.as_slice().is_empty()
+    }
+
     /// The next letter; words that are no options are put aside.
     fn letter(&mut self) -> Option<u8> {
         loop {

@@ -16,11 +16,26 @@
 
 pub mod aead;
 pub mod alert;
+pub mod bignum;
+pub mod cbc;
 pub mod curve;
+pub mod dh;
+pub mod digest;
+pub mod dsa;
 pub mod ecdh;
+pub mod elgamal;
+#[cfg(feature = "fixed-base")]
+mod fixed_base;
 pub mod hkdf;
+pub mod key_exchange_group;
+#[cfg(feature = "legacy")]
+pub mod legacy;
+mod nonce;
+pub mod prf;
 pub mod private_key;
 /// Octets that must not outlive their use.
 pub use kx_secret as secret;
 pub mod random;
+pub mod rsa;
+pub mod rsa_block_type_1;
 pub mod signature;

@@ -2,13 +2,12 @@
 //! a temporary file beside it, `fsync`, `rename`, `fsync` of the directory.
 
 use std::ffi::{OsStr, OsString};
-use std::io::{self, Write};
-use std::os::fd::OwnedFd;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use rustix::fs::{AtFlags, Mode, OFlags};
+use crate::file_replacement::{Directory, Failed, replace, resolve};
 
 /// Who may do what with the new file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,86 +25,29 @@ pub enum Permissions {
 /// The system's; `InvalidInput` if there is something else than a regular file. On an error the
 /// former content is there unharmed, and no temporary file is left.
 pub fn write(path: &Path, content: &[u8], permissions: Permissions) -> io::Result<()> {
-    let target = resolve(path)?;
-    let name = target.file_name().ok_or(rustix::io::Errno::ISDIR)?;
-    let directory = match target.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
+    let (directory, name) = resolve(path)?;
+    let (bits, exact) = match permissions {
+        Permissions::Exact(bits) => (bits, true),
+        Permissions::Masked(bits) => (bits, false),
     };
-    let directory = rustix::fs::open(
-        directory,
-        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?;
-    let (temporary, file) = create_beside(&directory, name, permissions)?;
-    let result = fill(file, content, permissions).and_then(|()| {
-        rustix::fs::renameat(&directory, &temporary, &directory, name)?;
-        Ok(())
-    });
-    if result.is_err() {
-        let _ = rustix::fs::unlinkat(&directory, &temporary, AtFlags::empty());
-        return result;
-    }
-    rustix::fs::fsync(&directory)?;
-    Ok(())
+    let mut directory = Directory::open(&directory, bits, exact)?;
+    replace(&mut directory, &name, &beside(&name), content).map_err(|failed| match failed {
+        Failed::Before(error) | Failed::Unsure(error) => error,
+    })
 }
 
-/// Follows links to the file that is to be replaced.
-fn resolve(path: &Path) -> io::Result<PathBuf> {
-    match std::fs::metadata(path) {
-        Ok(found) if found.is_file() => {}
-        Ok(found) if found.is_dir() => return Err(rustix::io::Errno::ISDIR.into()),
-        Ok(_) => {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "not a regular file",
-            ));
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(path.to_path_buf()),
-        Err(error) => return Err(error),
-    }
-    if std::fs::symlink_metadata(path)?.is_symlink() {
-        std::fs::canonicalize(path)
-    } else {
-        Ok(path.to_path_buf())
-    }
-}
-
-fn create_beside(
-    directory: &OwnedFd,
-    name: &OsStr,
-    permissions: Permissions,
-) -> io::Result<(OsString, OwnedFd)> {
+/// A name for a new file beside `name` that nobody else takes. One that is there was left by a process
+/// of the same number.
+fn beside(name: &OsStr) -> OsString {
     static COUNTER: AtomicU32 = AtomicU32::new(0);
-    let bits = match permissions {
-        Permissions::Exact(bits) | Permissions::Masked(bits) => bits & 0o777,
-    };
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     // Names are long at most 255 octets: keep room for what is put around.
     let stem = name.as_bytes();
     let stem = stem.get(..stem.len().min(200)).unwrap_or(stem);
-    let mut attempts = 0;
-    loop {
-        let mut temporary = OsString::from(".");
-        temporary.push(OsStr::from_bytes(stem));
-        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-        temporary.push(format!(".{}-{number}.tmp", std::process::id()));
-        match rustix::fs::openat(directory, &temporary, flags, Mode::from_raw_mode(bits)) {
-            Ok(file) => return Ok((temporary, file)),
-            // Left by a process of the same number that crashed.
-            Err(rustix::io::Errno::EXIST) if attempts < 100 => attempts += 1,
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-fn fill(file: OwnedFd, content: &[u8], permissions: Permissions) -> io::Result<()> {
-    if let Permissions::Exact(bits) = permissions {
-        rustix::fs::fchmod(&file, Mode::from_raw_mode(bits & 0o7777))?;
-    }
-    let mut file = std::fs::File::from(file);
-    file.write_all(content)?;
-    file.sync_all()
+    let mut temporary = OsString::from(".");
+    temporary.push(OsStr::from_bytes(stem));
+    let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+    temporary.push(format!(".{}-{number}.tmp", std::process::id()));
+    temporary
 }
 
 #[cfg(test)]

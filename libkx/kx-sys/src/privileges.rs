@@ -1,12 +1,15 @@
 //! From root to a user that can do next to nothing, in the order of the original tcpcryptd
 //! (tcpcrypt spec 2.1), and a look whether it is so.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::process::Uid;
 use rustix::thread::{CapabilitySet, CapabilitySets};
+
+use crate::user_data_base;
 
 /// A user of the system's data base.
 #[derive(Debug, Clone)]
@@ -14,6 +17,7 @@ pub struct User {
     name: CString,
     uid: libc::uid_t,
     gid: libc::gid_t,
+    home: PathBuf,
 }
 
 impl User {
@@ -26,40 +30,42 @@ impl User {
         let Ok(name) = CString::new(name) else {
             return Ok(None);
         };
-        let mut entry = std::mem::MaybeUninit::<libc::passwd>::uninit();
-        let mut buffer = vec![0u8; 1024];
-        loop {
-            let mut result: *mut libc::passwd = std::ptr::null_mut();
-            // SAFETY: the entry and the buffer live on and are as long as said; the name ends
-            // with a zero octet.
-            let error = unsafe {
-                libc::getpwnam_r(
-                    name.as_ptr(),
-                    entry.as_mut_ptr(),
-                    buffer.as_mut_ptr().cast(),
-                    buffer.len(),
-                    &raw mut result,
-                )
-            };
-            match error {
-                libc::ERANGE if buffer.len() < 1 << 20 => buffer.resize(buffer.len() * 2, 0),
-                // What data bases say of a user that they do not have (getpwnam(3)).
-                0 | libc::ENOENT | libc::ESRCH if result.is_null() => return Ok(None),
-                0 => {
-                    // SAFETY: the call succeeded and found somebody: the entry is filled in.
-                    let found = unsafe { entry.assume_init_ref() };
-                    let (uid, gid) = (found.pw_uid, found.pw_gid);
-                    return Ok(Some(User { name, uid, gid }));
-                }
-                error => return Err(io::Error::from_raw_os_error(error)),
-            }
-        }
+        let found = user_data_base::find(
+            // SAFETY: the name ends with a zero octet; `find` gives places that live on, and a buffer as
+            // long as said.
+            |entry, buffer, len, found| unsafe {
+                libc::getpwnam_r(name.as_ptr(), entry, buffer, len, found)
+            },
+            |entry| {
+                let home = match entry.pw_dir.is_null() {
+                    true => PathBuf::new(),
+                    false => {
+                        // SAFETY: a text with a zero octet at its end, in the buffer of `find`.
+                        let home = unsafe { std::ffi::CStr::from_ptr(entry.pw_dir) };
+                        PathBuf::from(OsStr::from_bytes(home.to_bytes()))
+                    }
+                };
+                (entry.pw_uid, entry.pw_gid, home)
+            },
+        )?;
+        Ok(found.map(|(uid, gid, home)| User {
+            name,
+            uid,
+            gid,
+            home,
+        }))
     }
 
     /// The user's number.
     #[must_use]
     pub fn uid(&self) -> u32 {
         self.uid
+    }
+
+    /// The user's home directory.
+    #[must_use]
+    pub fn home(&self) -> &Path {
+        &self.home
     }
 }
 
@@ -168,6 +174,39 @@ pub fn drop_to(user: &User, root: &Path, keep: CapabilitySet) -> Result<(), Drop
     verify(user, sets)
 }
 
+/// Keeps of the capabilities `keep` and no other (effective and permitted; inheritable none), without a way back,
+/// and the user. Returns what is left: what was not there before is not afterwards.
+///
+/// To be called while the process has a single thread: capabilities belong to threads.
+///
+/// # Errors
+/// The step that failed. The process should end then.
+pub fn keep_only(keep: CapabilitySet) -> Result<CapabilitySet, DropError> {
+    let failed = |call| {
+        move |error: rustix::io::Errno| DropError::Capabilities {
+            call,
+            source: error.into(),
+        }
+    };
+    let before = rustix::thread::capabilities(None).map_err(failed("capget()"))?;
+    let keep = keep.intersection(before.permitted);
+    // What a program of root's would have; needs CAP_SETPCAP, so best effort.
+    for capability in CapabilitySet::all().difference(keep).iter() {
+        let _ = rustix::thread::remove_capability_from_bounding_set(capability);
+    }
+    let sets = CapabilitySets {
+        effective: keep,
+        permitted: keep,
+        inheritable: CapabilitySet::empty(),
+    };
+    rustix::thread::set_capabilities(None, sets).map_err(failed("capset()"))?;
+    let _ = rustix::thread::clear_ambient_capability_set();
+    match rustix::thread::capabilities(None) == Ok(sets) {
+        true => Ok(keep),
+        false => Err(DropError::NotDropped("capabilities")),
+    }
+}
+
 fn check(result: libc::c_int) -> io::Result<()> {
     match result {
         0 => Ok(()),
@@ -208,10 +247,29 @@ mod tests {
 
     #[test]
     fn users_are_found_by_name() {
-        assert_eq!(User::find("root").expect("asked").expect("found").uid(), 0);
+        let root = User::find("root").expect("asked").expect("found");
+        assert_eq!((root.uid(), root.home()), (0, Path::new("/root")));
         assert!(User::find("nobody-of-this-name").expect("asked").is_none());
         assert!(User::find("").expect("asked").is_none());
         assert!(User::find("a\0b").expect("asked").is_none());
+    }
+
+    #[test]
+    fn of_capabilities_only_those_are_left() {
+        // They belong to threads, so the other tests go on.
+        std::thread::spawn(|| {
+            let before = rustix::thread::capabilities(None).expect("asked").permitted;
+            let keep = CapabilitySet::KILL | CapabilitySet::NET_BIND_SERVICE;
+            let kept = keep_only(keep).expect("kept");
+            assert_eq!(kept, before.intersection(keep));
+            let after = rustix::thread::capabilities(None).expect("asked");
+            assert_eq!((after.permitted, after.effective), (kept, kept));
+            assert_eq!(after.inheritable, CapabilitySet::empty());
+            // One that was given up does not come back.
+            assert_eq!(keep_only(CapabilitySet::all()).expect("kept"), kept);
+        })
+        .join()
+        .expect("no panic");
     }
 
     #[test]

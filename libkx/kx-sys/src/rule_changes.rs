@@ -5,13 +5,12 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use rustix::net::netlink::{NETFILTER, SocketAddrNetlink};
-use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with};
+use rustix::net::netlink::NETFILTER;
+
+use crate::netlink_changes;
 
 /// Room for messages that wait. When they are too many, that is a change as well.
 const ROOM: usize = 64 * 1024;
-/// Messages after which the others get their turn.
-const IN_A_ROW: usize = 256;
 
 /// A descriptor that becomes readable when a rule of nftables was added or removed, anybody's, in the
 /// network name space where it was opened.
@@ -25,32 +24,15 @@ impl RuleChanges {
     /// The kernel has no nftables; or the capability `CAP_NET_ADMIN` is missing, which is asked for here
     /// and not later.
     pub fn open() -> io::Result<RuleChanges> {
-        let socket = socket_with(
-            AddressFamily::NETLINK,
-            SocketType::RAW,
-            SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
-            Some(NETFILTER),
-        )?;
-        bind(&socket, &SocketAddrNetlink::new(0, 0))?;
+        let socket = netlink_changes::open(Some(NETFILTER), 0)?;
         rustix::net::sockopt::set_socket_recv_buffer_size(&socket, ROOM)?;
         join(&socket, libc::NFNLGRP_NFTABLES)?;
         Ok(RuleChanges(socket))
     }
 
-    /// Takes what has come; true if there was something. What it says is not looked at: whoever wants to
-    /// know what changed looks himself, and a message that was forged or lost misleads nobody.
+    /// Takes what has come; true if there was something. Whoever wants to know what changed looks himself.
     pub fn take(&self) -> bool {
-        let mut scratch = [0; 64];
-        let mut came = false;
-        for _ in 0..IN_A_ROW {
-            match recv(&self.0, scratch.as_mut_slice(), RecvFlags::TRUNC) {
-                // Some were too many.
-                Ok(_) | Err(rustix::io::Errno::NOBUFS) => came = true,
-                Err(rustix::io::Errno::INTR) => {}
-                Err(_) => break,
-            }
-        }
-        came
+        netlink_changes::take(&self.0)
     }
 }
 

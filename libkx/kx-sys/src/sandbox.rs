@@ -4,10 +4,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetError,
-    RulesetStatus,
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd,
+    Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus,
 };
 use seccompiler::{
     SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
@@ -16,12 +17,23 @@ use seccompiler::{
 /// What was done. `Display` is one line for a log.
 #[derive(Debug)]
 pub struct Report {
+    /// Files may be opened in some places.
+    pub files: bool,
     /// New programs cannot gain privileges.
     pub no_new_privileges: bool,
     /// Number of system calls allowed, or why there is no filter.
     pub seccomp: Result<usize, String>,
     /// Files and TCP ports: how far the kernel enforces it, or why not.
     pub landlock: Result<RulesetStatus, String>,
+}
+
+impl Report {
+    /// Whether the kernel holds us to the files that we named.
+    #[must_use]
+    pub fn restricts_files(&self) -> bool {
+        use RulesetStatus::{FullyEnforced, PartiallyEnforced};
+        matches!(self.landlock, Ok(FullyEnforced | PartiallyEnforced))
+    }
 }
 
 impl fmt::Display for Report {
@@ -34,7 +46,10 @@ impl fmt::Display for Report {
         }
         formatter.write_str("; Landlock ")?;
         match &self.landlock {
-            Ok(RulesetStatus::FullyEnforced) => formatter.write_str("on, no files, no TCP"),
+            Ok(RulesetStatus::FullyEnforced) => match self.files {
+                true => formatter.write_str("on, few files, no TCP"),
+                false => formatter.write_str("on, no files, no TCP"),
+            },
             Ok(RulesetStatus::PartiallyEnforced) => {
                 formatter.write_str("on in part, as far as this kernel can")
             }
@@ -114,34 +129,64 @@ pub const PROXY_CALLS: &[i64] = &[
     libc::SYS_socket,
 ];
 
+/// System calls that look at files without opening them, and at oneself.
+pub const LOOK_CALLS: &[i64] = &[
+    libc::SYS_fcntl,
+    libc::SYS_geteuid,
+    libc::SYS_newfstatat,
+    libc::SYS_statx,
+];
+
 /// A system call that does many things, of which some are allowed: those that its first argument, of 32 bits,
 /// names.
 #[derive(Debug, Clone, Copy)]
-pub struct PartOfCall {
+pub struct PartOfCall<'a> {
     /// The call.
     pub call: i64,
     /// Its first argument.
-    pub first: &'static [u32],
+    pub first: &'a [u32],
 }
+
+/// What may be done with files of a directory, at any depth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum May {
+    /// Files are read, and directories listed.
+    Read,
+    /// The same, and regular files are made, written and emptied.
+    Write,
+    /// Files are removed.
+    Remove,
+}
+
+/// A directory, links of its path followed now, and what may be done below it.
+pub type Place<'a> = (&'a Path, May);
 
 /// Confines this thread, and those that it starts, for good: no files, no new TCP ports, no system
 /// call that is not among `calls` or `parts`. Any other call fails with `EPERM`; a C library that uses one
 /// that we did not foresee should find an error, not kill a daemon that holds connections.
 #[must_use]
-pub fn confine(calls: &[&[i64]], parts: &[PartOfCall]) -> Report {
+pub fn confine(calls: &[&[i64]], parts: &[PartOfCall<'_>]) -> Report {
+    confine_to(&[], calls, parts)
+}
+
+/// As [`confine`], but for files in some places, for which the system calls must be among `calls`. A place that is
+/// not there is none.
+#[must_use]
+pub fn confine_to(places: &[Place<'_>], calls: &[&[i64]], parts: &[PartOfCall<'_>]) -> Report {
     // Who may not make sockets need not be told where to connect; who may, has connecting as its work.
     let connects = calls.iter().any(|list| list.contains(&libc::SYS_connect));
-    let landlock = no_files(connects).map_err(|error| error.to_string());
+    let landlock = few_files(places, connects).map_err(|error| error.to_string());
     let no_new_privileges = rustix::thread::set_no_new_privs(true).is_ok();
     let seccomp = only(calls, parts).map_err(|error| error.to_string());
     Report {
+        files: !places.is_empty(),
         no_new_privileges,
         seccomp,
         landlock,
     }
 }
 
-fn no_files(connects: bool) -> Result<RulesetStatus, RulesetError> {
+fn few_files(places: &[Place<'_>], connects: bool) -> Result<RulesetStatus, RulesetError> {
     let abi = ABI::V5;
     let rules = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
@@ -151,10 +196,25 @@ fn no_files(connects: bool) -> Result<RulesetStatus, RulesetError> {
         true => rules,
         false => rules.handle_access(AccessNet::from_all(abi))?,
     };
-    Ok(rules.create()?.restrict_self()?.ruleset)
+    let mut rules = rules.create()?.set_compatibility(CompatLevel::BestEffort);
+    for (path, may) in places {
+        if let Ok(directory) = PathFd::new(path) {
+            rules = rules.add_rule(PathBeneath::new(directory, rights(*may)))?;
+        }
+    }
+    Ok(rules.restrict_self()?.ruleset)
 }
 
-fn only(calls: &[&[i64]], parts: &[PartOfCall]) -> Result<usize, Box<dyn std::error::Error>> {
+fn rights(may: May) -> BitFlags<AccessFs> {
+    let read = AccessFs::ReadFile | AccessFs::ReadDir;
+    match may {
+        May::Read => read,
+        May::Write => read | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::MakeReg,
+        May::Remove => AccessFs::RemoveFile.into(),
+    }
+}
+
+fn only(calls: &[&[i64]], parts: &[PartOfCall<'_>]) -> Result<usize, Box<dyn std::error::Error>> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = calls
         .iter()
         .flat_map(|list| list.iter())
@@ -207,6 +267,64 @@ mod tests {
         }
         std::fs::File::open("/proc/self/status").expect("the rest of the process is free");
     }
+
+    #[test]
+    fn files_are_opened_where_they_may_be_only() {
+        use std::fs::{File, OpenOptions, read_dir, remove_file, rename, write};
+
+        const FILE_CALLS: &[i64] = &[
+            libc::SYS_openat,
+            libc::SYS_getdents64,
+            libc::SYS_fcntl,
+            libc::SYS_newfstatat,
+            libc::SYS_statx,
+            libc::SYS_renameat2,
+            libc::SYS_unlinkat,
+            #[cfg(target_arch = "x86_64")]
+            libc::SYS_rename,
+            #[cfg(target_arch = "x86_64")]
+            libc::SYS_unlink,
+        ];
+        let directory = tempfile::tempdir().expect("directory");
+        let path = directory.path().to_owned();
+        for name in ["read", "write", "remove", "else"] {
+            std::fs::create_dir(path.join(name)).expect("made");
+            write(path.join(name).join("file"), "text").expect("written");
+        }
+        std::thread::spawn(move || {
+            let at = |name: &str| path.join(name);
+            let places = [
+                ("read", May::Read),
+                ("write", May::Write),
+                ("remove", May::Remove),
+            ];
+            let places = places.map(|(name, may)| (path.join(name), may));
+            let places: Vec<Place<'_>> = places.iter().map(|(path, may)| (&**path, *may)).collect();
+            let report = confine_to(&places, &[BASIC_CALLS, FILE_CALLS], &[]);
+            assert!(report.files);
+            if !report.restricts_files() {
+                println!("{report}");
+                return;
+            }
+            let append = |name: &str| OpenOptions::new().append(true).open(at(name)).map(drop);
+            assert!(File::open(at("read/file")).is_ok());
+            assert!(read_dir(at("read")).is_ok());
+            assert!(append("write/file").is_ok());
+            assert!(write(at("write/new"), "x").is_ok());
+            assert!(File::open(at("write/file")).is_ok());
+            assert!(File::open(at("else/file")).is_err());
+            assert!(read_dir(at("else")).is_err());
+            assert!(append("read/file").is_err());
+            assert!(write(at("read/new"), "x").is_err());
+            assert!(remove_file(at("write/file")).is_err());
+            assert!(rename(at("write/file"), at("write/other")).is_err());
+            assert!(File::open(at("remove/file")).is_err());
+            assert!(remove_file(at("remove/file")).is_ok());
+        })
+        .join()
+        .expect("no panic");
+    }
+
     #[test]
     fn of_a_call_only_the_named_part_is_left() {
         use std::os::fd::AsFd;

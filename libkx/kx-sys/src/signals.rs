@@ -20,6 +20,8 @@ pub mod number {
     pub const USER2: i32 = libc::SIGUSR2;
     /// A child has ended.
     pub const CHILD: i32 = libc::SIGCHLD;
+    /// Go on after a stop.
+    pub const CONTINUE: i32 = libc::SIGCONT;
     /// The terminal is gone.
     pub const HANG_UP: i32 = libc::SIGHUP;
 }
@@ -72,6 +74,24 @@ impl Signals {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// Blocks no signal any more: for a copy of a process that collected them.
+///
+/// # Errors
+/// The system's.
+#[allow(unsafe_code)]
+pub fn reset() -> io::Result<()> {
+    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: initialises the set that it is given.
+    unsafe { libc::sigemptyset(set.as_mut_ptr()) };
+    // SAFETY: the set is initialised; the old one is not wanted.
+    let error =
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, set.as_ptr(), std::ptr::null_mut()) };
+    if error != 0 {
+        return Err(io::Error::from_raw_os_error(error));
+    }
+    Ok(())
 }
 
 impl AsFd for Signals {

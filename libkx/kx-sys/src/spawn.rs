@@ -85,6 +85,14 @@ impl Command {
         }
     }
 
+    /// What the program is to think it was called, in place of its path (`argv[0]`).
+    pub fn called(&mut self, name: impl Into<OsString>) -> &mut Command {
+        if let Some(first) = self.arguments.first_mut() {
+            *first = name.into();
+        }
+        self
+    }
+
     /// One more argument.
     pub fn argument(&mut self, argument: impl Into<OsString>) -> &mut Command {
         self.arguments.push(argument.into());
@@ -111,6 +119,48 @@ impl Command {
     /// # Errors
     /// [`SpawnError`]; no process is left then.
     pub fn spawn(&self) -> Result<Child, SpawnError> {
+        let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(preparing("open /dev/null"))?;
+        let null = clear_of_standard(null)?;
+        let (stdout, stdout_child) = output_pipe()?;
+        let (stderr, stderr_child) = output_pipe()?;
+        let standard = [
+            (null.as_fd(), 0),
+            (stdout_child.as_fd(), 1),
+            (stderr_child.as_fd(), 2),
+        ];
+        let (pid, pidfd) = self.start_with(&standard)?;
+        Ok(Child {
+            pid,
+            pidfd,
+            stdout: Some(stdout),
+            stderr: Some(stderr),
+            status: None,
+        })
+    }
+
+    /// Starts it as inetd does: a connection is its standard input and output; standard error is
+    /// ours.
+    ///
+    /// # Errors
+    /// As [`Command::spawn`].
+    pub fn spawn_on(&self, connection: BorrowedFd<'_>) -> Result<Child, SpawnError> {
+        let copy = rustix::io::fcntl_dupfd_cloexec(connection, 3).map_err(preparing("fcntl"))?;
+        let (pid, pidfd) = self.start_with(&[(copy.as_fd(), 0), (copy.as_fd(), 1)])?;
+        Ok(Child {
+            pid,
+            pidfd,
+            stdout: None,
+            stderr: None,
+            status: None,
+        })
+    }
+
+    /// Starts it with these descriptors in these places; the numbers from 3 are closed.
+    fn start_with(
+        &self,
+        standard: &[(BorrowedFd<'_>, libc::c_int)],
+    ) -> Result<(Pid, Option<OwnedFd>), SpawnError> {
         let path = CString::new(self.path.as_bytes()).map_err(|_| SpawnError::ArgumentNul)?;
         let arguments = c_strings(&self.arguments).ok_or(SpawnError::ArgumentNul)?;
         let environment = c_strings(&self.environment).ok_or(SpawnError::EnvironmentNul)?;
@@ -131,21 +181,15 @@ impl Command {
             }
         };
 
-        let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(preparing("open /dev/null"))?;
-        let null = clear_of_standard(null)?;
-        let (stdout, stdout_child) = output_pipe()?;
-        let (stderr, stderr_child) = output_pipe()?;
-
         let setup = || -> Result<libc::pid_t, Errno> {
             let mut actions = FileActions::new()?;
             // Before the descriptors: it may need one for itself.
             if let Some(directory) = &directory {
                 actions.change_directory(directory)?;
             }
-            actions.duplicate(null.as_fd(), 0)?;
-            actions.duplicate(stdout_child.as_fd(), 1)?;
-            actions.duplicate(stderr_child.as_fd(), 2)?;
+            for &(descriptor, place) in standard {
+                actions.duplicate(descriptor, place)?;
+            }
             actions.close_from(3)?;
             let mut attributes = Attributes::new()?;
             attributes.reset_signals()?;
@@ -163,13 +207,7 @@ impl Command {
         // Not reaped yet, so the number is still this child's. An old kernel or a strict sandbox has
         // no pidfd; the caller then has to ask from time to time.
         let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok();
-        Ok(Child {
-            pid,
-            pidfd,
-            stdout: Some(stdout),
-            stderr: Some(stderr),
-            status: None,
-        })
+        Ok((pid, pidfd))
     }
 }
 
@@ -361,6 +399,17 @@ pub struct Child {
 }
 
 impl Child {
+    /// A process that was made without a program ([`crate::fork`]).
+    pub(crate) fn of_fork(pid: Pid) -> Child {
+        Child {
+            pid,
+            pidfd: None,
+            stdout: None,
+            stderr: None,
+            status: None,
+        }
+    }
+
     /// Its process number.
     #[must_use]
     pub fn id(&self) -> i32 {

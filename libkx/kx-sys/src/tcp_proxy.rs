@@ -323,7 +323,7 @@ impl ProxySocket {
     /// # Errors
     /// The system's.
     pub fn permits_sack(&self) -> io::Result<bool> {
-        permits_sack(&self.0)
+        permits_sack(self.0.as_fd())
     }
 
     /// Octets that were written and are not acknowledged.
@@ -448,7 +448,7 @@ fn segment_size(socket: &OwnedFd) -> io::Result<usize> {
 
 /// The front of `struct tcp_info` is enough.
 #[allow(unsafe_code)]
-fn permits_sack(socket: &OwnedFd) -> io::Result<bool> {
+pub(crate) fn permits_sack(socket: BorrowedFd<'_>) -> io::Result<bool> {
     /// Where `tcpi_options` is, and its bit `TCPI_OPT_SACK`.
     const OPTIONS: usize = 5;
     const SACK: u8 = 2;

@@ -284,8 +284,12 @@ impl SockOps {
     /// # Errors
     /// The system's.
     pub fn seen(&self, socket: impl AsFd) -> io::Result<Seen> {
+        let socket = socket.as_fd();
+        // The kernel shows a connection as standing a moment before it calls the program, both in one hold of the
+        // socket's lock. This question is answered under that lock, so what follows comes behind the program.
+        crate::tcp_proxy::permits_sack(socket)?;
         let mut record = [0; record::RECORD];
-        let key = key_of(socket.as_fd());
+        let key = key_of(socket);
         match self.loaded.sockets.get(&key, &mut record)? {
             true => Ok(record::read(&record)),
             false => Ok(Seen::default()),

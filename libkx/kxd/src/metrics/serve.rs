@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -145,45 +145,53 @@ pub type Render = Arc<dyn Fn() -> String + Send + Sync>;
 /// # Errors
 /// When the socket cannot be handed to the runtime.
 pub async fn serve(listener: MetricsListener, render: Render) -> io::Result<()> {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
     match listener {
         MetricsListener::Tcp(listener) => {
-            let listener = TcpListener::from_std(listener)?;
-            loop {
-                let place = Arc::clone(&places)
-                    .acquire_owned()
-                    .await
-                    .map_err(io::Error::other)?;
-                match listener.accept().await {
-                    Ok((stream, _)) => {
-                        let render = Arc::clone(&render);
-                        tokio::spawn(async move {
-                            answer_in_time(stream, &render).await;
-                            drop(place);
-                        });
-                    }
-                    Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
-                }
-            }
+            accept_from(TcpListener::from_std(listener)?, render).await
         }
         MetricsListener::Unix(listener) => {
-            let listener = UnixListener::from_std(listener)?;
-            loop {
-                let place = Arc::clone(&places)
-                    .acquire_owned()
-                    .await
-                    .map_err(io::Error::other)?;
-                match listener.accept().await {
-                    Ok((stream, _)) => {
-                        let render = Arc::clone(&render);
-                        tokio::spawn(async move {
-                            answer_in_time(stream, &render).await;
-                            drop(place);
-                        });
-                    }
-                    Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
-                }
+            accept_from(UnixListener::from_std(listener)?, render).await
+        }
+    }
+}
+
+/// A listening socket of either family.
+trait Accept {
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+    fn accept_one(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+}
+
+impl Accept for TcpListener {
+    type Stream = TcpStream;
+    async fn accept_one(&self) -> io::Result<TcpStream> {
+        Ok(self.accept().await?.0)
+    }
+}
+
+impl Accept for UnixListener {
+    type Stream = UnixStream;
+    async fn accept_one(&self) -> io::Result<UnixStream> {
+        Ok(self.accept().await?.0)
+    }
+}
+
+/// Answers each connection, not more than [`CONNECTIONS`] at a time.
+async fn accept_from(listener: impl Accept, render: Render) -> io::Result<()> {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let place = Arc::clone(&places)
+            .acquire_owned()
+            .await
+            .map_err(io::Error::other)?;
+        match listener.accept_one().await {
+            Ok(stream) => {
+                let render = Arc::clone(&render);
+                tokio::spawn(async move {
+                    answer_in_time(stream, &render).await;
+                    drop(place);
+                });
             }
+            Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
         }
     }
 }
