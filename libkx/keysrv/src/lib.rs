@@ -1,0 +1,39 @@
+//! Inferno's authentication service on Linux, as a library; the program is thin.
+#![forbid(unsafe_code)]
+
+pub mod acceptor;
+pub mod account_store;
+pub mod accounts;
+pub mod ai2key;
+pub mod authinfo_file;
+pub mod changelogin;
+pub mod client;
+pub mod clock;
+pub mod confinement;
+pub mod convpasswd;
+pub mod countersigner;
+pub mod createsignerkey;
+pub mod dial;
+pub mod driver;
+pub mod enrolment;
+pub mod expiry_date;
+pub mod floor_options;
+pub mod getauthinfo;
+pub mod getpk;
+pub mod keyfs;
+pub mod keyring;
+pub mod keysrv;
+pub mod listen;
+pub mod listen_session;
+pub mod logind;
+pub mod mkauthinfo;
+pub mod ndb;
+pub mod passwd;
+pub mod paths;
+pub mod program;
+pub mod programs;
+pub mod prompt;
+pub mod secret_text;
+pub mod signer;
+pub mod svc_auth;
+pub mod verify;
