@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_char};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 struct LastError {
     /// Which client's call it was.
@@ -16,6 +17,12 @@ thread_local! {
 
 /// The text of no error.
 const NOTHING: &CStr = c"";
+
+/// A number for a new client or session; 0 is nobody's.
+pub(crate) fn new_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
 
 /// Forgets this thread's failure, at the start of each call that can fail.
 pub(crate) fn clear() {
