@@ -12,13 +12,13 @@ FUZZ_SECONDS ?= 30
 
 include pkgs/package.mk
 
-.PHONY: help build build-deps build-aws-lc test-aws-lc demo check check-original bench headers fuzz fuzz-smoke miri deps lint test clean
+.PHONY: help build build-deps build-aws-lc test-aws-lc demo demo-vpn check check-original bench headers hardware-test fuzz fuzz-smoke miri deps lint test clean
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build-deps:
-	@interop-tests/install.sh pkg-config libssl-dev cryptsetup-bin curl python3 iproute2 iptables ethtool
+	@interop-tests/install.sh pkg-config libssl-dev libpcsclite-dev cryptsetup-bin curl python3 iproute2 iptables ethtool
 
 build: build-deps ## release binaries and libraries in target/release
 	$(CARGO) build --release --locked --workspace --exclude interop-tests
@@ -27,12 +27,18 @@ demo: build ## the main job of every system, live, in seconds
 	@$(CARGO) build -q --release --locked -p interop-tests --bin kx-demo
 	@$(TARGET_DIR)/kx-demo $(TARGET_DIR)
 
+demo-vpn: build ## two gateways and a tunnel in a machine with a stock kernel: ESP, new keys, a dead peer, NAT; minutes
+	@$(CARGO) build -q --release --locked -p interop-tests --bin kx-demo
+	@$(TARGET_DIR)/kx-demo $(TARGET_DIR) vpn
+
 deps: ## install the packages that the tests need (Debian, as root)
 	@interop-tests/peers.sh
 
 lint: ## format, clippy, licences, headers, man pages, scripts
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) fmt --manifest-path interop-tests/fuzz/Cargo.toml --check
+	$(CARGO) clippy --manifest-path interop-tests/fuzz/Cargo.toml --locked -- -D warnings
 	@interop-tests/lint/run
 	$(MAKE) lint-man
 
@@ -77,6 +83,9 @@ bench: build ## criterion for the cores, whole processes beside the original
 
 headers: ## regenerate include/*.h
 	KX_BLESS=1 $(CARGO) test -p libkx --test header
+
+hardware-test: build ## two SmartCard-HSMs in readers: EVERYTHING ON THEM IS DELETED (KX_HARDWARE_A, KX_HARDWARE_B)
+	@interop-tests/hardware-test $(TARGET_DIR)
 
 clean: ## remove what was built
 	$(CARGO) clean

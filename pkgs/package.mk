@@ -19,11 +19,11 @@ UNITDIR ?= $(PREFIX)/lib/systemd/system
 TARGET_DIR ?= target/release
 # A relative TARGET_DIR is one of this tree, wherever make was started.
 KX_BUILT := $(if $(filter /%,$(TARGET_DIR)),$(TARGET_DIR),$(KX_ROOT)/$(TARGET_DIR))
-KX_PACKAGES := -p kxd -p kxc -p kxgencert -p libkx -p tcpcryptd -p libtcpcrypt -p tcnetstat -p tcs
+KX_PACKAGES := -p kxd -p kxc -p kxgencert -p libkx -p tcpcryptd -p libtcpcrypt -p tcnetstat -p tcs -p keysrv -p kx-hsm -p kx-vcard -p isakmpd -p keynote
 
 # What a program needs that is linked to libkx.a: OpenSSL, and what
 # `rustc --print native-static-libs` says.
-KX_LIBS_PRIVATE := -lssl -lcrypto -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
+KX_LIBS_PRIVATE := -lpcsclite -lssl -lcrypto -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
 
 # And one that is linked to libtcpcrypt.a.
 KX_TCPCRYPT_LIBS_PRIVATE := -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
@@ -38,19 +38,33 @@ KX_D := $(DESTDIR)$(PREFIX)
 KX_SRC := $(KX_ROOT)/libkx/kxd
 KX_TCP := $(KX_ROOT)/libtcpcrypt-compat
 KX_TCPD := $(KX_TCP)/tcpcryptd
+KX_KS := $(KX_ROOT)/libkx/keysrv
+KX_HSM := $(KX_ROOT)/libkx/kx-hsm
+KX_KS_PROGRAMS := keysrv keyfs passwd logind createsignerkey mkauthinfo getauthinfo changelogin \
+	convpasswd getpk ai2key signer countersigner verify listen svc-auth
+KX_KS_UNITS := svc-auth.service inferno-keyfs.service inferno-keysrv.socket inferno-keysrv@.service \
+	inferno-logind.socket inferno-logind@.service
 # Files that name /usr name PREFIX once they are installed.
 kx_install_text = sed 's,/usr/,$(PREFIX)/,g' '$(2)' > '$(3)' && chmod $(1) '$(3)'
 
 KX_MAN := $(wildcard $(KX_ROOT)/libkx/kxd/man/*.1 $(KX_ROOT)/libkx/kxc/man/*.1 $(KX_ROOT)/libkx/kxgencert/man/*.1)
 KX_TCP_MAN8 := $(wildcard $(KX_TCP)/*/man/*.8)
 KX_TCP_MAN3 := $(wildcard $(KX_TCP)/*/man/*.3)
+KX_KS_MAN1 := $(wildcard $(KX_KS)/man/*.1)
+KX_KS_MAN8 := $(wildcard $(KX_KS)/man/*.8)
+KX_HSM_MAN1 := $(wildcard $(KX_HSM)/man/*.1)
+KX_HSM_MAN7 := $(wildcard $(KX_HSM)/man/*.7)
+KX_IKE := $(KX_ROOT)/isakmpd-compat/isakmpd
+KX_IKE_MAN := $(wildcard $(KX_IKE)/man/*)
+KX_IKE_SAMPLES := $(notdir $(wildcard $(KX_IKE)/samples/*))
 KX_SHELL := $(wildcard $(KX_SRC)/scripts/* $(KX_SRC)/initramfs/hook $(KX_SRC)/initramfs/premount \
-	$(KX_SRC)/dracut/95kxc/* $(KX_TCPD)/scripts/* $(KX_ROOT)/interop-tests/packages/*)
+	$(KX_SRC)/dracut/95kxc/* $(KX_TCPD)/scripts/* $(KX_ROOT)/interop-tests/packages/* \
+	$(KX_ROOT)/interop-tests/kernel-vm $(KX_ROOT)/interop-tests/tests/*/*.sh)
 
 .PHONY: install install-programs install-library install-system install-docs install-tcpcrypt \
-	install-libtcpcrypt deb rpm lint-man lint-shell lint-units lint-symbols lint-packages test-packages
+	install-libtcpcrypt install-keysrv install-hsm install-vcard install-isakmpd deb rpm lint-man lint-shell lint-units lint-symbols lint-packages test-packages
 
-install: install-programs install-library install-system install-docs install-tcpcrypt install-libtcpcrypt ## everything in TARGET_DIR, below DESTDIR
+install: install-programs install-library install-system install-docs install-tcpcrypt install-libtcpcrypt install-keysrv install-hsm install-vcard install-isakmpd ## everything in TARGET_DIR, below DESTDIR
 
 install-programs:
 	$(INSTALL) -d $(KX_D)/bin $(KX_D)/libexec/kxc $(KX_D)/share/man/man1
@@ -132,6 +146,67 @@ install-libtcpcrypt:
 		-e 's,@VERSION@,$(KX_VERSION),' -e 's,@LIBS_PRIVATE@,$(KX_TCPCRYPT_LIBS_PRIVATE),' \
 		$(KX_TCP)/libtcpcrypt/tcpcrypt.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/tcpcrypt.pc
 
+# The software card. It belongs to nobody's boot: no unit, no user.
+install-vcard:
+	$(INSTALL) -d $(KX_D)/bin $(KX_D)/share/man/man8
+	$(INSTALL) -m 755 $(KX_BUILT)/kx-vcard $(KX_D)/bin/
+	$(INSTALL) -m 644 $(KX_ROOT)/libkx/kx-vcard/man/kx-vcard.8 $(KX_D)/share/man/man8/
+
+# One program under all its names, out of the PATH: some are those of other programs. Pages of several
+# programs are found by each of them.
+install-keysrv:
+	$(INSTALL) -d $(KX_D)/bin $(KX_D)/libexec/inferno-auth $(KX_D)/share/man/man1 $(KX_D)/share/man/man8 \
+		$(KX_D)/lib/sysusers.d $(DESTDIR)$(SYSCONFDIR)/default $(DESTDIR)$(UNITDIR)
+	$(INSTALL) -m 755 $(KX_BUILT)/inferno-auth $(KX_D)/bin/
+	for name in $(KX_KS_PROGRAMS); do \
+		ln -sf ../../bin/inferno-auth $(KX_D)/libexec/inferno-auth/$$name || exit 1; \
+	done
+	$(INSTALL) -m 644 $(KX_KS_MAN1) $(KX_D)/share/man/man1/
+	$(INSTALL) -m 644 $(KX_KS_MAN8) $(KX_D)/share/man/man8/
+	echo '.so man1/inferno-auth-passwd.1' > $(KX_D)/share/man/man1/inferno-auth-getauthinfo.1
+	for pair in svc-auth:listen keysrv:logind changelogin:convpasswd createsignerkey:mkauthinfo \
+		createsignerkey:getpk createsignerkey:ai2key signer:countersigner signer:verify; do \
+		echo ".so man8/inferno-auth-$${pair%:*}.8" > \
+			$(KX_D)/share/man/man8/inferno-auth-$${pair#*:}.8 || exit 1; \
+	done
+	for unit in $(KX_KS_UNITS); do \
+		$(call kx_install_text,644,$(KX_ROOT)/pkgs/systemd/'$$unit',$(DESTDIR)$(UNITDIR)/'$$unit') || exit 1; \
+	done
+	$(INSTALL) -m 644 $(KX_ROOT)/pkgs/etc/default-inferno-auth $(DESTDIR)$(SYSCONFDIR)/default/inferno-auth
+	$(INSTALL) -m 644 $(KX_ROOT)/pkgs/systemd/inferno-auth.sysusers $(KX_D)/lib/sysusers.d/inferno-auth.conf
+
+# /usr/bin/sc-hsm-tool is OpenSC's: whoever wants ours under that name puts its directory before on the PATH.
+install-hsm:
+	$(INSTALL) -d $(KX_D)/bin $(KX_D)/libexec/kx-hsm $(KX_D)/share/man/man1 $(KX_D)/share/man/man7 \
+		$(KX_D)/share/doc/kx-hsm
+	$(INSTALL) -m 755 $(KX_BUILT)/kx-hsm $(KX_BUILT)/kx-sc-hsm-tool $(KX_D)/bin/
+	ln -sf ../../bin/kx-sc-hsm-tool $(KX_D)/libexec/kx-hsm/sc-hsm-tool
+	$(INSTALL) -m 644 $(KX_HSM_MAN1) $(KX_D)/share/man/man1/
+	$(INSTALL) -m 644 $(KX_HSM_MAN7) $(KX_D)/share/man/man7/
+	$(INSTALL) -m 644 $(KX_ROOT)/docs/xkek.md $(KX_D)/share/doc/kx-hsm/
+
+# Configurations lie among the examples only. The directories of /etc/isakmpd are empty; that of private keys is
+# closed.
+install-isakmpd:
+	$(INSTALL) -d $(KX_D)/bin $(KX_D)/sbin $(KX_D)/share/man/man1 $(KX_D)/share/man/man5 $(KX_D)/share/man/man8 \
+		$(KX_D)/lib/sysusers.d $(KX_D)/lib/tmpfiles.d $(DESTDIR)$(SYSCONFDIR)/default $(DESTDIR)$(UNITDIR)
+	$(INSTALL) -m 755 $(KX_BUILT)/isakmpd $(KX_BUILT)/certpatch $(KX_D)/sbin/
+	$(INSTALL) -m 755 $(KX_BUILT)/keynote $(KX_D)/bin/
+	for section in 1 5 8; do \
+		$(INSTALL) -m 644 $(KX_IKE)/man/*.$$section $(KX_D)/share/man/man$$section/ || exit 1; \
+	done
+	$(call kx_install_text,644,$(KX_IKE)/isakmpd.service,$(DESTDIR)$(UNITDIR)/isakmpd.service)
+	$(INSTALL) -m 644 $(KX_IKE)/isakmpd.sysusers $(KX_D)/lib/sysusers.d/isakmpd.conf
+	$(INSTALL) -m 644 $(KX_IKE)/isakmpd.tmpfiles $(KX_D)/lib/tmpfiles.d/isakmpd.conf
+	$(INSTALL) -m 644 $(KX_ROOT)/pkgs/etc/default-isakmpd $(DESTDIR)$(SYSCONFDIR)/default/isakmpd
+	$(INSTALL) -d -m 755 $(addprefix $(DESTDIR)/etc/isakmpd/,ca certs crls keynote \
+		$(addprefix pubkeys/,ipv4 ipv6 fqdn ufqdn))
+	$(INSTALL) -d -m 700 $(DESTDIR)/etc/isakmpd/private
+	$(INSTALL) -d $(addprefix $(KX_D)/share/doc/isakmpd/examples/,$(KX_IKE_SAMPLES))
+	for sample in $(KX_IKE_SAMPLES); do \
+		$(INSTALL) -m 644 $(KX_IKE)/samples/$$sample/* $(KX_D)/share/doc/isakmpd/examples/$$sample/ || exit 1; \
+	done
+
 # A clean copy of the tracked files in $(1); without git, of everything but target.
 define kx_copy_tree
 rm -rf '$(1)' && mkdir -p '$(1)' && cd $(KX_ROOT) && \
@@ -167,7 +242,7 @@ endif
 	ls -l $(KX_ROOT)/target/rpm/*.rpm
 
 lint-man: ## manual pages
-	mandoc -Tlint -W warning $(KX_MAN) $(KX_TCP_MAN8) $(KX_TCP_MAN3)
+	mandoc -Tlint -W warning $(KX_MAN) $(KX_TCP_MAN8) $(KX_TCP_MAN3) $(KX_KS_MAN1) $(KX_KS_MAN8) $(KX_HSM_MAN1) $(KX_HSM_MAN7) $(KX_IKE_MAN)
 
 lint-shell:
 	shellcheck -e SC1091 $(KX_SHELL) $(KX_ROOT)/pkgs/etc/init.d-kxd
@@ -180,6 +255,12 @@ lint-units:
 		$(KX_ROOT)/pkgs/systemd/kxc@.service > /dev/null
 	systemd-analyze security --offline=true --threshold=25 --no-pager \
 		$(KX_TCPD)/tcpcryptd.service > /dev/null
+	systemd-analyze security --offline=true --threshold=30 --no-pager \
+		$(KX_IKE)/isakmpd.service > /dev/null
+	for unit in $(filter %.service,$(KX_KS_UNITS)); do \
+		systemd-analyze security --offline=true --threshold=20 --no-pager \
+			$(KX_ROOT)/pkgs/systemd/$$unit > /dev/null || exit 1; \
+	done
 
 # The package's list of symbols is that of the library's own test.
 lint-symbols:

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the three programs share: a check that says where it failed, and C11 and C++17 alike. */
+/* What the programs share: a check that says where it failed, and C11 and C++17 alike. */
 #ifndef KX_TEST_CHECK_H
 #define KX_TEST_CHECK_H
 

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 fn paint(code: &str, text: &str) -> String {
-    if std::io::stdout().is_terminal() {
+    if std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
         format!("\x1b[{code}m{text}\x1b[0m")
     } else {
         text.to_owned()

@@ -79,6 +79,7 @@ pub struct Recipe<'a> {
 enum San<'a> {
     Dns(&'a str),
     Ip(&'a str),
+    Email(&'a str),
 }
 
 impl<'a> Recipe<'a> {
@@ -108,6 +109,12 @@ impl<'a> Recipe<'a> {
     /// Adds an IP address.
     pub fn ip(mut self, address: &'a str) -> Self {
         self.sans.push(San::Ip(address));
+        self
+    }
+
+    /// Adds an e-mail address.
+    pub fn email(mut self, address: &'a str) -> Self {
+        self.sans.push(San::Email(address));
         self
     }
 
@@ -244,6 +251,7 @@ fn subject_alternative_name(sans: &[San<'_>]) -> Result<X509Extension, openssl::
             match san {
                 San::Dns(n) => list.dns(n),
                 San::Ip(a) => list.ip(a),
+                San::Email(a) => list.email(a),
             };
         }
         let ctx_builder = X509Builder::new()?;

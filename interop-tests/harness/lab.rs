@@ -112,7 +112,7 @@ pub fn missing() -> Option<String> {
 impl Lab {
     /// Builds one; [`missing`] tells beforehand whether it can be.
     pub fn new(settings: Settings) -> Lab {
-        take_away_leftovers();
+        take_away_leftovers(PREFIX);
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let name = |side: &str| format!("{PREFIX}{}-{number}-{side}", std::process::id());
         let dir = tempfile::Builder::new().prefix("kxlab").tempdir();
@@ -260,20 +260,20 @@ impl Drop for Lab {
 }
 
 /// Directories of `tempfile` are for their owner only; the daemon becomes somebody else.
-fn open_to_all(dir: &Path) {
+pub(crate) fn open_to_all(dir: &Path) {
     use std::os::unix::fs::PermissionsExt;
     let mode = std::fs::Permissions::from_mode(0o755);
     std::fs::set_permissions(dir, mode).expect("opening the laboratory's directory");
 }
 
 /// Namespaces of test processes that were killed.
-fn take_away_leftovers() {
+pub(crate) fn take_away_leftovers(prefix: &str) {
     let Ok(entries) = std::fs::read_dir("/run/netns") else {
         return;
     };
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let owner = name.strip_prefix(PREFIX).and_then(|n| n.split('-').next());
+        let owner = name.strip_prefix(prefix).and_then(|n| n.split('-').next());
         if owner.is_some_and(|pid| !PathBuf::from(format!("/proc/{pid}")).exists()) {
             let _ = host::try_shell(&format!("ip netns del {name}"));
         }

@@ -18,6 +18,14 @@ pub fn debian_original() -> Option<PathBuf> {
     places.into_iter().find(|dir| is_original(dir))
 }
 
+/// What `interop-tests/peers.sh` unpacked of a package that is not installed, if `program` is in it.
+pub fn unpacked(name: &str, program: &str) -> Option<PathBuf> {
+    let target = std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| crate::subject::workspace().join("target"), PathBuf::from);
+    let dir = std::path::absolute(target.join("peers").join(name)).ok()?;
+    dir.join(program).is_file().then_some(dir)
+}
+
 /// The original has no `-check`; ours does.
 fn is_original(dir: &Path) -> bool {
     let usage = Command::new(dir.join("kxd")).arg("-h").output();

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use crate::wait;
+use crate::{machine, wait};
 
 /// What a finished program left behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,7 +57,7 @@ pub fn run<A: AsRef<OsStr>>(program: impl AsRef<Path>, args: &[A]) -> Finished {
 }
 
 /// Runs a prepared command with empty stdin; panics if it cannot be started or lasts more
-/// than 30 s.
+/// than 30 s (some minutes on an emulated processor).
 pub fn run_command(command: &mut Command) -> Finished {
     let name = format!("{:?}", command.get_program());
     command
@@ -67,7 +67,8 @@ pub fn run_command(command: &mut Command) -> Finished {
     let child = command
         .spawn()
         .unwrap_or_else(|e| panic!("cannot start {name}: {e}"));
-    collect(Guarded(child), Duration::from_secs(30))
+    let limit = if machine::is_inside() { 180 } else { 30 };
+    collect(Guarded(child), Duration::from_secs(limit))
 }
 
 /// Reads both pipes of a child and waits for its end, at most `limit`.
@@ -98,6 +99,11 @@ fn read_all(pipe: Option<impl Read>) -> Vec<u8> {
         let _ = pipe.read_to_end(&mut bytes);
     }
     bytes
+}
+
+/// True when a process is gone, or nothing but an exit status that nobody has fetched.
+pub fn is_gone(pid: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |stat| stat.contains(") Z "))
 }
 
 /// Sends a signal, by name without SIG, to a process that the test started.

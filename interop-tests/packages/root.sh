@@ -53,7 +53,7 @@ fetch_root() {
 	case ${1:-original} in
 	original)
 		packages=kxd,kxc,kxgencert,cryptsetup-bin,cryptsetup-initramfs,initramfs-tools
-		packages+=,systemd-standalone-sysusers,libssl3,zstd
+		packages+=,systemd-standalone-sysusers,libssl3,libpcsclite1,zstd
 		;;
 	dracut)
 		packages=dracut-core,dracut-network,systemd,systemd-sysv,cryptsetup-bin,kmod

@@ -40,6 +40,40 @@ tcpcryptd='/usr/bin/tcpcryptd /usr/bin/tcnetstat /usr/bin/tcs /etc/default/tcpcr
 /usr/share/doc/tcpcryptd/examples/tcpcrypt/key.rs /usr/share/doc/tcpcryptd/examples/tcpcrypt/password.c
 /usr/share/doc/tcpcryptd/examples/tcpcrypt/password.rs
 /usr/share/man/man8/tcpcryptd.8 /usr/share/man/man8/tcnetstat.8 /usr/share/man/man8/tcs.8'
+vcard='/usr/bin/kx-vcard /usr/share/man/man8/kx-vcard.8'
+inferno='/usr/bin/inferno-auth /etc/default/inferno-auth /usr/lib/sysusers.d/inferno-auth.conf
+@/inferno-keyfs.service @/inferno-keysrv.socket @/inferno-keysrv@.service @/inferno-logind.socket
+@/inferno-logind@.service @/svc-auth.service /usr/share/doc/inferno-auth/README.Debian
+/usr/libexec/inferno-auth/keysrv /usr/libexec/inferno-auth/keyfs /usr/libexec/inferno-auth/passwd
+/usr/libexec/inferno-auth/logind /usr/libexec/inferno-auth/createsignerkey /usr/libexec/inferno-auth/mkauthinfo
+/usr/libexec/inferno-auth/getauthinfo /usr/libexec/inferno-auth/changelogin /usr/libexec/inferno-auth/convpasswd
+/usr/libexec/inferno-auth/getpk /usr/libexec/inferno-auth/ai2key /usr/libexec/inferno-auth/signer
+/usr/libexec/inferno-auth/countersigner /usr/libexec/inferno-auth/verify /usr/libexec/inferno-auth/listen
+/usr/libexec/inferno-auth/svc-auth
+/usr/share/man/man1/inferno-auth-passwd.1 /usr/share/man/man1/inferno-auth-getauthinfo.1
+/usr/share/man/man8/inferno-auth.8 /usr/share/man/man8/inferno-auth-svc-auth.8
+/usr/share/man/man8/inferno-auth-listen.8 /usr/share/man/man8/inferno-auth-keysrv.8
+/usr/share/man/man8/inferno-auth-logind.8 /usr/share/man/man8/inferno-auth-keyfs.8
+/usr/share/man/man8/inferno-auth-changelogin.8 /usr/share/man/man8/inferno-auth-convpasswd.8
+/usr/share/man/man8/inferno-auth-createsignerkey.8 /usr/share/man/man8/inferno-auth-mkauthinfo.8
+/usr/share/man/man8/inferno-auth-getpk.8 /usr/share/man/man8/inferno-auth-ai2key.8
+/usr/share/man/man8/inferno-auth-signer.8 /usr/share/man/man8/inferno-auth-countersigner.8
+/usr/share/man/man8/inferno-auth-verify.8'
+isakmpd='/usr/sbin/isakmpd /usr/sbin/certpatch /usr/bin/keynote /etc/default/isakmpd @/isakmpd.service
+/usr/lib/sysusers.d/isakmpd.conf /usr/lib/tmpfiles.d/isakmpd.conf /usr/share/doc/isakmpd/README.Debian
+/usr/share/man/man1/keynote.1 /usr/share/man/man5/isakmpd.conf.5 /usr/share/man/man5/isakmpd.policy.5
+/usr/share/man/man8/certpatch.8 /usr/share/man/man8/isakmpd.8'
+isakmpd_directories=
+for name in '' ca/ certs/ crls/ keynote/ private/ pubkeys/ pubkeys/fqdn/ pubkeys/ipv4/ pubkeys/ipv6/ pubkeys/ufqdn/; do
+	mode=drwxr-xr-x
+	[[ $name == private/ ]] && mode=drwx------
+	isakmpd_directories+="$mode ./etc/isakmpd/$name "
+done
+for sample in "${tree:?}"/isakmpd-compat/isakmpd/samples/*/*; do
+	isakmpd+=" /usr/share/doc/isakmpd/examples/${sample#*/samples/}"
+done
+hsm='/usr/bin/kx-hsm /usr/bin/kx-sc-hsm-tool /usr/libexec/kx-hsm/sc-hsm-tool /usr/share/doc/kx-hsm/xkek.md
+/usr/share/man/man1/kx-hsm.1 /usr/share/man/man1/kx-sc-hsm-tool.1 /usr/share/man/man7/kx-hsm.7'
 libtcpcrypt='%/libtcpcrypt.so.0 %/libtcpcrypt.so.0.0.0'
 libtcpcrypt_devel='/usr/include/tcpcrypt/tcpcrypt.h %/libtcpcrypt.a %/libtcpcrypt.so %/pkgconfig/tcpcrypt.pc
 /usr/share/man/man3/tcpcrypt.3 /usr/share/man/man3/tcpcrypt_getsessid.3 /usr/share/man/man3/tcpcrypt_getsockopt.3
@@ -71,12 +105,21 @@ if [[ $formats == *deb* ]]; then
 	deb_paths "$(one_deb libkx0)" | compare libkx0.deb "$library"
 	deb_paths "$(one_deb libkx-dev)" | compare libkx-dev.deb "$devel"
 	deb_paths "$(one_deb tcpcryptd)" | compare tcpcryptd.deb "$tcpcryptd"
+	deb_paths "$(one_deb inferno-auth)" | compare inferno-auth.deb "$inferno"
+	deb_paths "$(one_deb kx-hsm)" | compare kx-hsm.deb "$hsm"
+	deb_paths "$(one_deb kx-vcard)" | compare kx-vcard.deb "$vcard"
+	deb_paths "$(one_deb isakmpd)" | compare isakmpd.deb "$isakmpd /usr/share/lintian/overrides/isakmpd"
 	deb_paths "$(one_deb libtcpcrypt0)" | compare libtcpcrypt0.deb "$libtcpcrypt"
 	deb_paths "$(one_deb libtcpcrypt-dev)" | compare libtcpcrypt-dev.deb "$libtcpcrypt_devel"
 	[[ $(dpkg-deb -I "$(one_deb kxd)" conffiles) == $'/etc/default/kxd\n/etc/init.d/kxd' ]] || die "other conffiles"
 	[[ $(dpkg-deb -I "$(one_deb tcpcryptd)" conffiles) == /etc/default/tcpcryptd ]] || die "other conffiles"
+	[[ $(dpkg-deb -I "$(one_deb inferno-auth)" conffiles) == /etc/default/inferno-auth ]] || die "other conffiles"
+	[[ $(dpkg-deb -I "$(one_deb isakmpd)" conffiles) == /etc/default/isakmpd ]] || die "other conffiles"
 	dpkg-deb -I "$(one_deb kxc)" triggers | grep '^activate-noawait update-initramfs' > /dev/null || die "no trigger"
 	ok "conffiles and trigger of Debian's packages"
+	[[ $(dpkg-deb -c "$(one_deb isakmpd)" | awk '$6 ~ "^./etc/isakmpd/" { print $1, $6 }' | LC_ALL=C sort -k 2 | tr '\n' ' ') == "$isakmpd_directories" ]] ||
+		die "other directories in /etc/isakmpd"
+	ok "/etc/isakmpd has empty directories, that of private keys closed"
 	[[ $(dpkg-deb -f "$(one_deb kxc)" Depends) == *cryptsetup,*kxgencert* ]] || die "kxc needs cryptsetup and kxgencert"
 	[[ $(dpkg-deb -f "$(one_deb kxd)" Depends) == *kxgencert* ]] || die "kxd needs kxgencert"
 	ok "dependencies of Debian's packages"
@@ -103,9 +146,14 @@ if [[ $formats == *rpm* ]]; then
 	rpm_paths "$(one_rpm libkx)" | compare libkx.rpm "$library"
 	rpm_paths "$(one_rpm libkx-devel)" | compare libkx-devel.rpm "$devel"
 	rpm_paths "$(one_rpm tcpcryptd)" | compare tcpcryptd.rpm "$tcpcryptd"
+	rpm_paths "$(one_rpm inferno-auth)" | compare inferno-auth.rpm "$inferno"
+	rpm_paths "$(one_rpm kx-hsm)" | compare kx-hsm.rpm "$hsm"
+	rpm_paths "$(one_rpm kx-vcard)" | compare kx-vcard.rpm "$vcard"
+	rpm_paths "$(one_rpm isakmpd)" | compare isakmpd.rpm "$isakmpd"
 	rpm_paths "$(one_rpm libtcpcrypt)" | compare libtcpcrypt.rpm "$libtcpcrypt"
 	rpm_paths "$(one_rpm libtcpcrypt-devel)" | compare libtcpcrypt-devel.rpm "$libtcpcrypt_devel"
 	rpm -qp --configfiles "$(one_rpm kxd)" 2> /dev/null | grep -x /etc/default/kxd > /dev/null || die "/etc/default/kxd is no config file"
 	rpm -qp --configfiles "$(one_rpm tcpcryptd)" 2> /dev/null | grep -x /etc/default/tcpcryptd > /dev/null || die "/etc/default/tcpcryptd is no config file"
-	ok "/etc/default/kxd and /etc/default/tcpcryptd are config files"
+	rpm -qp --configfiles "$(one_rpm isakmpd)" 2> /dev/null | grep -x /etc/default/isakmpd > /dev/null || die "/etc/default/isakmpd is no config file"
+	ok "/etc/default/kxd, /etc/default/tcpcryptd and /etc/default/isakmpd are config files"
 fi

@@ -178,7 +178,7 @@ inside sh -c 'echo y | OPTS="-v -c" setsid env --default-signal=INT \
 	/usr/share/tcpcryptd/launch_tcpcryptd.sh > /c/launch.log 2>&1 & echo $! > /c/launcher'
 await grep -q Running /c/launch.log
 [[ $(rules) -gt 0 ]] || die "the launcher makes no rules"
-inside sh -c 'tr "\0" " " < /proc/$(cat /run/tcpcrypt.pid)/cmdline' | grep -- '-f -v -c ' > /dev/null || die "the launcher does not give OPTS"
+inside sh -c 'tr "\0" " " < /proc/$(cat /run/tcpcrypt.pid)/cmdline' | grep -- '-f -e -v -c ' > /dev/null || die "the launcher does not give -e and OPTS"
 open_connection
 same_id
 close_connection

@@ -1,4 +1,4 @@
-//! libkx as C and C++ programs see it: names, soname, needed libraries, and four programs built by
+//! libkx as C and C++ programs see it: names, soname, needed libraries, and six programs built by
 //! each compiler against the header, run as they are and under valgrind.
 //!
 //! Uses the shared library of this build (target/debug/libkx.so), or the one in `KX_LIB_DIR`.
@@ -6,9 +6,13 @@
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
+
+use interop_tests::subject::subject;
 
 #[path = "../../libkx/kxc/tests/support/mod.rs"]
 mod support;
@@ -17,7 +21,16 @@ use support::test_certs::{Identity, Spec};
 use support::tls_server::{Reply, Setup, TlsServer, ok};
 
 const KEY: &str = "the key of the C programs";
-const PROGRAMS: [&str; 4] = ["fetch_files", "fetch_threads", "misuse", "wiped"];
+const PROGRAMS: [&str; 6] = [
+    "fetch_files",
+    "fetch_threads",
+    "inferno",
+    "misuse",
+    "smart_card",
+    "wiped",
+];
+/// What the account of `inferno` has for a secret, and what it is changed to.
+const SECRETS: [&str; 2] = ["clear text secret", "another clear secret"];
 const WARNINGS: [&str; 5] = ["-Wall", "-Wextra", "-Werror", "-O1", "-g"];
 /// The compiler, its language and standard.
 const COMPILERS: [[&str; 3]; 4] = [
@@ -128,6 +141,7 @@ fn soname_and_needed_libraries() {
             "ld-linux",
             "libssl.so.",
             "libcrypto.so.",
+            "libpcsclite.so.",
             "libm.so.",
         ];
         assert!(known.iter().any(|k| name.starts_with(k)), "{name}");
@@ -137,6 +151,39 @@ fn soname_and_needed_libraries() {
 struct Scene {
     dir: tempfile::TempDir,
     server: TlsServer,
+    keysrv: u16,
+}
+
+fn inferno_key(name: &str) -> PathBuf {
+    workspace()
+        .join("interop-tests/vectors/keysrv/authinfo")
+        .join(name)
+}
+
+/// A keysrv for each connection to the port that is returned, over the files of `keys`.
+fn start_keysrv(keys: &Path) -> u16 {
+    let user = keys.join("carol");
+    fs::create_dir_all(&user).unwrap();
+    fs::write(user.join("secret"), SECRETS[0]).unwrap();
+    let keys = keys.to_owned();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let program = subject().program("inferno-auth");
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            let mut keysrv = Command::new(&program)
+                .args(["keysrv", "-k"])
+                .arg(inferno_key("keysrv_default.rsa"))
+                .arg("-m")
+                .arg(&keys)
+                .stdin(OwnedFd::from(connection.unwrap()))
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            std::thread::spawn(move || keysrv.wait());
+        }
+    });
+    port
 }
 
 impl Scene {
@@ -170,7 +217,12 @@ impl Scene {
                 Reply::Send(ok(KEY.as_bytes()))
             }
         });
-        Self { dir, server }
+        let keysrv = start_keysrv(&path("keys"));
+        Self {
+            dir,
+            server,
+            keysrv,
+        }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -221,6 +273,17 @@ impl Scene {
                     url(port, "refused"),
                 ])
                 .collect(),
+            "inferno" => {
+                let info = inferno_key("carol.rsa.authinfo");
+                let [old, new] = SECRETS.map(str::to_owned);
+                vec![
+                    self.keysrv.to_string(),
+                    info.display().to_string(),
+                    old,
+                    new,
+                ]
+            }
+            "smart_card" => vec![format!("vcard:{}", self.path("card").display())],
             _ => vec!["1".to_owned()],
         }
     }

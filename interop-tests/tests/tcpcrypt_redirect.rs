@@ -368,24 +368,14 @@ fn redirect_loss_is_repaired() {
 fn redirect_short_connections() {
     let many = if slow() { 10_000_u32 } else { 500 };
     let name = "redirect_short_connections";
-    let short = |count: u32, lab: &Lab, client: &Daemon<'_>, server: &Daemon<'_>| {
-        let listener = lab.server.listen(PORT);
-        one_after_the_other(lab, &listener, count);
-        one_talk_on(lab, client, server, &listener);
-    };
     for speech in [Speech::LEGACY, Speech::STANDARD_IPV6] {
-        in_modes(name, speech, &MODES[..1], |lab, client, server| {
-            short(many, lab, client, server);
-        });
-        // Of thousands one may be broken by the program (COMPATIBILITY T70).
-        in_modes(
-            name,
-            speech,
-            &MODES_BY_PROGRAM[..1],
-            |lab, client, server| {
-                short(200, lab, client, server);
-            },
-        );
+        for modes in [&MODES[..1], &MODES_BY_PROGRAM[..1]] {
+            in_modes(name, speech, modes, |lab, client, server| {
+                let listener = lab.server.listen(PORT);
+                one_after_the_other(lab, &listener, many);
+                one_talk_on(lab, client, server, &listener);
+            });
+        }
     }
 }
 

@@ -35,12 +35,9 @@ fn launch(host: &Host, implementation: &Implementation) -> Child {
     command.env("OPTS", format!("-v -u {}", control(host).display()));
     command.env("ONLY_PORTS", PORT.to_string());
     command.env("TCPCRYPTD", &implementation.tcpcryptd);
-    command.envs([
-        ("MODE", "redirect"),
-        ("RULES", "iptables"),
-        ("IPTABLES", "iptables-legacy"),
-    ]);
-    for name in ["OMIT_PORTS", "MARK", "PLAIN_MARK", "IPV6"] {
+    command.envs([("RULES", "iptables"), ("IPTABLES", "iptables-legacy")]);
+    // Redirect mode is what it takes when nothing is said.
+    for name in ["MODE", "OMIT_PORTS", "MARK", "PLAIN_MARK", "IPV6"] {
         command.env_remove(name);
     }
     command.stdin(Stdio::null()).spawn().expect("started")

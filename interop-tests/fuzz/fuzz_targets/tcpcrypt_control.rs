@@ -2,7 +2,9 @@
 #![no_main]
 use libfuzzer_sys::fuzz_target;
 use tcpcrypt_control::netstat::{self, PageRequest};
-use tcpcrypt_control::{Address, Datagram, HEADER_LEN, Header, OptionName, int_bytes, int_value, wide};
+use tcpcrypt_control::{
+    Address, Datagram, HEADER_LEN, Header, OptionName, int_bytes, int_value, wide,
+};
 
 fuzz_target!(|data: &[u8]| {
     if let Ok(address) = Address::parse(data) {
@@ -70,7 +72,11 @@ fn wide_list(octets: &[u8]) {
         assert!(wide::push(&mut again, octets.len(), row));
     }
     assert_eq!(again.len(), octets.len());
-    assert!(wide::rows(&again).map(Result::unwrap).eq(rows.iter().copied()));
+    assert!(
+        wide::rows(&again)
+            .map(Result::unwrap)
+            .eq(rows.iter().copied())
+    );
     if let Some(last) = rows.last() {
         assert!(!wide::push(&mut again, octets.len(), last), "no room");
     }

@@ -16,7 +16,11 @@ fn headers(packet: &[u8]) -> Option<usize> {
 /// The IP packet as long as it says, with a checksum that is right.
 fn mended(data: &[u8]) -> Option<Vec<u8>> {
     let at = headers(data)?;
-    let field = |at: usize| Some(usize::from(u16::from_be_bytes(*data.get(at..)?.first_chunk()?)));
+    let field = |at: usize| {
+        Some(usize::from(u16::from_be_bytes(
+            *data.get(at..)?.first_chunk()?,
+        )))
+    };
     let is_ipv6 = data[0] >> 4 == 6;
     let length = if is_ipv6 { field(4)? + 40 } else { field(2)? };
     let mut packet = data.get(..length)?.to_vec();
@@ -30,7 +34,10 @@ fn mended(data: &[u8]) -> Option<Vec<u8>> {
         summed.extend_from_slice(&u32::try_from(length - at).ok()?.to_be_bytes());
         summed.extend_from_slice(&[0, 0, 0, 58]);
     }
-    let mut sum: u64 = summed.chunks(2).map(|pair| u64::from(pair[0]) << 8 | u64::from(pair[1])).sum();
+    let mut sum: u64 = summed
+        .chunks(2)
+        .map(|pair| u64::from(pair[0]) << 8 | u64::from(pair[1]))
+        .sum();
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
     }
@@ -47,7 +54,9 @@ fn check(packet: &[u8]) {
     read.write(read.seq(), &mut same);
     let same = &same[1..];
     assert!(same.len() <= packet.len());
-    let changed = (0..same.len()).filter(|at| same[*at] != packet[*at]).count();
+    let changed = (0..same.len())
+        .filter(|at| same[*at] != packet[*at])
+        .count();
     // 0 and 0xffff are the same sum.
     assert!(changed == 0 || changed == 2, "{changed} octets");
     let mut other = Vec::new();
@@ -55,7 +64,9 @@ fn check(packet: &[u8]) {
     let again = TooBig::parse(&other).expect("what was written");
     assert_eq!(again.seq(), Seq(!read.seq().0));
     assert_eq!((again.ends(), again.mtu()), (read.ends(), read.mtu()));
-    let changed = (0..other.len()).filter(|at| other[*at] != packet[*at]).count();
+    let changed = (0..other.len())
+        .filter(|at| other[*at] != packet[*at])
+        .count();
     assert!(other.len() == same.len() && changed <= 6);
 }
 

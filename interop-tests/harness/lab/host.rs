@@ -34,7 +34,7 @@ pub struct Host {
 }
 
 impl Host {
-    pub(super) fn new(
+    pub(crate) fn new(
         namespace: String,
         address: Ipv4Addr,
         address6: Option<Ipv6Addr>,
@@ -247,12 +247,12 @@ pub fn patient(stream: &TcpStream) -> io::Result<()> {
 }
 
 /// Runs shell commands; panics when one fails.
-pub(super) fn shell(text: &str) {
+pub(crate) fn shell(text: &str) {
     let done = try_shell(text);
     assert_eq!(done.rc, 0, "{text}: {}", done.stderr_text());
 }
 
 /// Runs shell commands.
-pub(super) fn try_shell(text: &str) -> Finished {
+pub(crate) fn try_shell(text: &str) -> Finished {
     run_command(Command::new("sh").args(["-euc", text]))
 }

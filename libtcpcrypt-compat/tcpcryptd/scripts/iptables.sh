@@ -187,7 +187,7 @@ table $FAMILY $TABLE {
 $handshakes
         meta l4proto tcp meta mark & $WATCHED_MARK == $WATCHED_MARK ct mark set ct mark | $WATCHED_MARK
         meta l4proto tcp meta mark & $ENDING_MARK == $ENDING_MARK ct mark set ct mark | $ENDING_MARK
-        meta l4proto tcp meta mark & $ENDING_MARK == $ENDING_MARK $queue
+        meta l4proto tcp meta mark & $WATCHED_MARK == $WATCHED_MARK $queue
     }
     chain prerouting {
         type filter hook prerouting priority mangle; policy accept;
@@ -392,10 +392,10 @@ redirect_rules() {
         rule_in mangle "$1" OUTPUT $to $syn -m mark --mark $by_program \
             -j CONNMARK --save-mark --nfmask $PROGRAM_MARK --ctmask $PROGRAM_MARK || return
         rule_in mangle "$1" OUTPUT $to $bare -m mark --mark $by_program -m length --length 0:100 -j DROP || return
-        # The end of connections with the original, which counts in its own way.
+        # Connections with the original, which counts in its own way: all that we send, and the end of what it sends.
         rule_in mangle "$1" OUTPUT -p tcp -m mark --mark $WATCHED_MARK/$WATCHED_MARK \
             -j CONNMARK --save-mark --nfmask $END_MARKS --ctmask $END_MARKS || return
-        rule_in mangle "$1" OUTPUT -p tcp -m mark --mark $ENDING_MARK/$ENDING_MARK $queue || return
+        rule_in mangle "$1" OUTPUT -p tcp -m mark --mark $WATCHED_MARK/$WATCHED_MARK $queue || return
         rule_in mangle "$1" INPUT -p tcp -m connmark --mark $ENDING_MARK/$ENDING_MARK \
             ! --syn $queue || return
         rule_in mangle "$1" INPUT -p tcp -m connmark --mark $WATCHED_MARK/$WATCHED_MARK \

@@ -6,8 +6,8 @@
 #   OPTS         more options for tcpcryptd
 #   ONLY_PORTS   encrypt connections with these ports only
 #   OMIT_PORTS   encrypt all but these; the default leaves out what is encrypted by itself
-#   MODE         divert (default), where all packets go through the daemon; or redirect, where it is
-#                a proxy and the kernel's TCP carries the octets
+#   MODE         redirect (default, as it was with the original), where the daemon is a proxy and the
+#                kernel's TCP carries the octets; or divert, where all packets go through the daemon
 #   MARK, PLAIN_MARK, RULES, IPV6
 #                see iptables.sh; the daemon gets the marks with -x
 #   TCPCRYPTD    the daemon; by default the one beside this script, or the one in the path
@@ -20,7 +20,7 @@ DAEMON_USER=tcpcryptd
 if [ -z "$ONLY_PORTS" ] && [ -z "$OMIT_PORTS" ]; then
     OMIT_PORTS="22,261,443,563,614,636,684,695,989,990,992:995"
 fi
-MODE=${MODE:-divert}
+MODE=${MODE:-redirect}
 export DAEMON_USER DIVERT_PORT ONLY_PORTS OMIT_PORTS MODE MARK PLAIN_MARK
 MARKS=
 [ "$MODE" != redirect ] || MARKS=-e

@@ -74,8 +74,9 @@ pub struct Options {
     pub eno: Policy,
     /// `--aead=`: the cipher to offer first in the dialect of RFC 8548. The original has no such option.
     pub aead: Option<Algorithm>,
-    /// `--eno-by=`: how redirect mode does its handshakes. The original has no such option.
-    pub eno_by: EnoBy,
+    /// `--eno-by=`: how redirect mode does its handshakes; without it [`EnoBy::Auto`]. The original has no such
+    /// option.
+    pub eno_by: Option<EnoBy>,
 }
 
 impl Default for Options {
@@ -100,7 +101,7 @@ impl Default for Options {
             redirect: false,
             eno: Policy::Auto,
             aead: None,
-            eno_by: EnoBy::Queue,
+            eno_by: None,
         }
     }
 }
@@ -206,7 +207,7 @@ impl Options {
         if options.eno == Policy::Legacy && options.aead.is_some() {
             return Err(Stop::NotLegacyAead);
         }
-        if options.eno_by != EnoBy::Queue && !options.redirect {
+        if options.eno_by.is_some() && !options.redirect {
             return Err(Stop::NotRedirectEnoBy);
         }
         Ok(options)
@@ -235,9 +236,9 @@ impl Options {
                 }
             } else if let Some(value) = value(ENO_BY) {
                 match value {
-                    b"auto" => self.eno_by = EnoBy::Auto,
-                    b"ebpf" => self.eno_by = EnoBy::Program,
-                    b"queue" => self.eno_by = EnoBy::Queue,
+                    b"auto" => self.eno_by = Some(EnoBy::Auto),
+                    b"ebpf" => self.eno_by = Some(EnoBy::Program),
+                    b"queue" => self.eno_by = Some(EnoBy::Queue),
                     _ => wrong = Some(Stop::UnknownEnoBy(text(value))),
                 }
             } else {
@@ -430,12 +431,16 @@ mod tests {
     #[test]
     fn ways_of_handshakes() {
         let by = |words: &[&str]| parse(words).map(|options| options.eno_by);
-        assert_eq!(by(&["-e"]), Ok(EnoBy::Queue));
-        assert_eq!(by(&["-e", "--eno-by=auto"]), Ok(EnoBy::Auto));
-        assert_eq!(by(&["--eno-by=ebpf", "-e"]), Ok(EnoBy::Program));
-        assert_eq!(by(&["-e", "--eno-by=queue"]), Ok(EnoBy::Queue));
-        assert_eq!(by(&["--eno-by=auto"]), Err(Stop::NotRedirectEnoBy));
-        assert_eq!(by(&["--eno-by=ebpf"]), Err(Stop::NotRedirectEnoBy));
+        assert_eq!(by(&["-e"]), Ok(None));
+        for (word, way) in [
+            ("--eno-by=auto", EnoBy::Auto),
+            ("--eno-by=ebpf", EnoBy::Program),
+            ("--eno-by=queue", EnoBy::Queue),
+        ] {
+            assert_eq!(by(&["-e", word]), Ok(Some(way)));
+            assert_eq!(by(&[word, "-e"]), Ok(Some(way)));
+            assert_eq!(by(&[word]), Err(Stop::NotRedirectEnoBy));
+        }
         let unknown = Stop::UnknownEnoBy("bpf".into());
         assert_eq!(by(&["-e", "--eno-by=bpf"]), Err(unknown));
     }

@@ -366,7 +366,8 @@ fn begin_listening(
     listeners: &[Listener],
     endpoint: &mut Endpoint,
 ) -> Result<Option<Program>, StartError> {
-    let attached = match options.eno_by {
+    let eno_by = options.eno_by.unwrap_or(EnoBy::Auto);
+    let attached = match eno_by {
         EnoBy::Queue => None,
         EnoBy::Auto | EnoBy::Program => Some(Program::attach(listeners)),
     };
@@ -386,7 +387,7 @@ fn begin_listening(
             log.say(DEFAULT, "ENO options by an eBPF program");
             Some(program)
         }
-        Some(Err(error)) if options.eno_by == EnoBy::Program => {
+        Some(Err(error)) if eno_by == EnoBy::Program => {
             return Err(StartError::Program(error));
         }
         Some(Err(error)) => {

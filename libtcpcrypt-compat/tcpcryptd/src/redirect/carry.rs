@@ -141,7 +141,7 @@ impl Connection {
         }
         let shape = stream.shape();
         if received.settled && stream.session().is_some() {
-            self.watch_for_end();
+            self.watch();
         }
         let Some(far) = &mut self.far else {
             return Ok(0);

@@ -122,7 +122,7 @@ impl Connection {
         self.fate = fate;
         self.unmark_settled();
         if self.is_with_original() {
-            self.watch_for_end();
+            self.watch();
             if let (Some(far), Some(stream)) = (&self.far, &mut self.stream) {
                 far.socket.limit_flight(super::FLIGHT);
                 stream.assume_original();

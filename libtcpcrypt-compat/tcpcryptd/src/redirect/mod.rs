@@ -52,9 +52,9 @@ pub const BACKLOG: i32 = 4096;
 pub const HANDSHAKE_TOS: u8 = 0x04;
 /// The bit in the mark of a SYN by which we ask our rules to redirect the connection.
 pub const MARK_REDIRECT: u32 = 0x0008_0000;
-/// The bit in the mark of connections with what may be the original: we want to see the peer's FIN.
+/// The bit in the mark of connections with what may be the original: we want to see the peer's FIN, and what we send.
 pub const MARK_WATCHED: u32 = 0x0080_0000;
-/// The bit in the mark of segments that we want to see at the end of a connection.
+/// The bit in the mark of connections with it that have a FIN: we want to see all that comes.
 pub const MARK_ENDING: u32 = 0x0010_0000;
 
 /// The bit in the mark of connections to an application of this host that are made in the name of the peer. Packets

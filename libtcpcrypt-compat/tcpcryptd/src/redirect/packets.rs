@@ -13,6 +13,7 @@ use tcpcrypt_proto::stream::{Server, Settled};
 use crate::divert::{MARK_INWARD, MARK_OUTWARD};
 
 use super::connection::{Answer, Held, Redirected, Sign};
+use super::quirk;
 use super::table::{Key, SeenSyn};
 use super::{HELD, MARK_REDIRECT, PORT, Proxy, SMALLEST_MSS};
 
@@ -342,6 +343,7 @@ impl Proxy {
         let key = self.table.by_onward.get(&tuple).copied();
         let key = key.or_else(|| self.redirected_key(&tuple));
         let mut quirk = self.ending.get(&tuple).copied();
+        let mut share = None;
         if let Some(connection) = key.and_then(|key| self.table.get(key)) {
             if direction == Direction::Out && connection.sign == Sign::Tos {
                 if let Some(option) = connection.option_of(view) {
@@ -352,12 +354,10 @@ impl Proxy {
                 connection.fin_comes(view.end());
             }
             quirk = connection.quirk.or(quirk);
+            share = connection.window_share();
         }
-        let Some(quirk) = quirk else {
-            return Judged::Accept;
-        };
         let mut aside = Vec::new();
-        let changed = quirk.judge(direction, view, out, &mut aside);
+        let changed = quirk::judge(quirk.as_ref(), share, direction, view, out, &mut aside);
         if !aside.is_empty() {
             self.injector.send(Direction::Out, 0, &aside);
         }

@@ -1,6 +1,10 @@
-//! What the original's divert mode needs at the end of a connection (tcpcrypt spec 5.1).
+//! What the original's divert mode needs (tcpcrypt spec 5.1).
 //!
-//! It does not count a FIN: what it acknowledges of ours then, and what it takes for an acknowledgement of its
+//! Its kernel fills a window with plain text, and the records that come of it are longer. What goes beyond our kernel's
+//! window is dropped there (Linux 6.17 and later; before, as a rule, it was taken), and what the original sends again
+//! is not the same octets. So our segments say a smaller [window](Share).
+//!
+//! At the end of a connection it does not count a FIN: what it acknowledges of ours then, and what it takes for an acknowledgement of its
 //! own, is lower by the overhead of all records, and so are its own numbers behind its FIN. The kernel's TCP knows nothing of that. So from the first FIN on
 //! the segments of such a connection go through the queue, and are changed here: acknowledgements of the peer's
 //! FIN are lowered, and one without data goes out as it should be, for a peer that counts right; what the peer
@@ -15,6 +19,8 @@ use tcpcrypt_proto::packet::{Direction, Flags, FourTuple, Fresh, Rewrite, Seq, V
 
 use super::connection::{Connection, Way};
 
+/// What is left for records that will be shorter than those so far: one part in so many.
+const RESERVE: u64 = 8;
 /// Connections in their end that are kept at most.
 const CAPACITY: usize = 4096;
 /// How long: as the kernel goes on repeating what is not acknowledged.
@@ -33,7 +39,34 @@ pub(super) struct Quirk {
     pub theirs: Option<(Seq, u32)>,
 }
 
+/// How much of a window the peer may fill with plain text, so that the records fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Share {
+    /// Octets of the wire so far.
+    wire: u64,
+    /// Plain text in them.
+    plain: u64,
+}
+
+impl Share {
+    fn lower(self, window: u16) -> u16 {
+        let whole = u64::from(window).saturating_mul(self.plain.min(self.wire));
+        let fitting = whole.checked_div(self.wire).unwrap_or(u64::from(window));
+        let share = fitting.saturating_sub(fitting.div_ceil(RESERVE));
+        u16::try_from(share).unwrap_or(window)
+    }
+}
+
 impl Connection {
+    /// What segments to the peer have to say of our kernel's window; `None`: what they say.
+    pub(super) fn window_share(&self) -> Option<Share> {
+        let (far, stream) = (self.far.as_ref()?, self.stream.as_ref()?);
+        self.is_with_original().then(|| Share {
+            wire: far.read,
+            plain: far.read.saturating_sub(stream.overhead().1),
+        })
+    }
+
     /// A FIN came or is about to go.
     pub(super) fn quirk_of_end(&mut self) {
         if !self.is_with_original() {
@@ -60,8 +93,8 @@ impl Connection {
             .set_mark(super::MARK_WATCHED | super::MARK_ENDING);
     }
 
-    /// Encryption is on: the peer's FIN is to be seen before the kernel answers it.
-    pub(super) fn watch_for_end(&self) {
+    /// Encryption is on: the peer's FIN is to be seen before the kernel answers it, and our windows are to be lowered.
+    pub(super) fn watch(&self) {
         if let (Some(far), true) = (&self.far, self.is_with_original()) {
             let _ = far.socket.set_mark(super::MARK_WATCHED);
         }
@@ -136,35 +169,55 @@ impl Quirk {
         ((new_seq, new_ack) != (seq, ack)).then_some((new_seq, new_ack))
     }
 
-    /// Judges a segment: true if `out` got the one that goes on in its place, and `aside` perhaps one more.
-    pub(super) fn judge(
-        &self,
-        direction: Direction,
-        view: &View<'_>,
-        out: &mut Vec<u8>,
-        aside: &mut Vec<u8>,
-    ) -> bool {
-        let flags = view.flags();
-        if !flags.has(Flags::ACK) || flags.has(Flags::SYN) {
-            return false;
-        }
+    /// The numbers that `view` should have, if they are others.
+    fn change_of(&self, direction: Direction, view: &View<'_>) -> Option<(Seq, Seq)> {
         let is_empty = view.seq_len() == 0;
-        let Some((seq, ack)) = self.change(direction, view.seq(), view.ack(), is_empty) else {
-            return false;
-        };
-        // With data it would come in front of them, and the original loses count.
-        let is_known = self.theirs.is_some();
-        if direction == Direction::Out && is_known && is_empty && !flags.has(Flags::RST) {
-            let mut fresh = Fresh::new(self.tuple, Direction::Out);
-            fresh.seq = view.seq();
-            fresh.ack = view.ack();
-            fresh.window = view.window();
-            let _ = fresh.write(&[], aside);
-        }
-        let mut rewrite = Rewrite::of(view);
-        (rewrite.seq, rewrite.ack) = (seq, ack);
-        rewrite.write(&[view.payload()], out)
+        self.change(direction, view.seq(), view.ack(), is_empty)
     }
+
+    /// Writes what acknowledges the peer's FIN as it should be, if `view` does that and is to be changed. With data it
+    /// would come in front of them, and the original loses count.
+    fn write_aside(&self, direction: Direction, view: &View<'_>, aside: &mut Vec<u8>) {
+        let is_empty = view.seq_len() == 0 && !view.flags().has(Flags::RST);
+        if direction == Direction::In || self.theirs.is_none() || !is_empty {
+            return;
+        }
+        let mut fresh = Fresh::new(self.tuple, Direction::Out);
+        fresh.seq = view.seq();
+        fresh.ack = view.ack();
+        fresh.window = view.window();
+        let _ = fresh.write(&[], aside);
+    }
+}
+
+/// Judges a segment behind the SYNs: true if `out` got the one that goes on in its place, and `aside` perhaps one more.
+pub(super) fn judge(
+    quirk: Option<&Quirk>,
+    share: Option<Share>,
+    direction: Direction,
+    view: &View<'_>,
+    out: &mut Vec<u8>,
+    aside: &mut Vec<u8>,
+) -> bool {
+    let flags = view.flags();
+    if !flags.has(Flags::ACK) || flags.has(Flags::SYN) {
+        return false;
+    }
+    let window = match (share, direction) {
+        (Some(share), Direction::Out) => share.lower(view.window()),
+        _ => view.window(),
+    };
+    let numbers = quirk.and_then(|quirk| quirk.change_of(direction, view));
+    if numbers.is_none() && window == view.window() {
+        return false;
+    }
+    if let (Some(quirk), Some(_)) = (quirk, numbers) {
+        quirk.write_aside(direction, view, aside);
+    }
+    let mut rewrite = Rewrite::of(view);
+    (rewrite.seq, rewrite.ack) = numbers.unwrap_or((view.seq(), view.ack()));
+    rewrite.window = window;
+    rewrite.write(&[view.payload()], out)
 }
 
 /// Connections whose sockets are closed, and whose last segments still go to and fro.
@@ -250,6 +303,27 @@ mod tests {
         let open = Quirk::new(quirk.tuple);
         assert_eq!(open.change(Direction::In, low, Seq(940), true), None);
         assert_eq!(open.change(Direction::Out, Seq(7), Seq(30), true), None);
+    }
+
+    #[test]
+    fn records_fit_the_window_that_is_said() {
+        // As many octets of plain text as the window says, in records as long as those so far.
+        for (wire, plain) in [(1428, 1408), (25, 5), (1 << 40, 1 << 39), (0, 0), (7, 9)] {
+            for window in [0, 1, 2, 78, 8191, u16::MAX] {
+                let said = u64::from(Share { wire, plain }.lower(window));
+                let filled = said * wire.max(1) / plain.clamp(1, wire.max(1));
+                assert!(
+                    filled <= u64::from(window),
+                    "{wire}/{plain} of {window}: {said}"
+                );
+                assert!(said <= u64::from(window) * 7 / 8);
+            }
+        }
+        let full = Share {
+            wire: 1428,
+            plain: 1408,
+        };
+        assert_eq!(full.lower(1000), 861);
     }
 
     #[test]
