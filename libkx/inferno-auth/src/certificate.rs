@@ -89,7 +89,8 @@ impl Certificate {
     /// never.
     ///
     /// # Errors
-    /// [`BadPrivateKey`] when the numbers of the key do not belong together, or are too small for a digest.
+    /// [`BadPrivateKey`] when the numbers of the key do not belong together, or the text becomes too long. An RSA
+    /// modulus shorter than the digest signs what verifies for nobody, as with the original.
     pub fn sign(key: &PrivateKey, expiry: i32, data: &[u8]) -> Result<Self, BadPrivateKey> {
         // MD5 and MD4 are for reading what others made.
         let hash = Hash::Sha1;

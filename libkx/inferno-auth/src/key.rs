@@ -468,10 +468,11 @@ impl PrivateKey {
         text
     }
 
-    /// Signs a number that is below the modulus. The signature is verified before it leaves.
+    /// Signs a number. The signature is verified before it leaves. With RSA the number is taken modulo n first:
+    /// what a key signs whose modulus is shorter than the number verifies for nobody.
     ///
     /// # Errors
-    /// [`BadPrivateKey`] when the numbers of the key do not belong together, or the number is too large.
+    /// [`BadPrivateKey`] when the numbers of the key do not belong together.
     pub fn sign(&self, message: &BigNum) -> Result<Signature, BadPrivateKey> {
         match &self.numbers {
             // A modulus shorter than a digest: as the original does it, and as with it nobody can verify it.
