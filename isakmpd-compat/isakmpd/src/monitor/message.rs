@@ -17,6 +17,9 @@ const MAX_PATH: usize = 4096;
 /// Files that are asked for at one time.
 pub(super) const MOST_PATHS: usize = 8;
 
+/// Most octets of an interface's name. The kernel's have 15.
+const MAX_INTERFACE: usize = 32;
+
 /// Octets of the longest message.
 pub const MAX_MESSAGE: usize = MAX_PATH + 64;
 
@@ -173,8 +176,9 @@ impl Reply {
                 let mut octets = vec![4];
                 for name in names {
                     let name = name.as_deref().unwrap_or_default().as_bytes();
-                    // Names of interfaces have 15 octets at most.
-                    let name = name.get(..name.len().min(32)).unwrap_or_default();
+                    let name = name
+                        .get(..name.len().min(MAX_INTERFACE))
+                        .unwrap_or_default();
                     octets.push(u8::try_from(name.len()).unwrap_or(0));
                     octets.extend_from_slice(name);
                 }
@@ -212,7 +216,11 @@ impl Reply {
                 let mut rest = rest;
                 let mut name = || {
                     let (length, others) = rest.split_first()?;
-                    let (name, others) = others.split_at_checked(usize::from(*length))?;
+                    let length = usize::from(*length);
+                    if length > MAX_INTERFACE {
+                        return None;
+                    }
+                    let (name, others) = others.split_at_checked(length)?;
                     rest = others;
                     let name = std::str::from_utf8(name).ok()?;
                     Some((!name.is_empty()).then(|| name.to_owned()))
@@ -323,6 +331,7 @@ mod tests {
             b"\x03\0\0\0\0",
             b"\x04\x01",
             b"\x04\0\0\0",
+            b"\x04\x21this name has thirty-three octets\0",
             b"\x05\0\0\0\x01",
             b"\x06",
             b"\x06\0\0\0\0",
