@@ -56,8 +56,9 @@ const NETLINK_SOCKETS: PartOfCall<'_> = PartOfCall {
     first: &[libc::AF_NETLINK as u32],
 };
 
-/// Confines the thread that talks to the network.
-pub(crate) fn confine_main() -> Report {
+/// Confines the thread that talks to the network, and those that it starts.
+#[must_use]
+pub fn confine_main() -> Report {
     sandbox::confine(
         &[
             BASIC_CALLS,

@@ -22,6 +22,9 @@ use crate::log::Log;
 pub const CONFIGURATION: &str = "/etc/isakmpd";
 /// Where files of the running daemon are.
 pub const RUN: &str = "/var/run";
+/// How the names of directories there begin that are ours. Those of others hold secrets, and files that root's
+/// programs obey.
+const OURS: &[u8] = b"isakmpd";
 
 /// Octets of a configuration, a policy, a certificate or a key.
 pub const MAX_FILE: u64 = 16 << 20;
@@ -146,11 +149,26 @@ impl Rules {
             }
             _ => path.canonicalize()?,
         };
-        if (access == Access::Read && below(&real, &self.readable)) || below(&real, &self.writable)
-        {
+        if (access == Access::Read && below(&real, &self.readable)) || self.is_run_file(&real) {
             return Ok(real);
         }
         Err(ErrorKind::PermissionDenied.into())
+    }
+
+    /// Whether a resolved path is one of the files of running daemons, and in nobody else's directory.
+    fn is_run_file(&self, real: &Path) -> bool {
+        let Ok(directory) = self.writable.canonicalize() else {
+            return false;
+        };
+        let Ok(inner) = real.strip_prefix(directory) else {
+            return false;
+        };
+        let mut names = inner.components().map(|name| name.as_os_str().as_bytes());
+        match (names.next(), names.next()) {
+            (Some(_), None) => true,
+            (Some(first), Some(_)) => first.starts_with(OURS),
+            (None, _) => false,
+        }
     }
 
     /// The same for a directory to be read, which may be one of the two.
@@ -159,13 +177,9 @@ impl Rules {
     /// As [`Rules::check`].
     pub fn check_directory(&self, path: &Path) -> io::Result<PathBuf> {
         let real = path.canonicalize()?;
-        let allowed = [&self.writable, &self.readable]
-            .into_iter()
-            .any(|directory| {
-                let same = directory.canonicalize();
-                below(&real, directory) || same.is_ok_and(|same| same == real)
-            });
-        match allowed {
+        // Whoever may read a file in it may read it.
+        let file = real.join("file");
+        match below(&file, &self.readable) || self.is_run_file(&file) {
             true => Ok(real),
             false => Err(ErrorKind::PermissionDenied.into()),
         }
@@ -192,7 +206,7 @@ impl Direct {
     }
 
     /// Logs what is refused.
-    fn told(&self, path: &Path, checked: io::Result<PathBuf>) -> io::Result<PathBuf> {
+    fn told<T>(&self, path: &Path, checked: io::Result<T>) -> io::Result<T> {
         if let Err(error) = &checked {
             if error.kind() != ErrorKind::NotFound {
                 let path = path.display();
@@ -216,7 +230,18 @@ impl Files for Direct {
             Access::Private => options.write(true).create(true).truncate(true).mode(0o600),
             Access::Append => options.append(true).create(true).mode(0o600),
         };
-        options.open(real)
+        // With a directory the child could leave its own root, and a device may do something when it is opened.
+        let regular = |data: std::fs::Metadata| match data.is_file() {
+            true => Ok(()),
+            false => Err(io::Error::from(ErrorKind::PermissionDenied)),
+        };
+        if let Ok(data) = std::fs::symlink_metadata(&real) {
+            self.told(path, regular(data))?;
+        }
+        let file = options.open(real)?;
+        // Again, should it have changed in between.
+        self.told(path, file.metadata().and_then(regular))?;
+        Ok(file)
     }
 
     fn read_directory(&self, directory: &Path) -> io::Result<Vec<Entry>> {
@@ -391,7 +416,18 @@ mod tests {
         files
             .open(&place.path("run/inner"), Access::Read)
             .expect("a link into it");
+        for name in ["run/other", "run/isakmpd-x", "etc/sub"] {
+            std::fs::create_dir(place.path(name)).expect("made");
+        }
+        place.put("run/other/secret", 0o600);
+        files
+            .open(&place.path("run/isakmpd-x/new"), Access::Private)
+            .expect("a directory of ours");
         for (path, access) in [
+            ("run/other/secret", Access::Read),
+            ("run/other/new", Access::Public),
+            ("run/other", Access::Read),
+            ("etc/sub", Access::Read),
             ("etc/isakmpd.conf", Access::Public),
             ("etc/new", Access::Append),
             ("etc/link", Access::Read),
@@ -404,7 +440,12 @@ mod tests {
             let error = files.open(&place.path(path), access).expect_err(path);
             assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{path}");
         }
-        assert_eq!(place.log.texts().len(), 8);
+        assert_eq!(place.log.texts().len(), 12);
+        for (name, is_listed) in [("run/other", false), ("run/isakmpd-x", true)] {
+            let listed = files.read_directory(&place.path(name)).is_ok();
+            assert_eq!(listed, is_listed, "{name}");
+        }
+        let _ = place.log.texts();
         let error = files.open(&place.path("etc/none"), Access::Read);
         assert_eq!(error.expect_err("none").kind(), ErrorKind::NotFound);
         assert!(place.log.texts().is_empty());

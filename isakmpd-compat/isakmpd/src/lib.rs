@@ -7,7 +7,7 @@
 pub mod capture;
 pub mod certpatch;
 pub mod check;
-mod confinement;
+pub mod confinement;
 pub mod daemon;
 pub mod fifo;
 pub mod files;

@@ -26,7 +26,7 @@ use rustix::thread::CapabilitySet;
 use crate::confinement;
 use crate::daemon::{Daemon, Parts, apply_levels, read_configuration};
 use crate::fifo::{Fifo, FifoError};
-use crate::files::{Direct, Files, Rules};
+use crate::files::Files;
 use crate::host::{Surveyed, names};
 use crate::kernel::{
     FAKE_VARIABLE, Fake, INTERFACE_VARIABLE, Ipsec, Kernel, MARK, NoKernel, PF_KEY_REQIDS, PfKey,
@@ -208,11 +208,8 @@ fn daemon(options: &Rc<Options>, log: &Rc<Log>, traces: &mut Traces) -> Result<u
                 process_pair::stop_here();
                 child.signal(number::CONTINUE);
             }
-            let report = confinement::confine_monitor(child.pid(), &traces.0)?;
-            log.debug(Class::Misc, 10, || format!("monitor_init: {report}"));
-            let files = Direct::new(Rules::default(), Rc::clone(log));
             let guard = kernel.guard(listening.nat_t_port);
-            Ok(monitor::supervise(child, &signals, &files, guard, log))
+            Ok(monitor::run(child, &signals, guard, &traces.0, log)?)
         }
         process_pair::Side::Child(line) => {
             // These are the monitor's.

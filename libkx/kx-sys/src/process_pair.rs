@@ -2,10 +2,14 @@
 
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitOptions};
 
 use crate::descriptor_channel::DescriptorChannel;
+
+/// How often an end is asked for that is not there yet.
+const INTERVAL: Duration = Duration::from_millis(10);
 
 /// Which of the two processes goes on.
 #[derive(Debug)]
@@ -79,12 +83,37 @@ impl Child {
     pub fn wait(self) -> io::Result<Option<i32>> {
         // What it still writes has nobody who reads it.
         drop(self.line);
+        Ok(status(self.pid, WaitOptions::empty())?.flatten())
+    }
+
+    /// The same, for a child that is to have ended: one that goes on after `patience` is killed.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn wait_or_kill(self, patience: Duration) -> io::Result<Option<i32>> {
+        drop(self.line);
+        let end = Instant::now().checked_add(patience);
         loop {
-            match rustix::process::waitpid(Some(self.pid), WaitOptions::empty()) {
-                Ok(Some((_, status))) => return Ok(status.exit_status()),
-                Ok(None) | Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
+            if let Some(ended) = status(self.pid, WaitOptions::NOHANG)? {
+                return Ok(ended);
             }
+            if end.is_none_or(|end| Instant::now() >= end) {
+                break;
+            }
+            std::thread::sleep(INTERVAL);
+        }
+        let _ = rustix::process::kill_process(self.pid, Signal::KILL);
+        Ok(status(self.pid, WaitOptions::empty())?.flatten())
+    }
+}
+
+/// None: it has not ended. Some of some: it ended by itself, with this status.
+fn status(pid: Pid, options: WaitOptions) -> io::Result<Option<Option<i32>>> {
+    loop {
+        match rustix::process::waitpid(Some(pid), options) {
+            Ok(ended) => return Ok(ended.map(|(_, status)| status.exit_status())),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
         }
     }
 }

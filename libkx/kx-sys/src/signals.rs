@@ -20,6 +20,8 @@ pub mod number {
     pub const USER2: i32 = libc::SIGUSR2;
     /// A child has ended.
     pub const CHILD: i32 = libc::SIGCHLD;
+    /// The end, which nobody can put off.
+    pub const KILL: i32 = libc::SIGKILL;
     /// Go on after a stop.
     pub const CONTINUE: i32 = libc::SIGCONT;
     /// The terminal is gone.

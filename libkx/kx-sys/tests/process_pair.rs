@@ -1,11 +1,14 @@
 //! Two processes of a program. No test harness: it has threads, and only a process with one can be split.
 
+use std::time::Duration;
+
 use kx_sys::process_pair::{Side, split};
 use kx_sys::signals::number;
 
 fn main() {
     a_child_answers_and_its_status_is_told();
     a_signal_is_passed_on();
+    who_does_not_end_is_killed();
     several_threads();
     println!("process_pair: ok");
 }
@@ -48,6 +51,25 @@ fn a_signal_is_passed_on() {
             let end = child.line().receive(&mut [0; 8]).expect("the end");
             assert!(end.is_none());
             assert_eq!(child.wait().expect("waited"), None);
+        }
+    }
+}
+
+fn who_does_not_end_is_killed() {
+    for stays in [false, true] {
+        match split().expect("split") {
+            Side::Child(line) => {
+                drop(line);
+                std::thread::sleep(Duration::from_secs(if stays { 600 } else { 0 }));
+                std::process::exit(7)
+            }
+            Side::Parent(child) => {
+                let end = child.line().receive(&mut [0; 8]).expect("the end");
+                assert!(end.is_none());
+                let patience = Duration::from_secs(if stays { 1 } else { 60 });
+                let status = child.wait_or_kill(patience).expect("waited");
+                assert_eq!(status, (!stays).then_some(7));
+            }
         }
     }
 }

@@ -184,10 +184,14 @@ impl Guard {
                 name,
                 update,
                 reqid,
+                mark,
             } => {
                 // Policies of others, that is of root, may ask for our SAs; 0 is what those have that name none.
                 let may_have = ours(reqid) || *reqid == 0 || self.foreign.contains(reqid);
                 let is_its_own = self.states.contains(name);
+                // By the mark it is found when the child is gone; a larval one goes by itself.
+                let is_marked = *mark == MARK || name.spi == 0;
+                let may_have = may_have && is_marked;
                 may_have && (!*update || is_its_own) && self.states.len() < MOST
             }
             Subject::State(name) => self.states.contains(name),
@@ -345,6 +349,11 @@ mod tests {
         passes(install(&sa(0x777, ours + 1), true), true);
         passes(install(&sa(0x777, 99), true), false);
         passes(install(&sa(0x888, 0), false), true);
+        let unmarked = Sa {
+            sequence: 0,
+            ..sa(0x999, 0)
+        };
+        passes(install(&unmarked, false), false);
         passes(remove(PEER, US, 50, 0x888), true);
         passes(remove(PEER, US, 50, 0x888), false);
         passes(remove(PEER, US, 51, 0x777), false);

@@ -11,4 +11,4 @@ pub use client::Remote;
 pub use guard::{Guard, Interface};
 pub use message::{MAX_MESSAGE, Reply, Request};
 pub use pf_key::{MAX_NOTICE, Relay};
-pub use server::{answer, supervise};
+pub use server::{answer, run};

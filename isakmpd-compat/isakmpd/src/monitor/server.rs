@@ -2,21 +2,47 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
 
+use ike::journal::Class;
 use kx_sys::descriptor_channel::DescriptorChannel;
+use kx_sys::privileges::DropError;
 use kx_sys::process_pair::Child;
-use kx_sys::signals::Signals;
+use kx_sys::signals::{Signals, number};
 use rustix::event::{PollFd, PollFlags, poll};
 use zeroize::Zeroizing;
 
-use crate::files::Files;
+use crate::confinement;
+use crate::files::{Direct, Files, Rules};
 use crate::log::Log;
 
 use super::guard::Guard;
 use super::message::{MAX_MESSAGE, Reply, Request, number_of};
 
-/// Does what the child asks for and passes signals on, until the child has ended. Returns the exit status.
-pub fn supervise(
+/// For the end of a child that has nothing to say any more.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Confines this process, does what the child asks for and passes signals on, until the child has ended. Returns the
+/// exit status. `traces` are files that are to be removed afterwards; without `guard` the kernel's IPsec takes no part.
+///
+/// # Errors
+/// Capabilities could not be given up.
+pub fn run(
+    child: Child,
+    signals: &Signals,
+    guard: Option<Guard>,
+    traces: &[PathBuf],
+    log: &Rc<Log>,
+) -> Result<u8, DropError> {
+    let report = confinement::confine_monitor(child.pid(), traces)?;
+    log.debug(Class::Misc, 10, || format!("monitor_init: {report}"));
+    let files = Direct::new(Rules::default(), Rc::clone(log));
+    Ok(supervise(child, signals, &files, guard, log))
+}
+
+fn supervise(
     child: Child,
     signals: &Signals,
     files: &dyn Files,
@@ -54,13 +80,15 @@ pub fn supervise(
                 Ok(false) => break,
                 Err(error) => {
                     log.error("monitor_loop: request failed", &error);
+                    // Ours says nothing that would come to this, so it is somebody else's by now.
+                    child.signal(number::KILL);
                     break;
                 }
             }
         }
     }
-    // It sees that the line is gone, and ends if it has not.
-    let status = match child.wait() {
+    // It sees that the line is gone, and ends. One that does not is not ours any more.
+    let status = match child.wait_or_kill(PATIENCE) {
         Ok(Some(status)) => u8::try_from(status).unwrap_or(1),
         _ => 1,
     };

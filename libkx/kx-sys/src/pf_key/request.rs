@@ -84,12 +84,14 @@ impl Message {
                 name: StateName::new(sa.destination, sa.protocol, 0),
                 update: false,
                 reqid: sa.reqid,
+                mark: sa.sequence,
             },
             Request::Install(sa, _) if sa.spi == 0 => return None,
             Request::Install(sa, update) => Subject::Make {
                 name: StateName::new(sa.destination, sa.protocol, sa.spi),
                 update,
                 reqid: sa.reqid,
+                mark: sa.sequence,
             },
             Request::Remove(_, destination, protocol, spi)
             | Request::Look(_, destination, protocol, spi) => {

@@ -196,6 +196,7 @@ fn whoever_passes_requests_on_knows_what_they_are_about() {
         name: name(spi),
         update,
         reqid: 7,
+        mark: larval().sequence,
     };
     assert_eq!(again(&allocate_spi(&larval(), 1..=9)), made(0, false));
     let key = [0; 24];

@@ -107,6 +107,7 @@ impl Message {
         let body = self.0.get(HEADER..)?;
         let array = |at: usize| -> Option<[u8; 4]> { body.get(at..)?.get(..4)?.try_into().ok() };
         let number = |at| array(at).map(u32::from_ne_bytes);
+        let short = |at| array(at).map(|[low, high, ..]| u16::from_ne_bytes([low, high]));
         Some(match self.kind()? {
             kind @ (kind::NEWSA | kind::UPDSA | kind::ALLOCSPI) => {
                 let attributes = body.get(if kind == kind::ALLOCSPI { 232 } else { 224 }..)?;
@@ -120,12 +121,14 @@ impl Message {
                 }
                 Subject::Make {
                     name: StateName {
+                        family: short(212)?,
                         destination: body.get(56..72)?.try_into().ok()?,
                         spi,
                         protocol: *body.get(76)?,
                     },
                     update: kind == kind::UPDSA,
                     reqid: number(208)?,
+                    mark: number(204)?,
                 }
             }
             kind::DELSA | kind::GETSA => {
@@ -133,6 +136,7 @@ impl Message {
                     return None;
                 }
                 Subject::State(StateName {
+                    family: short(20)?,
                     destination: body.get(..16)?.try_into().ok()?,
                     spi: u32::from_be_bytes(array(16)?),
                     protocol: *body.get(22)?,
@@ -168,6 +172,8 @@ impl Message {
 /// By what the kernel knows an SA.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct StateName {
+    /// AF_INET or AF_INET6: the same octets are another address in the other one.
+    pub family: u16,
     /// To where; an IPv4 address is in the first four octets.
     pub destination: [u8; 16],
     /// As on the wire.
@@ -185,6 +191,7 @@ impl StateName {
         let mut octets = Vec::with_capacity(16);
         address(&mut octets, to);
         StateName {
+            family: family(to),
             destination: octets.try_into().unwrap_or_default(),
             spi,
             protocol,
@@ -211,6 +218,8 @@ pub enum Subject {
         update: bool,
         /// What ties it to policies.
         reqid: u32,
+        /// Its owner's mark ([`Sa::sequence`]).
+        mark: u32,
     },
     /// An SA is to be looked at or removed.
     State(StateName),

@@ -270,6 +270,7 @@ fn whoever_passes_requests_on_knows_what_they_are_about() {
     let mut destination = [0; 16];
     destination[..4].copy_from_slice(&[192, 0, 2, 1]);
     let name = |spi| StateName {
+        family: 2,
         destination,
         spi,
         protocol: 50,
@@ -288,7 +289,8 @@ fn whoever_passes_requests_on_knows_what_they_are_about() {
         Subject::Make {
             name: larval_name,
             reqid,
-            update: false
+            update: false,
+            mark: sa.sequence
         }
     );
     for update in [false, true] {
@@ -297,7 +299,8 @@ fn whoever_passes_requests_on_knows_what_they_are_about() {
             Subject::Make {
                 name,
                 reqid,
-                update
+                update,
+                mark: sa.sequence
             }
         );
     }
@@ -307,6 +310,13 @@ fn whoever_passes_requests_on_knows_what_they_are_about() {
     ] {
         assert_eq!(again(&message), Subject::State(name));
     }
+    // 192.0.2.1 and c000:201:: begin with the same octets, and are not the same.
+    let long = "c000:201::".parse().expect("an address");
+    let Subject::State(other) = again(&remove(long, long, 50, sa.spi)) else {
+        panic!("no SA");
+    };
+    assert_eq!((other.destination, other.family), (name.destination, 10));
+    assert_ne!(other, name);
     let web = web();
     let put = again(&put_policy(&web, true));
     let Subject::Policy {
