@@ -9,6 +9,7 @@ pub mod certpatch;
 pub mod check;
 pub mod confinement;
 pub mod daemon;
+mod der;
 pub mod fifo;
 pub mod files;
 pub mod host;

@@ -11,6 +11,7 @@ use openssl::x509::{
 };
 
 use super::certificate::Stored;
+use super::revocation_list::RevocationList;
 
 /// OpenSSL's numbers for what is wrong with a CRL (x509_vfy.h).
 const NO_CRL: i32 = 3;
@@ -20,6 +21,7 @@ const CRL_EXPIRED: i32 = 12;
 const SELF_SIGNED: i32 = 18;
 const REVOKED: i32 = 23;
 const NO_CRL_SIGN: i32 = 35;
+const NOT_UNDERSTOOD: i32 = 36;
 
 /// Why a certificate does not hold.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -39,6 +41,7 @@ pub(super) enum Refused {
 /// anybody may make us look at it.
 struct Crl {
     list: X509Crl,
+    is_understood: bool,
     signers: Vec<Vec<u8>>,
 }
 
@@ -51,7 +54,10 @@ pub(super) struct Authorities {
 }
 
 impl Authorities {
-    pub(super) fn new(certificates: impl Iterator<Item = Stored>, crls: Vec<X509Crl>) -> Self {
+    pub(super) fn new(
+        certificates: impl Iterator<Item = Stored>,
+        crls: Vec<RevocationList>,
+    ) -> Self {
         let certificates: Vec<Stored> = certificates.collect();
         let build = || {
             let mut builder = X509StoreBuilder::new()?;
@@ -64,7 +70,7 @@ impl Authorities {
         let store = build().ok();
         let crls = crls
             .into_iter()
-            .map(|list| {
+            .map(|RevocationList { list, understood }| {
                 let signers = certificates
                     .iter()
                     .filter(|authority| is_issuer(&list, authority.library().subject_name()))
@@ -72,7 +78,11 @@ impl Authorities {
                     .filter(|key| list.verify(key).unwrap_or(false))
                     .filter_map(|key| key.public_key_to_der().ok())
                     .collect();
-                Crl { list, signers }
+                Crl {
+                    list,
+                    is_understood: understood.is_ok(),
+                    signers,
+                }
             })
             .collect();
         Self {
@@ -151,7 +161,8 @@ impl Authorities {
             .is_none_or(|usage| usage.contains(X509KeyUsage::CRL_SIGN));
         // The best that can be said of any CRL of this issuer; revoked by one is revoked.
         let mut verdict = NO_CRL;
-        for Crl { list, signers } in &self.crls {
+        for crl in &self.crls {
+            let Crl { list, signers, .. } = crl;
             if !is_issuer(list, certificate.issuer_name()) {
                 continue;
             }
@@ -159,6 +170,8 @@ impl Authorities {
                 NO_CRL_SIGN
             } else if !signers.contains(&key) {
                 CRL_SIGNATURE
+            } else if !crl.is_understood {
+                NOT_UNDERSTOOD
             } else if let CrlStatus::Revoked(_) = list.get_by_cert(certificate) {
                 return Err(refused(REVOKED));
             } else if list.last_update() > now.as_ref() {

@@ -8,6 +8,7 @@ mod authorities;
 mod certificate;
 mod chain;
 mod keys;
+mod revocation_list;
 mod validity;
 
 use std::cell::RefCell;
@@ -26,6 +27,7 @@ use crate::log::system_text;
 use crate::policy::credentials;
 use authorities::Authorities;
 use certificate::Stored;
+use revocation_list::RevocationList;
 
 /// Certificates of one message that are looked at: each costs a chain of signatures, and the sender is not known
 /// yet.
@@ -213,7 +215,7 @@ impl Pki {
         Some(found)
     }
 
-    fn read_crls(&self) -> Vec<openssl::x509::X509Crl> {
+    fn read_crls(&self) -> Vec<RevocationList> {
         let mut found = Vec::new();
         let directory = &self.settings.crl_directory;
         self.debug(Class::Crypto, 40, || {
@@ -229,8 +231,16 @@ impl Pki {
             });
             let Ok(file) = file else { continue };
             let crl = keys::content(file);
-            match crl.and_then(|pem| openssl::x509::X509Crl::from_pem(&pem).ok()) {
-                Some(crl) => found.push(crl),
+            match crl.and_then(|pem| RevocationList::from_pem(&pem)) {
+                Some(crl) => {
+                    if let Err(why) = &crl.understood {
+                        let path = path.display();
+                        self.plain(format!(
+                            "x509_read_crls_from_dir: CRL {path} is not used: {why}"
+                        ));
+                    }
+                    found.push(crl);
+                }
                 None => {
                     let path = path.display();
                     self.plain(format!(

@@ -7,6 +7,8 @@ use super::*;
 use crate::files::{Direct, Rules};
 use crate::log::Log;
 
+mod revocation_list;
+
 /// /etc/isakmpd somewhere else.
 struct Place {
     directory: tempfile::TempDir,

@@ -9,6 +9,7 @@ pub(super) fn verify_text(number: i32) -> &'static str {
         12 => "CRL has expired",
         23 => "certificate revoked",
         35 => "key usage does not include CRL signing",
+        36 => "unhandled critical CRL extension",
         _ => "unspecified certificate verification error",
     }
 }
