@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::time::Duration;
+
 use ike::sa::Role;
 use kx_crypto::cbc::Algorithm;
 use support::{Replay, name_of, recording, recordings};
@@ -16,6 +18,12 @@ fn play(name: &str, role: Role) -> Replay {
     }
     replay
 }
+
+/// So long after the last message the recordings of failures asked for `S`, about: nothing in it counts down.
+const ASKED: Duration = Duration::from_secs(1);
+
+/// `Exchange-max-time`, unless the configuration says otherwise.
+const EXCHANGE_MAX_TIME: Duration = Duration::from_secs(120);
 
 /// The lines about phase 1 in a recorded log, without times.
 fn recorded_lines(name: &str, role: Role) -> Vec<String> {
@@ -43,6 +51,25 @@ fn about_phase_1(lines: Vec<String>) -> Vec<String> {
     lines[..end].to_vec()
 }
 
+/// A negotiation that failed: what `S` shows of it while its exchange lives, octet for octet, cookies included.
+fn compare_status(replay: &mut Replay, name: &str, role: Role) {
+    let file = format!("{}-S-result.txt", support::role_name(role));
+    let recorded = std::fs::read_to_string(recording(name).join(file)).expect("a result");
+    let last = replay.packets.last().expect("a packet").at;
+    let mut status = |after: Duration| {
+        let now = replay.start + after;
+        replay.side.engine.handle_timeout(now);
+        replay.side.turn(now);
+        let mut text = String::new();
+        replay.side.engine.write_sas(now, &mut text);
+        text
+    };
+    assert_eq!(status(last + ASKED), recorded, "{name} {role:?}");
+    if role == Role::Responder {
+        assert_eq!(status(EXCHANGE_MAX_TIME), "", "{name}");
+    }
+}
+
 fn compare_log(replay: &Replay, name: &str, role: Role) {
     let ours = replay.side.lines().into_iter().map(str::to_owned).collect();
     let theirs = recorded_lines(name, role);
@@ -66,6 +93,9 @@ fn main_mode_octet_for_octet() {
             let mut replay = play(&name, role);
             replay.play(|packet| packet.is_phase_1());
             compare_log(&replay, &name, role);
+            if name.starts_with("fail-") {
+                compare_status(&mut replay, &name, role);
+            }
             played += 1;
         }
     }

@@ -10,7 +10,7 @@ use ike::event::Path;
 use ike::random::Purpose;
 use ike::sa::Role;
 
-use super::{Jobs, Packet, Queued, Side, key_file, keys_of, name_of, packets, role_name};
+use super::{Jobs, Packet, Queued, Side, key_file, keys_of, name_of, packets, role_name, unhex};
 
 /// One side of a recording, to be played against the other side's recorded messages.
 pub struct Replay {
@@ -50,6 +50,10 @@ impl Replay {
         configuration.extend(std::fs::read(file).expect("a configuration"));
         let random = Queued::default();
         let keys = key_file(directory, role);
+        if role == Role::Responder && packets.iter().all(|packet| packet.message[8..16] == [0; 8]) {
+            // Its cookie never left it, but `S` shows it.
+            random.push(Purpose::Cookie, &responder_cookie_of_status(directory));
+        }
         fill(&random, &packets, &keys, role);
         let mut side = Side::new(
             &configuration,
@@ -132,14 +136,17 @@ impl Replay {
     }
 }
 
+/// The responder's own cookie in its result of `S`, that of the first SA.
+fn responder_cookie_of_status(directory: &FilePath) -> Vec<u8> {
+    let text = std::fs::read_to_string(directory.join("responder-S-result.txt")).expect("a result");
+    let (_, cookie) = text.split_once(" rcookie ").expect("a cookie");
+    unhex(&cookie[..16])
+}
+
 /// Cookies, nonces and message IDs that this side chose, in their order.
 fn fill(random: &Queued, packets: &[Packet], keys: &[(String, Vec<u8>)], role: Role) {
     let initiator = packets.first().expect("a packet").from.ip();
     let mut known = Vec::new();
-    if role == Role::Responder && packets.iter().all(|packet| packet.message[8..16] == [0; 8]) {
-        // Its cookie never left it.
-        random.push(Purpose::Cookie, &[0x5a; 8]);
-    }
     for packet in packets {
         let ours = (packet.from.ip() == initiator) == (role == Role::Initiator);
         let cookie = match role {
