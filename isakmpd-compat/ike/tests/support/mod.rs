@@ -2,6 +2,7 @@
 //! from a recording or done at once, and an engine with a configuration file.
 #![allow(dead_code, unreachable_pub, unused_imports)]
 
+pub mod cipher;
 mod replay;
 
 pub use replay::Replay;
@@ -18,6 +19,7 @@ use ike::credentials::{Certificate, CredentialError, Credentials, PeerKey, Signe
 use ike::event::{Event, Path};
 use ike::job::{Job, JobResult};
 use ike::journal::{Kind, Record};
+use ike::policy::{Policy, Question};
 use ike::random::{Purpose, Random};
 use ike::sa::Role;
 use ike::{Engine, Options, Setup};
@@ -322,6 +324,17 @@ impl Side {
         random: Queued,
         now: Instant,
     ) -> Self {
+        Self::with_policy(configuration, keys, options, random, None, now)
+    }
+
+    pub fn with_policy(
+        configuration: &[u8],
+        keys: Keys,
+        options: Options,
+        random: Queued,
+        policy: Option<Rc<dyn Policy>>,
+        now: Instant,
+    ) -> Self {
         let (store, problems) = Store::parse(configuration);
         assert!(problems.is_empty(), "{problems:?}");
         let host = Host {
@@ -331,7 +344,7 @@ impl Side {
         let setup = Setup {
             configuration: Rc::new(Running::new(store, host)),
             credentials: Rc::new(keys),
-            policy: None,
+            policy,
             random: Box::new(random.clone()),
             options,
         };
@@ -402,6 +415,15 @@ impl Side {
             .filter(|record| !matches!(record.kind, Kind::Debug(..)))
             .map(|record| record.text.as_str())
             .collect()
+    }
+}
+
+/// A policy that permits nothing.
+pub struct Deny;
+
+impl Policy for Deny {
+    fn permits(&self, _: &Question<'_>, _: &mut dyn FnMut(u8, &str)) -> bool {
+        false
     }
 }
 

@@ -3,14 +3,18 @@
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path as FilePath;
+use std::rc::Rc;
 use std::time::Instant;
 
 use ike::Options;
 use ike::event::Path;
+use ike::policy::Policy;
 use ike::random::Purpose;
 use ike::sa::Role;
 
-use super::{Jobs, Packet, Queued, Side, key_file, keys_of, name_of, packets, role_name, unhex};
+use super::{
+    Deny, Jobs, Packet, Queued, Side, key_file, keys_of, name_of, packets, role_name, unhex,
+};
 
 /// One side of a recording, to be played against the other side's recorded messages.
 pub struct Replay {
@@ -18,6 +22,8 @@ pub struct Replay {
     pub packets: Vec<Packet>,
     pub role: Role,
     pub start: Instant,
+    /// Packets that the original repeated and we do not, left out of `packets`: the first of them, and a repetition.
+    pub repeated: Vec<(Packet, Packet)>,
     /// Address of our side as the recording shows it, and as we know it ourselves.
     ours: IpAddr,
     /// The peer's address as recorded, and as we see it.
@@ -32,7 +38,13 @@ impl Replay {
     /// With lines put before the configuration.
     pub fn with(directory: &FilePath, role: Role, more: &str) -> Self {
         let start = Instant::now();
-        let packets = packets(directory);
+        let mut packets = packets(directory);
+        let denied = name_of(directory) == "keynote-deny" && role == Role::Responder;
+        let repeated = if denied {
+            take_repeated(&mut packets)
+        } else {
+            Vec::new()
+        };
         let first = packets.first().expect("a packet");
         let (initiator, responder) = (first.from.ip(), first.to.ip());
         let (ours, theirs) = match role {
@@ -55,11 +67,13 @@ impl Replay {
             random.push(Purpose::Cookie, &responder_cookie_of_status(directory));
         }
         fill(&random, &packets, &keys, role);
-        let mut side = Side::new(
+        let deny: Option<Rc<dyn Policy>> = denied.then(|| Rc::new(Deny) as _);
+        let mut side = Side::with_policy(
             &configuration,
             keys_of(directory, role),
             Options::default(),
             random,
+            deny,
             start,
         );
         side.jobs = Jobs::Recorded(key_exchanges(&keys, role));
@@ -70,6 +84,7 @@ impl Replay {
             packets,
             role,
             start,
+            repeated,
             ours,
             theirs: (theirs, seen),
         }
@@ -107,7 +122,7 @@ impl Replay {
     pub fn play_comparing(
         &mut self,
         wanted: impl Fn(&Packet) -> bool,
-        compare: impl Fn(&[u8], &[u8], &str),
+        mut compare: impl FnMut(&[u8], &[u8], &str),
     ) {
         let mut pending: VecDeque<(Path, Vec<u8>)> = VecDeque::new();
         let packets: Vec<Packet> = self.packets.iter().filter(|p| wanted(p)).cloned().collect();
@@ -134,6 +149,25 @@ impl Replay {
             }
         }
     }
+}
+
+/// Takes out the INFORMATIONALs that follow another one of the same side's.
+fn take_repeated(packets: &mut Vec<Packet>) -> Vec<(Packet, Packet)> {
+    let (mut kept, mut repeated): (Vec<Packet>, _) = (Vec::new(), Vec::new());
+    let responder = packets.first().expect("a packet").to;
+    for packet in std::mem::take(packets) {
+        let before = kept.last().filter(|before| {
+            [*before, &packet]
+                .iter()
+                .all(|packet| packet.exchange() == 5 && packet.from == responder)
+        });
+        match before {
+            Some(before) => repeated.push((before.clone(), packet)),
+            None => kept.push(packet),
+        }
+    }
+    *packets = kept;
+    repeated
 }
 
 /// The responder's own cookie in its result of `S`, that of the first SA.
