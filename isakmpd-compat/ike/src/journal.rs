@@ -107,8 +107,14 @@ impl Journal {
     /// Whether [`debug`](Self::debug) would keep such a line.
     #[must_use]
     pub fn wants(&self, class: Class, level: u8) -> bool {
-        let limit = self.levels.get(class as usize).copied().unwrap_or(0);
+        let limit = self.level(class);
         limit != 0 && limit >= level
+    }
+
+    /// Up to which level debugging lines of a class are wanted.
+    #[must_use]
+    pub fn level(&self, class: Class) -> u8 {
+        self.levels.get(class as usize).copied().unwrap_or(0)
     }
 
     /// The next line.

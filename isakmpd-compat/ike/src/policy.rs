@@ -56,9 +56,44 @@ pub struct Phase1Facts {
 
 /// A policy in force.
 pub trait Policy {
-    /// Whether this alternative may be agreed on. `log` takes lines of class Plcy with their level;
-    /// of level 0, plain ones.
-    fn permits(&self, question: &Question<'_>, log: &mut dyn FnMut(u8, &str)) -> bool;
+    /// Whether this alternative may be agreed on, and what the log is to say about it.
+    fn permits(&self, question: &Question<'_>, log: &mut PolicyLog) -> bool;
+}
+
+/// What the log is to say about one question: plain lines and debugging ones of class Plcy.
+#[derive(Debug)]
+pub struct PolicyLog {
+    level: u8,
+    lines: Vec<(u8, String)>,
+}
+
+impl PolicyLog {
+    /// Without lines; debugging ones are kept up to `level`, 0 is none.
+    #[must_use]
+    pub fn new(level: u8) -> Self {
+        Self {
+            level,
+            lines: Vec::new(),
+        }
+    }
+
+    /// A plain line.
+    pub fn plain(&mut self, text: String) {
+        self.lines.push((0, text));
+    }
+
+    /// A debugging line of a level above 0; the text is only made when it is wanted.
+    pub fn debug(&mut self, level: u8, text: impl FnOnce() -> String) {
+        if level <= self.level {
+            self.lines.push((level, text()));
+        }
+    }
+
+    /// The lines in their order with their levels, plain ones with 0.
+    #[must_use]
+    pub fn into_lines(self) -> Vec<(u8, String)> {
+        self.lines
+    }
 }
 
 /// The principals of a peer that authenticated with a pre-shared key (isakmpd-policy 5): the key itself and

@@ -541,7 +541,11 @@ fn an_unprotected_notification_changes_nothing() {
 struct Always(bool);
 
 impl ike::policy::Policy for Always {
-    fn permits(&self, question: &ike::policy::Question<'_>, _: &mut dyn FnMut(u8, &str)) -> bool {
+    fn permits(
+        &self,
+        question: &ike::policy::Question<'_>,
+        _: &mut ike::policy::PolicyLog,
+    ) -> bool {
         assert_eq!(question.suite.len(), 1);
         assert!(!question.remote_filter.to_string().is_empty());
         self.0

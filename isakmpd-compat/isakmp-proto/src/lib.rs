@@ -13,6 +13,7 @@ pub mod message;
 pub mod nat_t;
 pub mod number;
 mod octets;
+pub mod outline;
 pub mod payload;
 pub mod sa;
 pub mod vendor_id;

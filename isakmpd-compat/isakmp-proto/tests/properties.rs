@@ -8,6 +8,7 @@ use isakmp_proto::message::{BuildError, Builder, MAX_PAYLOADS, Message};
 use isakmp_proto::number::{
     CertEncoding, CfgType, Doi, ExchangeType, IdType, NotifyType, PayloadType, Protocol,
 };
+use isakmp_proto::outline::{Item, outline};
 use isakmp_proto::payload::{
     Cert, CertReq, Delete, Id, MAX_SPIS, ModeConfig, NatD, NatForm, NatOa, Notify, Payload,
 };
@@ -155,6 +156,19 @@ proptest! {
             prop_assert_eq!(&found, &payloads);
             prop_assert_eq!(read.octets(), &octets[..]);
             let _ = read.check();
+            // The outline has the same payloads in the same places, then those inside SA.
+            let places = outline(&read.header, &octets, usize::MAX);
+            let placed = read.payloads.iter().map(|placed| Item::Payload {
+                offset: placed.offset,
+                ty: placed.payload.payload_type(),
+            });
+            prop_assert!(placed.eq(places.iter().copied().take(read.payloads.len())));
+            let transforms = |item: &&Item| matches!(item, Item::Transform { .. });
+            let inside = read.payloads.iter().map(|placed| match &placed.payload {
+                Payload::Sa(sa) => sa.proposals.iter().map(|p| p.transforms.len()).sum(),
+                _ => 0,
+            });
+            prop_assert_eq!(places.iter().filter(transforms).count(), inside.sum::<usize>());
             // Padding of the block changes nothing but the length field.
             let mut padded = octets.clone();
             padded.resize(octets.len().next_multiple_of(16), 0);
@@ -204,6 +218,9 @@ proptest! {
 }
 
 fn look(octets: &[u8]) {
+    if let Ok(header) = Header::parse(octets) {
+        assert!(outline(&header, octets, 20).len() <= 20);
+    }
     match Message::parse(octets) {
         Ok(message) => {
             for (index, placed) in message.payloads.iter().enumerate() {

@@ -1,6 +1,6 @@
 //! The policies of the recordings, with the log that the original wrote, and credentials.
 
-use ike::policy::{Phase1Facts, Policy, Question, passphrase_principals};
+use ike::policy::{Phase1Facts, Policy, PolicyLog, Question, passphrase_principals};
 use ike::sa::Selector;
 use isakmp_proto::attribute::Attribute;
 use isakmp_proto::identity::Identity;
@@ -102,10 +102,18 @@ fn ask_for(
         },
         principals,
     };
-    let mut lines = Vec::new();
-    let answer = policy.permits(&question, &mut |level, line| {
-        lines.push((level, line.to_owned()));
-    });
+    // Whoever asks for less gets the same answer and less to read.
+    let mut quiet = PolicyLog::new(0);
+    let unlogged = policy.permits(&question, &mut quiet);
+    let mut log = PolicyLog::new(99);
+    let answer = policy.permits(&question, &mut log);
+    let lines = log.into_lines();
+    let plain: Vec<_> = lines
+        .iter()
+        .filter(|(level, _)| *level == 0)
+        .cloned()
+        .collect();
+    assert_eq!((unlogged, quiet.into_lines()), (answer, plain));
     (answer, lines)
 }
 

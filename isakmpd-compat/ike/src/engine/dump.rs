@@ -1,7 +1,8 @@
 //! What debugging shows of exchanges and octets, in the original's form (isakmpd.md 3).
 
 use isakmp_proto::header::Header;
-use isakmp_proto::number::Flags as HeaderFlags;
+use isakmp_proto::number::{Flags as HeaderFlags, IkeAttribute, IpsecAttribute};
+use isakmp_proto::outline::{Item, outline};
 
 use super::Engine;
 use crate::exchange::{Exchange, State};
@@ -56,6 +57,22 @@ impl Engine {
         }
     }
 
+    /// The payloads and attributes of a received message, class Mesg level 50.
+    pub(crate) fn dump_payloads(&mut self, header: &Header, clear: &[u8]) {
+        if !self.journal.wants(Class::Message, 30) {
+            return;
+        }
+        for item in outline(header, clear, MOST_ITEMS) {
+            let level = match item {
+                Item::Ignored { .. } => 30,
+                _ => 50,
+            };
+            self.journal.debug(Class::Message, level, || {
+                item_text(item, header.is_phase_1())
+            });
+        }
+    }
+
     /// Named octets to the log, as the original dumps buffers. Never for keys.
     pub(crate) fn dump(&mut self, class: Class, level: u8, name: &str, octets: &[u8]) {
         if !self.journal.wants(class, level) {
@@ -65,6 +82,32 @@ impl Engine {
         for line in octets.chunks(32) {
             let text = hex_groups(line);
             self.journal.debug(class, level, || text);
+        }
+    }
+}
+
+/// Of a message with more in it only the beginning is shown.
+const MOST_ITEMS: usize = 1024;
+
+fn item_text(item: Item, phase_1: bool) -> String {
+    match item {
+        Item::Payload { offset, ty } => {
+            format!("message_parse_payloads: offset {offset} payload {ty}")
+        }
+        Item::Ignored { next, of } => format!(
+            "message_parse_payloads: private next payload type {next} in payload of type {} ignored",
+            of.0
+        ),
+        Item::Transform { number } => format!("Transform {number}'s attributes"),
+        Item::Attribute { ty, value } => {
+            let name = if phase_1 {
+                IkeAttribute(ty).to_string()
+            } else {
+                IpsecAttribute(ty).to_string()
+            };
+            let value =
+                value.map_or_else(|| "unrepresentable".to_owned(), |value| value.to_string());
+            format!("Attribute {name} value {value}")
         }
     }
 }

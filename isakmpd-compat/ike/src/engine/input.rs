@@ -407,6 +407,7 @@ impl Engine {
         doi: Doi,
         sa: Option<SaId>,
     ) -> Option<Message> {
+        self.dump_payloads(&header, clear);
         match Message::parse_payloads(header, clear) {
             Ok(message) => Some(message),
             Err(malformed) => {

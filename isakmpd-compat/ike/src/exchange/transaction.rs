@@ -42,6 +42,14 @@ pub(crate) fn begin(
         .configuration
         .mode_config(&remote_id)
         .unwrap_or_default();
+    engine.journal.debug(Class::Negotiation, 10, || {
+        let mode = if configuration.request {
+            "REQ/REPLY"
+        } else {
+            "SET/ACK"
+        };
+        format!("cfg_initiator_send_ATTR: {mode} mode")
+    });
     let (kind, attributes) = if configuration.request {
         let (attributes, unknown) = mode_config::request(&configuration);
         for name in unknown {
@@ -197,16 +205,31 @@ fn take_answer(
         "server"
     };
     let peer = exchange.path.remote.ip();
-    let prefix = format!("cfg_initiator_recv_ATTR: {who} {peer} {verb} attribute");
-    log_attributes(engine, &prefix, &payload.attributes);
+    log_attributes(engine, &payload.attributes, |attribute| {
+        format!("cfg_initiator_recv_ATTR: {who} {peer} {verb} attribute {attribute}")
+    });
     Ok(())
 }
 
-fn log_attributes(engine: &mut Engine, prefix: &str, attributes: &[Attribute]) {
-    for attribute in attributes {
-        engine.journal.debug(Class::Negotiation, 50, || {
-            format!("{prefix} {}", CfgAttribute(attribute.ty))
+/// What the peer tells us, the last attribute first as the original lists them. Private ones mean nothing; behind one
+/// that nobody can have assigned the original stops reading.
+fn log_attributes(
+    engine: &mut Engine,
+    attributes: &[Attribute],
+    line: impl Fn(CfgAttribute) -> String,
+) {
+    let invalid = |attribute: &Attribute| matches!(attribute.ty, 0 | 16..=0x3fff);
+    let end = attributes.iter().position(invalid);
+    if let Some(attribute) = end.and_then(|end| attributes.get(end)) {
+        engine.journal.debug(Class::Negotiation, 30, || {
+            format!("cfg_decode_attribute: invalid attr type {}", attribute.ty)
         });
+    }
+    let valid = attributes.iter().take(end.unwrap_or(attributes.len()));
+    for attribute in valid.rev().filter(|attribute| attribute.ty < 16) {
+        engine
+            .journal
+            .debug(Class::Negotiation, 50, || line(CfgAttribute(attribute.ty)));
     }
 }
 
@@ -223,11 +246,12 @@ fn answer(
     };
     let (kind, attributes) = match payload.kind {
         CfgType::SET => {
-            let prefix = format!(
-                "cfg_responder_recv_ATTR: server {} asks us to SET attribute",
-                exchange.path.remote.ip()
-            );
-            log_attributes(engine, &prefix, &payload.attributes);
+            let peer = exchange.path.remote.ip();
+            log_attributes(engine, &payload.attributes, |attribute| {
+                format!(
+                    "cfg_responder_recv_ATTR: server {peer} asks us to SET attribute {attribute}"
+                )
+            });
             // Nothing was taken over, and the ACK lists what was.
             (CfgType::ACK, Vec::new())
         }
@@ -238,11 +262,11 @@ fn answer(
                 .map(|sa| &sa.remote_id);
             let configuration =
                 remote_id.and_then(|remote_id| engine.configuration.mode_config(remote_id));
-            let (attributes, lines) =
-                mode_config::reply(configuration.as_deref(), &payload.attributes);
-            for line in lines {
-                engine.journal.plain(line);
-            }
+            let attributes = mode_config::reply(
+                configuration.as_deref(),
+                &payload.attributes,
+                &mut engine.journal,
+            );
             (CfgType::REPLY, attributes)
         }
         kind => {

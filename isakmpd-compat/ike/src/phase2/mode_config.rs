@@ -6,6 +6,7 @@ use isakmp_proto::attribute::Attribute;
 use isakmp_proto::number::CfgAttribute;
 
 use crate::config::ModeConfig;
+use crate::journal::{Class, Journal};
 
 /// Seconds that a REPLY says without a `Lifetime`.
 const DEFAULT_LIFETIME: u32 = 1200;
@@ -100,37 +101,41 @@ pub(crate) fn request(configuration: &ModeConfig) -> (Vec<Attribute>, Vec<&str>)
 }
 
 /// What a REPLY says: the attributes asked for in reverse order, without a value where we have none or only one
-/// of the other family; and a log line for each of the latter. Attributes that nobody knows are left out.
+/// of the other family; the log gets a line for each of both. Attributes that nobody knows are left out.
 #[must_use]
 pub(crate) fn reply(
     configuration: Option<&ModeConfig>,
     asked: &[Attribute],
-) -> (Vec<Attribute>, Vec<String>) {
+    journal: &mut Journal,
+) -> Vec<Attribute> {
     let empty = ModeConfig::default();
     let configuration = configuration.unwrap_or(&empty);
-    let mut lines = Vec::new();
-    let attributes = asked
+    asked
         .iter()
         .rev()
         .filter_map(|asked| {
             let number = CfgAttribute(asked.ty);
-            let value = answer(configuration, number, &mut lines)?;
+            let value = answer(configuration, number, journal)?;
             Some(Attribute::variable(number, value))
         })
-        .collect();
-    (attributes, lines)
+        .collect()
 }
 
 fn answer(
     configuration: &ModeConfig,
     number: CfgAttribute,
-    lines: &mut Vec<String>,
+    journal: &mut Journal,
 ) -> Option<Vec<u8>> {
-    let of_family = |tag: &str, want_v4: bool, address: Option<IpAddr>, lines: &mut Vec<String>| {
-        let address = address?;
+    let mut of_family = |tag: &str, want_v4: bool, address: Option<IpAddr>| {
+        let Some(address) = address else {
+            journal.debug(Class::Negotiation, 10, || {
+                format!("cfg_responder_send_ATTR: attribute not found: {tag}")
+            });
+            return None;
+        };
         if address.is_ipv4() != want_v4 {
             let name = |v4| if v4 { "IPv4" } else { "IPv6" };
-            lines.push(format!(
+            journal.plain(format!(
                 "cfg_responder_send_ATTR: attribute {tag} - expected {} got {} data",
                 name(want_v4),
                 name(!want_v4)
@@ -144,7 +149,7 @@ fn answer(
         .find(|(_, pair)| pair.0 == number || pair.1 == number)
     {
         let address = value(configuration, *pair);
-        return Some(of_family(tag, pair.0 == number, address, lines).unwrap_or_default());
+        return Some(of_family(tag, pair.0 == number, address).unwrap_or_default());
     }
     match number {
         CfgAttribute::INTERNAL_ADDRESS_EXPIRY => Some(
@@ -160,17 +165,15 @@ fn answer(
             Some(known.flat_map(u16::to_be_bytes).collect())
         }
         CfgAttribute::INTERNAL_IP4_SUBNET => {
-            let network = of_family("Network", true, configuration.network, lines);
-            let mask = of_family("Netmask", true, configuration.netmask, lines);
-            Some(
-                network
-                    .zip(mask)
-                    .map(|(a, b)| [a, b].concat())
-                    .unwrap_or_default(),
-            )
+            let network = of_family("Network", true, configuration.network);
+            let subnet = network.and_then(|network| {
+                let mask = of_family("Netmask", true, configuration.netmask)?;
+                Some([network, mask].concat())
+            });
+            Some(subnet.unwrap_or_default())
         }
         CfgAttribute::INTERNAL_IP6_SUBNET => {
-            let network = of_family("Network", false, configuration.network, lines);
+            let network = of_family("Network", false, configuration.network);
             let prefix = configuration.prefix.filter(|prefix| *prefix <= 128);
             let subnet = network.zip(prefix).map(|(mut network, prefix)| {
                 network.push(prefix);
@@ -232,15 +235,27 @@ mod tests {
         let asked: Vec<_> = [1_u16, 3, 5, 10, 13, 14, 15, 99]
             .map(|number| Attribute::variable(number, Vec::new()))
             .to_vec();
-        let (said, lines) = reply(Some(&section()), &asked);
+        let mut journal = Journal::default();
+        journal.set_level(Class::Negotiation, 10);
+        let said = reply(Some(&section()), &asked, &mut journal);
         assert_eq!(
             numbers(&said),
             [(15, 0), (14, 30), (13, 0), (10, 16), (5, 4), (3, 0), (1, 4)]
         );
+        let lines: Vec<_> = std::iter::from_fn(|| journal.pop())
+            .map(|record| record.text)
+            .collect();
         assert_eq!(
             lines,
-            ["cfg_responder_send_ATTR: attribute Nameserver - expected IPv4 got IPv6 data"]
+            [
+                "cfg_responder_send_ATTR: attribute not found: Network",
+                "cfg_responder_send_ATTR: attribute not found: Network",
+                "cfg_responder_send_ATTR: attribute Nameserver - expected IPv4 got IPv6 data"
+            ]
         );
-        assert_eq!(numbers(&reply(None, &asked[..1]).0), [(1, 0)]);
+        assert_eq!(
+            numbers(&reply(None, &asked[..1], &mut Journal::default())),
+            [(1, 0)]
+        );
     }
 }

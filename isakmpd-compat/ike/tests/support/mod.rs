@@ -19,7 +19,7 @@ use ike::credentials::{Certificate, CredentialError, Credentials, PeerKey, Signe
 use ike::event::{Event, Path};
 use ike::job::{Job, JobResult};
 use ike::journal::{Kind, Record};
-use ike::policy::{Policy, Question};
+use ike::policy::{Policy, PolicyLog, Question};
 use ike::random::{Purpose, Random};
 use ike::sa::Role;
 use ike::{Engine, Options, Setup};
@@ -422,7 +422,7 @@ impl Side {
 pub struct Deny;
 
 impl Policy for Deny {
-    fn permits(&self, _: &Question<'_>, _: &mut dyn FnMut(u8, &str)) -> bool {
+    fn permits(&self, _: &Question<'_>, _: &mut PolicyLog) -> bool {
         false
     }
 }

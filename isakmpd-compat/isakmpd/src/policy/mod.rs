@@ -7,10 +7,8 @@
 pub mod action;
 pub mod credentials;
 
-use std::cmp::Ordering;
-
-use ike::policy::{Policy, Question};
-use keynote::{Answer, Assertion, Attributes, Malformed, Query, Session};
+use ike::policy::{Policy, PolicyLog, Question};
+use keynote::{Answer, Assertion, Attributes, Malformed, Query, Session, Verdict};
 
 use self::action::TimeOfDay;
 
@@ -143,40 +141,45 @@ impl KeynotePolicy {
     }
 
     /// Says of each assertion of the file why it did not permit.
-    fn explain(&self, session: &Session, answer: &Answer, log: &mut dyn FnMut(u8, &str)) {
+    fn explain(&self, session: &Session, answer: &Answer, log: &mut PolicyLog) {
         let all = session.assertions().iter().zip(&answer.verdicts);
         for (index, (assertion, verdict)) in all.enumerate() {
-            let level = match index.cmp(&EXPLAINED_TO_ALL) {
-                Ordering::Less => 0,
-                Ordering::Equal => {
-                    let more = answer.verdicts.len().saturating_sub(index);
-                    log(0, &format!("check_policy: and {more} more assertions"));
-                    EXPLANATION
-                }
-                Ordering::Greater => EXPLANATION,
-            };
+            if index == EXPLAINED_TO_ALL {
+                let more = answer.verdicts.len().saturating_sub(index);
+                log.plain(format!("check_policy: and {more} more assertions"));
+            }
             if index == MOST_EXPLAINED {
                 break;
             }
-            let which = match self.numbers.get(index) {
-                Some(number) => format!("policy assertion {number}"),
-                None => format!(
-                    "credential {}",
-                    index.saturating_sub(self.numbers.len()).saturating_add(1)
-                ),
-            };
-            let comment = assertion
-                .comment()
-                .map(|comment| format!(" ({})", first_line(comment)))
-                .unwrap_or_default();
-            let why = match (assertion.fault(), verdict.licensees, verdict.conditions) {
-                (Some(error), ..) => format!("allows nothing: {error}"),
-                (None, 0, _) => "none of its licensees asked".to_owned(),
-                (None, _, Some(0)) => "its conditions do not hold".to_owned(),
-                _ => "holds, but nothing that POLICY trusts leads to it".to_owned(),
-            };
-            log(level, &format!("check_policy: {which}{comment}: {why}"));
+            let line = || self.explanation(index, assertion, verdict);
+            if index < EXPLAINED_TO_ALL {
+                log.plain(line());
+            } else {
+                log.debug(EXPLANATION, line);
+            }
         }
+    }
+
+    /// Why one assertion did not permit.
+    fn explanation(&self, index: usize, assertion: &Assertion, verdict: &Verdict) -> String {
+        let which = match self.numbers.get(index) {
+            Some(number) => format!("policy assertion {number}"),
+            None => format!(
+                "credential {}",
+                index.saturating_sub(self.numbers.len()).saturating_add(1)
+            ),
+        };
+        let comment = assertion
+            .comment()
+            .map(|comment| format!(" ({})", first_line(comment)))
+            .unwrap_or_default();
+        let why = match (assertion.fault(), verdict.licensees, verdict.conditions) {
+            (Some(error), ..) => format!("allows nothing: {error}"),
+            (None, 0, _) => "none of its licensees asked".to_owned(),
+            (None, _, Some(0)) => "its conditions do not hold".to_owned(),
+            _ => "holds, but nothing that POLICY trusts leads to it".to_owned(),
+        };
+        format!("check_policy: {which}{comment}: {why}")
     }
 }
 
@@ -210,20 +213,27 @@ fn log_text(principal: &str) -> String {
 }
 
 impl Policy for KeynotePolicy {
-    fn permits(&self, question: &Question<'_>, log: &mut dyn FnMut(u8, &str)) -> bool {
+    fn permits(&self, question: &Question<'_>, log: &mut PolicyLog) -> bool {
         let (session, authorizers) = self.session(question.principals);
         for authorizer in &authorizers {
-            let text = log_text(authorizer);
-            log(40, &format!("check_policy: adding authorizer [{text}]"));
+            log.debug(40, || {
+                let text = log_text(authorizer);
+                format!("check_policy: adding authorizer [{text}]")
+            });
         }
         let attributes = action::attributes(question, &(self.time)());
         // The original finds them out when an assertion wants to know one.
-        log(80, "Policy context (action attributes):");
+        log.debug(80, || "Policy context (action attributes):".to_owned());
         let mut set = Attributes::default();
         for attribute in &attributes {
             if attribute.logged {
-                let value = action::printable(&attribute.value);
-                log(80, &format!("{} == {value}", attribute.name));
+                log.debug(80, || {
+                    format!(
+                        "{} == {}",
+                        attribute.name,
+                        action::printable(&attribute.value)
+                    )
+                });
             }
             set.set(attribute.name, &attribute.value);
         }
@@ -232,10 +242,9 @@ impl Policy for KeynotePolicy {
             authorizers: &authorizers,
             attributes: &set,
         });
-        log(
-            40,
-            &format!("check_policy: kn_do_query returned {}", answer.value),
-        );
+        log.debug(40, || {
+            format!("check_policy: kn_do_query returned {}", answer.value)
+        });
         if answer.value == 0 {
             self.explain(&session, &answer, log);
         }

@@ -29,7 +29,7 @@ use crate::kernel::{Request, Ticket};
 use crate::phase2::id_match;
 use crate::phase2::proposal::{Agreed, Offer};
 use crate::phase2::protect::{self, Which};
-use crate::policy::{Phase1Facts, Question};
+use crate::policy::{Phase1Facts, PolicyLog, Question};
 use crate::sa::{IpsecSa, Role, SaId, Selector};
 
 pub(crate) use initiator::begin;
@@ -386,11 +386,9 @@ fn permitted(
         phase1: Phase1Facts { ..sa.facts },
         principals: &sa.principals,
     };
-    let mut lines = Vec::new();
-    let permitted = policy.permits(&question, &mut |level, line| {
-        lines.push((level, line.to_owned()));
-    });
-    for (level, line) in lines {
+    let mut log = PolicyLog::new(engine.journal.level(Class::Policy));
+    let permitted = policy.permits(&question, &mut log);
+    for (level, line) in log.into_lines() {
         match level {
             0 => engine.journal.plain(line),
             _ => engine.journal.debug(Class::Policy, level, || line),
