@@ -42,6 +42,8 @@ fn isakmpd_in_a_kernel() {
             : transport_mode_of_ah;
             : tunnel_over_ipv6;
             : through_a_router;
+            : a_router_gives_another_port;
+            : a_router_gets_another_address;
             : on_demand;
             : acquire_only;
             : torn_down_by_either_side;
@@ -112,11 +114,16 @@ fn tunnel_over_ipv6() {
     pair.end();
 }
 
-fn through_a_router() {
+/// The left one behind a router.
+fn behind_a_router() -> Pair {
     let [mut left, mut right] = tunnels("QM-ESP-AES-SHA2-256-SUITE");
     (left.local, left.remote) = ("10.78.0.2".to_owned(), "10.79.0.2".to_owned());
     (right.local, right.remote) = ("10.79.0.2".to_owned(), "10.79.0.1".to_owned());
-    let pair = Pair::start_in(with_networks(Network::masqueraded()), &[left, right]);
+    Pair::start_in(with_networks(Network::masqueraded()), &[left, right])
+}
+
+fn through_a_router() {
+    let pair = behind_a_router();
     let both = pair.up();
     let masqueraded = |port: u16| (20000..=30000).contains(&port);
     for state in &both[0] {
@@ -131,6 +138,58 @@ fn through_a_router() {
     }
     pair.flows(NETS, &["esp tunnel"]);
     protected(&pair.network, INNER[0], INNER[1], ESP_IN_UDP);
+    pair.end();
+}
+
+/// What the left host sends finds the right one, and what comes back finds it.
+fn answered(pair: &Pair) {
+    pair.left.eventually("packets are answered", || {
+        let line = format!("ping -n -c 1 -W 1 -I {} {}", INNER[0], INNER[1]);
+        pair.network.left.output(&line).contains(" 0% packet loss")
+    });
+}
+
+fn a_router_gives_another_port() {
+    let pair = behind_a_router();
+    pair.up();
+    ping(&pair.network.right, INNER[1], INNER[0]);
+    let before = spis(&pair.network.right);
+    pair.network.router_restarts("10.79.0.1/24");
+    answered(&pair);
+    ping(&pair.network.right, INNER[1], INNER[0]);
+    // With the SAs that there were, in both directions with the new port.
+    assert_eq!(spis(&pair.network.right), before);
+    let moved = |port: u16| (40000..=50000).contains(&port);
+    for state in states(&pair.network.right) {
+        let (from, to) = state.encapsulation.expect("encapsulation");
+        assert!(
+            (from == 4500 && moved(to)) || (moved(from) && to == 4500),
+            "{state:?}"
+        );
+    }
+    // What IKE says finds it, too.
+    pair.right.command("t conn-x");
+    nothing_left(&pair.network.right);
+    nothing_left(&pair.network.left);
+    pair.up();
+    pair.end();
+}
+
+/// SAs are known by their addresses: the right one negotiates new ones.
+fn a_router_gets_another_address() {
+    let pair = behind_a_router();
+    pair.up();
+    ping(&pair.network.right, INNER[1], INNER[0]);
+    let before = spis(&pair.network.right);
+    pair.network.router_restarts("10.79.0.3/24");
+    answered(&pair);
+    ping(&pair.network.right, INNER[1], INNER[0]);
+    let new = states(&pair.network.right);
+    let to = |end: &str| {
+        let mut new = new.iter().filter(|state| !before.contains(&state.sa.spi));
+        new.any(|state| state.sa.dst == end)
+    };
+    assert!(to("10.79.0.3") && to("10.79.0.2"), "{new:#?}");
     pair.end();
 }
 

@@ -105,7 +105,17 @@ impl Network {
     }
 
     /// The router forgets every connection: what comes from outside has nowhere to go until something is sent
-    /// from inside.
+    /// from inside, which then gets a port from 40000 to 50000. `address`: of its outside, in place of 10.79.0.1/24.
+    pub fn router_restarts(&self, address: &str) {
+        self.router(&format!(
+            "ip link set outside down
+             iptables-legacy -w 20 -t nat -F POSTROUTING
+             iptables-legacy -w 20 -t nat -A POSTROUTING -o outside -p udp -j MASQUERADE --to-ports 40000-50000
+             ip addr flush dev outside; ip addr add {address} dev outside; ip link set outside up"
+        ));
+    }
+
+    /// Runs shell commands, without apostrophes, on the router.
     pub fn router(&self, script: &str) {
         if let Some(router) = &self.router {
             host::shell(&format!("ip netns exec {router} sh -euc '{script}'"));

@@ -164,7 +164,9 @@ impl End {
             Event::Kernel(Request::LastUse { ticket, .. }) => {
                 self.engine.handle_last_use(now, ticket, None);
             }
-            Event::Kernel(Request::ReleaseSpi { .. } | Request::InstallIncoming(_))
+            Event::Kernel(
+                Request::ReleaseSpi { .. } | Request::InstallIncoming(_) | Request::Move { .. },
+            )
             | Event::Capture(_)
             | Event::Drained => {}
         }

@@ -12,6 +12,7 @@ use crate::exchange::informational;
 use crate::journal::Class;
 use crate::kernel::{Flow, Request};
 use crate::lifetime;
+use crate::nat;
 use crate::phase2::proposal::spi_octets;
 use crate::sa::{Flags, IpsecSa, IsakmpSa, Role, SaId};
 
@@ -125,11 +126,7 @@ pub(crate) fn remove_from_kernel(engine: &mut Engine, suite: &IpsecSa, was_enter
         remote: suite.remote_filter.clone(),
         nat,
     });
-    let protocols = suite
-        .protocols
-        .iter()
-        .map(|sa| (sa.protocol, sa.incoming_spi, sa.outgoing_spi))
-        .collect();
+    let protocols = nat::protocols(suite);
     engine.emit(Event::Kernel(Request::Remove {
         local: suite.path.local,
         remote: suite.path.remote,
@@ -234,7 +231,9 @@ fn owner(
         let Some(sa) = engine.sas.phase2(id) else {
             continue;
         };
-        if same_end(sa.path) && sa.phase1_remote_id == speaker.remote_id {
+        // A NAT may have given the peer another address since the suite was made.
+        let may_be_its_own = same_end(sa.path) || sa.peer_is_behind;
+        if may_be_its_own && sa.phase1_remote_id == speaker.remote_id {
             return Owner::Peer(id);
         }
         // An SPI of another peer that happens to be the same number is none of its business.

@@ -113,6 +113,17 @@ pub enum Request {
         /// To be removed, too.
         flow: Option<Flow>,
     },
+    /// SAs in UDP whose peer has another port now, at the same address. Not answered.
+    Move {
+        /// Our end.
+        local: SocketAddr,
+        /// Where the peer was.
+        from: SocketAddr,
+        /// Where it is.
+        to: SocketAddr,
+        /// Protocol, incoming SPI, outgoing SPI.
+        protocols: Vec<(u8, u32, u32)>,
+    },
     /// When did the SA carry traffic last? Answered by `Engine::handle_last_use`.
     LastUse {
         /// For the answer.
@@ -141,6 +152,19 @@ pub struct Expire {
     pub hard: bool,
     /// Ever used.
     pub used: bool,
+}
+
+/// A packet of an incoming SA in UDP, which the kernel found authentic, came from another place than the SA's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mapping {
+    /// 3 ESP.
+    pub protocol: u8,
+    /// As on the wire.
+    pub spi: u32,
+    /// Where the SA has the peer.
+    pub old: SocketAddr,
+    /// Where the packet came from.
+    pub new: SocketAddr,
 }
 
 /// Answer to [`Request::LastUse`]: how long ago; `None`: never, or not known.

@@ -16,6 +16,7 @@ pub mod journal;
 pub mod kernel;
 pub mod keys;
 mod lifetime;
+mod nat;
 mod phase1;
 mod phase2;
 pub mod policy;

@@ -262,6 +262,8 @@ pub struct IpsecSa {
     pub message_id: u32,
     /// Ends.
     pub path: Path,
+    /// The peer is behind a NAT, which may give it another place.
+    pub peer_is_behind: bool,
     /// Phase 1 identities: ours.
     pub phase1_local_id: Identity,
     /// The peer's.

@@ -249,6 +249,7 @@ impl Daemon {
         } = &mut self.parts;
         match notice {
             Notice::Expire(expire) => engine.handle_expire(now, expire),
+            Notice::Mapping(mapping) => engine.handle_mapping(now, mapping),
             Notice::Lost(connection) => engine.lost(now, &connection),
             Notice::Acquire(mut acquired) => {
                 let is_there = |name: &String| configuration.store().is_defined(name, "Phase");
@@ -579,6 +580,12 @@ impl Daemon {
                     protocols,
                     flow,
                 } => kernel.remove(local, remote, &protocols, flow.as_ref()),
+                Request::Move {
+                    local,
+                    from,
+                    to,
+                    protocols,
+                } => kernel.move_peer(local, from, to, &protocols),
                 Request::LastUse {
                     ticket,
                     protocol,

@@ -1,7 +1,7 @@
 //! Exchanges and SAs, found by everything they are looked for by.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
 use isakmp_proto::header::Cookie;
@@ -284,6 +284,16 @@ impl Sas {
     /// Name, SPIs and the peer's address of an SA must not be changed through this.
     pub(crate) fn phase2_mut(&mut self, id: SaId) -> Option<&mut IpsecSa> {
         self.phase2.get_mut(&id)
+    }
+
+    /// The peer of an ISAKMP SA has another place.
+    pub(crate) fn move_phase1(&mut self, id: SaId, remote: SocketAddr) {
+        if let Some(sa) = self.phase1.get_mut(&id) {
+            forget(&mut self.by_peer, &(1, sa.path.remote.ip()), &id);
+            sa.path.remote = remote;
+            let key = (1, remote.ip());
+            self.by_peer.entry(key).or_default().insert(id);
+        }
     }
 
     pub(crate) fn find_phase1(&self, initiator: Cookie, responder: Cookie) -> Option<SaId> {

@@ -403,7 +403,10 @@ impl Side {
             }
             Request::Install(ticket, _) => self.engine.handle_installed(now, *ticket, Ok(())),
             Request::LastUse { ticket, .. } => self.engine.handle_last_use(now, *ticket, None),
-            Request::ReleaseSpi { .. } | Request::Remove { .. } | Request::InstallIncoming(_) => {}
+            Request::ReleaseSpi { .. }
+            | Request::Remove { .. }
+            | Request::Move { .. }
+            | Request::InstallIncoming(_) => {}
         }
         self.requests.push(request);
     }

@@ -122,6 +122,9 @@ pub struct Installed {
     pub flow: bool,
 }
 
+/// From where, to where, and the protocols and SPIs of the SAs.
+pub type Move = (SocketAddr, SocketAddr, Vec<(u8, u32, u32)>);
+
 /// A kernel that remembers.
 #[derive(Default)]
 pub struct Kernel {
@@ -133,6 +136,8 @@ pub struct Kernel {
     pub refuse_spi: bool,
     pub idle: Option<Duration>,
     pub installations: usize,
+    /// Where peers went.
+    pub moves: Vec<Move>,
     /// Incoming SAs that came before their suite.
     pub early: Vec<Direction>,
 }
@@ -243,6 +248,12 @@ impl Host {
                     self.kernel.spis.remove(&(protocol, incoming));
                 }
             }
+            Request::Move {
+                from,
+                to,
+                protocols,
+                ..
+            } => self.kernel.moves.push((from, to, protocols)),
             Request::LastUse { ticket, .. } => {
                 let idle = self.kernel.idle;
                 self.engine.handle_last_use(now, ticket, idle);
@@ -304,6 +315,8 @@ pub struct World {
     pub now: Instant,
     pub hosts: Vec<Host>,
     pub faults: Faults,
+    /// A NAT in front of the first host: its address, and what it adds to ports.
+    pub nat: Option<(IpAddr, u16)>,
     pub random: Lcg,
     pub work: fn(Job) -> JobResult,
     /// Everything that was on the wire.
@@ -319,6 +332,7 @@ impl World {
             now,
             hosts,
             faults: Faults::default(),
+            nat: None,
             random,
             work: imitated,
             capture: Vec::new(),
@@ -358,6 +372,30 @@ impl World {
         self.settle();
     }
 
+    /// Which host a message gets to, and what that sees. None: it has nowhere to go.
+    fn route(&self, from: usize, path: Path) -> Option<(usize, Path)> {
+        let (mut source, mut target) = (path.local, path.remote);
+        if let Some((address, more)) = self.nat {
+            if from == 0 {
+                source = SocketAddr::new(address, source.port() + more);
+            } else {
+                let port = target.port().checked_sub(more)?;
+                if target.ip() != address || ![500, 4500].contains(&port) {
+                    return None;
+                }
+                target = SocketAddr::new(self.hosts[0].address.ip(), port);
+            }
+        }
+        let mut hosts = self.hosts.iter();
+        let to = hosts.position(|host| host.address.ip() == target.ip())?;
+        let seen = Path {
+            local: target,
+            remote: source,
+            encapsulated: path.encapsulated,
+        };
+        Some((to, seen))
+    }
+
     /// Everything that happens without time going on.
     pub fn settle(&mut self) {
         loop {
@@ -369,16 +407,7 @@ impl World {
                     if self.keep_capture {
                         self.capture.push((from, octets.clone()));
                     }
-                    let to = self
-                        .hosts
-                        .iter()
-                        .position(|host| host.address.ip() == path.remote.ip());
-                    if let Some(to) = to {
-                        let seen = Path {
-                            local: path.remote,
-                            remote: path.local,
-                            encapsulated: path.encapsulated,
-                        };
+                    if let Some((to, seen)) = self.route(from, path) {
                         self.put_on_wire(to, seen, &octets);
                     }
                 }

@@ -19,7 +19,7 @@ pub struct Found {
 }
 
 /// By what the kernel knows an SA.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Name {
     /// From where.
     pub source: IpAddr,
@@ -52,7 +52,8 @@ pub trait Database {
     /// The kernel's.
     fn allocate_spi(&mut self, sa: &Sa<'_>, range: RangeInclusive<u32>) -> io::Result<u32>;
 
-    /// A whole SA, a new one or (`update`) in place of a larval one.
+    /// A whole SA, a new one or (`update`) in place of a larval one. An update of a whole one changes nothing but its
+    /// ports of UDP and its lifetime, which begins no other time for that; keys are not looked at.
     ///
     /// # Errors
     /// The kernel's: ESRCH if there is no larval one.

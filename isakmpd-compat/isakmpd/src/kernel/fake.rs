@@ -111,6 +111,20 @@ impl Kernel for Fake {
         self.write(&line);
     }
 
+    fn move_peer(
+        &mut self,
+        local: SocketAddr,
+        from: SocketAddr,
+        to: SocketAddr,
+        protocols: &[(u8, u32, u32)],
+    ) {
+        let mut line = format!("move {local} <-> {from} to {to}");
+        for &(protocol, incoming, outgoing) in protocols {
+            line.push_str(&format!(" {protocol} in {incoming:08x} out {outgoing:08x}"));
+        }
+        self.write(&line);
+    }
+
     fn last_use(&mut self, protocol: u8, spi: u32, _: SocketAddr, _: SocketAddr) -> Idle {
         self.write(&format!("use {protocol} {spi:08x}"));
         None

@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use ike::journal::Class;
-use ike::kernel::{Expire, Flow, Idle, Installation, SaParameters};
+use ike::kernel::{Expire, Flow, Idle, Installation, Mapping, SaParameters};
 use isakmpd_conf::acquire::Acquire;
 use kx_sys::xfrm::{self, Lifetime, Mode, Policy, Sa, Selector};
 
@@ -51,6 +51,14 @@ struct WayIn {
     used: Option<Instant>,
 }
 
+/// An SA in UDP, as far as it takes to change its ports.
+struct InUdp {
+    parameters: SaParameters,
+    reqid: u32,
+    incoming: bool,
+    selector: Option<Selector>,
+}
+
 /// A flow that somebody carries.
 struct Carried {
     reqid: u32,
@@ -68,6 +76,7 @@ pub struct Ipsec<D> {
     database: D,
     log: Rc<Log>,
     ways_in: HashMap<WayInName, WayIn>,
+    in_udp: HashMap<Name, InUdp>,
     flows: HashMap<Flow, Carried>,
     by_reqid: HashMap<u32, Flow>,
     last_reqid: u32,
@@ -84,6 +93,7 @@ impl<D: Database> Ipsec<D> {
             database,
             log,
             ways_in: HashMap::new(),
+            in_udp: HashMap::new(),
             flows: HashMap::new(),
             by_reqid: HashMap::new(),
             last_reqid,
@@ -167,6 +177,7 @@ impl<D: Database> Ipsec<D> {
     }
 
     fn take_sa(&mut self, name: &Name) {
+        self.in_udp.remove(name);
         let taken = self.database.remove(name);
         // The kernel itself takes them away when they have run out.
         let taken = taken.or_else(|error| match error.raw_os_error() {
@@ -311,13 +322,47 @@ impl<D: Database> Ipsec<D> {
                 sa.destination
             )
         })?;
-        made.push(Name {
+        let name = Name {
             source: sa.source,
             destination: sa.destination,
             protocol: sa.protocol,
             spi: sa.spi,
-        });
+        };
+        if sa.encapsulation.is_some() {
+            let in_udp = InUdp {
+                parameters: sa::without_keys(one),
+                reqid: sa.reqid,
+                incoming: larval,
+                selector: sa.selector,
+            };
+            self.in_udp.insert(name, in_udp);
+        }
+        made.push(name);
         Ok(())
+    }
+
+    /// Other ports around an SA that is there.
+    fn move_sa(&mut self, name: &Name, source: SocketAddr, destination: SocketAddr) {
+        let Some(one) = self.in_udp.get(name) else {
+            return;
+        };
+        let wanted = sa::sa(
+            &one.parameters,
+            source,
+            destination,
+            one.reqid,
+            one.incoming,
+        );
+        let moved = wanted.map_err(io::Error::other).and_then(|mut wanted| {
+            wanted.selector = one.selector;
+            wanted.sequence = MARK;
+            self.database.install(&wanted, true)
+        });
+        if let Err(error) = moved {
+            let spi = name.spi;
+            self.log
+                .error(format!("kernel: SPI {spi:08x} keeps its ports"), &error);
+        }
     }
 
     fn put_or_undo(&mut self, installation: &Installation) -> Result<(), String> {
@@ -351,6 +396,17 @@ impl<D: Database> Ipsec<D> {
                 destination,
                 hard,
                 used: packets != 0,
+            })),
+            xfrm::Notice::Mapping {
+                spi,
+                protocol,
+                old,
+                new,
+            } => Some(Notice::Mapping(Mapping {
+                protocol: isakmp_protocol(protocol)?,
+                spi,
+                old,
+                new,
             })),
             xfrm::Notice::Acquire {
                 source,
@@ -483,6 +539,26 @@ impl<D: Database> Kernel for Ipsec<D> {
                     spi,
                 });
             }
+        }
+    }
+
+    fn move_peer(
+        &mut self,
+        local: SocketAddr,
+        from: SocketAddr,
+        to: SocketAddr,
+        protocols: &[(u8, u32, u32)],
+    ) {
+        for &(protocol, incoming, outgoing) in protocols {
+            let name = |source: SocketAddr, destination: SocketAddr, spi| Name {
+                source: source.ip(),
+                destination: destination.ip(),
+                protocol: ip_protocol(protocol),
+                spi,
+            };
+            // What we send first: packets that come are taken anyway.
+            self.move_sa(&name(local, from, outgoing), local, to);
+            self.move_sa(&name(from, local, incoming), to, local);
         }
     }
 

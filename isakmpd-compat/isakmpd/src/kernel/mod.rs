@@ -12,7 +12,7 @@ mod xfrm;
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 
-use ike::kernel::{Expire, Flow, Idle, Installation};
+use ike::kernel::{Expire, Flow, Idle, Installation, Mapping};
 use isakmpd_conf::acquire::Acquire;
 use kx_sys::xfrm::Selector;
 
@@ -35,6 +35,8 @@ pub const INTERFACE_VARIABLE: &str = "KX_ISAKMPD_KERNEL";
 pub enum Notice {
     /// An SA ran out.
     Expire(Expire),
+    /// A peer behind a NAT has another place.
+    Mapping(Mapping),
     /// A packet found the flow of the connection of this name, and no SA.
     Lost(String),
     /// A packet wants what somebody else's policy says.
@@ -82,6 +84,17 @@ pub trait Kernel {
         protocols: &[(u8, u32, u32)],
         flow: Option<&Flow>,
     );
+
+    /// SAs in UDP (protocol, incoming SPI, outgoing SPI) whose peer has another port now, at the same address.
+    fn move_peer(
+        &mut self,
+        local: SocketAddr,
+        from: SocketAddr,
+        to: SocketAddr,
+        protocols: &[(u8, u32, u32)],
+    ) {
+        let _ = (local, from, to, protocols);
+    }
 
     /// How long ago traffic came in by the SA.
     fn last_use(&mut self, protocol: u8, spi: u32, local: SocketAddr, remote: SocketAddr) -> Idle;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use ike::kernel::SaParameters;
 use isakmp_proto::number::{EspTransform, IpcompTransform, IpsecAuth, Protocol};
+use kx_secret::SecretBytes;
 use kx_sys::xfrm::{Algorithm, Lifetime, MOST_WINDOW, Mode, Sa};
 
 /// Check value of AES-GCM and of GMAC, bits.
@@ -34,6 +35,21 @@ pub(super) fn protocol_name(protocol: u8) -> &'static str {
         Protocol::AH => "AH",
         Protocol::IPCOMP => "IPCOMP",
         _ => "unknown protocol",
+    }
+}
+
+/// The same with other keys of the same length: what changes an SA that is there has to name some, and the kernel keeps
+/// those that it has.
+pub(super) fn without_keys(one: &SaParameters) -> SaParameters {
+    let other = |key: &SecretBytes| {
+        // No two blocks of it are the same, which 3DES would not take everywhere.
+        let octets = (0..key.as_slice().len()).map(|at| u8::try_from(at % 256).unwrap_or(0));
+        SecretBytes::from(octets.collect::<Vec<u8>>())
+    };
+    SaParameters {
+        encryption_key: other(&one.encryption_key),
+        authentication_key: other(&one.authentication_key),
+        ..*one
     }
 }
 
@@ -154,7 +170,6 @@ fn authentication(number: u16) -> Option<(&'static str, u32)> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use kx_secret::SecretBytes;
 
     pub(in super::super) fn parameters(protocol: u8, spi: u32) -> SaParameters {
         SaParameters {

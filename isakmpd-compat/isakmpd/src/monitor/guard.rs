@@ -348,6 +348,13 @@ mod tests {
         passes(look(PEER, US, 50, 0x778), false);
         passes(install(&sa(0x777, ours + 1), true), true);
         passes(install(&sa(0x777, 99), true), false);
+        // Another port of a peer behind a NAT, of its own SAs alone.
+        let in_udp = |spi| Sa {
+            encapsulation: Some((40_002, 4500)),
+            ..sa(spi, ours + 1)
+        };
+        passes(install(&in_udp(0x777), true), true);
+        passes(install(&in_udp(0x778), true), false);
         passes(install(&sa(0x888, 0), false), true);
         let unmarked = Sa {
             sequence: 0,

@@ -64,11 +64,10 @@ impl Message {
 /// All of an SA but its window.
 fn sa<'a>(frame: &Frame<'a>, spi: u32, algorithms: Vec<Algorithm<'a>>) -> Option<Sa<'a>> {
     let sa2 = frame.find(extension::SA2)?;
-    let port = |kind| -> Option<u16> {
-        let octets = frame.find(kind)?.get(4..)?;
-        Some(u16::from_be_bytes(*octets.first_chunk()?))
-    };
-    let ports = (port(extension::NAT_T_SPORT), port(extension::NAT_T_DPORT));
+    let ports = (
+        frame.nat_t_port(extension::NAT_T_SPORT),
+        frame.nat_t_port(extension::NAT_T_DPORT),
+    );
     let limits = |kind| -> (Option<u64>, Option<u64>) {
         let octets = frame.find(kind).unwrap_or_default();
         let limit = |at| native_u64(octets, at).filter(|limit| *limit != 0);

@@ -69,6 +69,12 @@ impl<'a> Frame<'a> {
         let (address, port) = socket_address(octets.get(8..)?)?;
         Some((address, prefix, protocol, port))
     }
+
+    /// An extension with a port of ESP in UDP.
+    pub(super) fn nat_t_port(&self, kind: u16) -> Option<u16> {
+        let octets = self.find(kind)?.get(4..)?;
+        Some(u16::from_be_bytes(*octets.first_chunk()?))
+    }
 }
 
 /// A `struct sockaddr_in` or `struct sockaddr_in6`.

@@ -239,8 +239,9 @@ impl Notices {
             };
             match frame.kind {
                 // From nobody but the kernel.
-                kind::EXPIRE | kind::ACQUIRE if frame.process != 0 || frame.error != 0 => {}
-                kind::EXPIRE => all.push(received.0.clone()),
+                kind::EXPIRE | kind::NAT_T_NEW_MAPPING | kind::ACQUIRE
+                    if frame.process != 0 || frame.error != 0 => {}
+                kind::EXPIRE | kind::NAT_T_NEW_MAPPING => all.push(received.0.clone()),
                 kind::ACQUIRE => {
                     // It may be gone already.
                     let policy = notice::index(&frame).map(|index| requests.policy(index));

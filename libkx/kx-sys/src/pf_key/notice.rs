@@ -1,5 +1,7 @@
 //! What the kernel answers and tells.
 
+use std::net::SocketAddr;
+
 use crate::xfrm::{Notice, Policy, State};
 
 use super::decode;
@@ -43,8 +45,8 @@ fn carried(frame: &Frame<'_>) -> (u64, u64) {
     (native_u64(octets, 8).unwrap_or(0), packets.into())
 }
 
-/// The notices in a datagram of [`super::Notices::take`]: an EXPIRE by itself, and an ACQUIRE with the policy
-/// that it comes from behind it.
+/// The notices in a datagram of [`super::Notices::take`]: an EXPIRE and a NEW_MAPPING by themselves, and an ACQUIRE with
+/// the policy that it comes from behind it.
 #[must_use]
 pub fn notices(datagram: &[u8]) -> Vec<Notice> {
     let mut all = Vec::new();
@@ -56,6 +58,7 @@ pub fn notices(datagram: &[u8]) -> Vec<Notice> {
         }
         match frame.kind {
             kind::EXPIRE => all.extend(expire(&frame)),
+            kind::NAT_T_NEW_MAPPING => all.extend(mapping(&frame)),
             kind::ACQUIRE => {
                 let Some((asked, others)) = Frame::parse(rest) else {
                     break;
@@ -77,6 +80,20 @@ fn expire(frame: &Frame<'_>) -> Option<Notice> {
         // The limit that was reached comes with it.
         hard: frame.find(extension::LIFETIME_HARD).is_some(),
         packets: carried(frame).1,
+    })
+}
+
+/// Source and destination are the old place and the new one; where the SA goes to is not told.
+fn mapping(frame: &Frame<'_>) -> Option<Notice> {
+    let place = |host, port| -> Option<SocketAddr> {
+        let host = frame.address(host)?.0;
+        Some(SocketAddr::new(host, frame.nat_t_port(port)?))
+    };
+    Some(Notice::Mapping {
+        spi: spi(frame)?,
+        protocol: number::protocol(frame.sa_type)?,
+        old: place(extension::ADDRESS_SRC, extension::NAT_T_SPORT)?,
+        new: place(extension::ADDRESS_DST, extension::NAT_T_DPORT)?,
     })
 }
 

@@ -22,6 +22,7 @@ pub(super) mod kind {
     pub(crate) const SPDGET: u8 = 16;
     pub(crate) const SPDDUMP: u8 = 18;
     pub(crate) const SPDDELETE2: u8 = 22;
+    pub(crate) const NAT_T_NEW_MAPPING: u8 = 23;
 }
 
 /// `SADB_EXT_*` and `SADB_X_EXT_*`

@@ -336,6 +336,52 @@ fn expiry(limit: u16) -> Vec<u8> {
     )
 }
 
+/// A NAT that gave the peer another port; what is left out of it makes it none.
+fn mapping(left_out: Option<u16>) -> Vec<u8> {
+    let sa = Sa {
+        spi: 0x0102_0304,
+        encapsulation: Some((4500, 20_001)),
+        ..larval()
+    };
+    let message = install(&sa, false).expect("known");
+    let kinds = [
+        extension::SA,
+        extension::ADDRESS_SRC,
+        extension::NAT_T_SPORT,
+        extension::ADDRESS_DST,
+        extension::NAT_T_DPORT,
+    ];
+    let kinds = kinds.into_iter().filter(|kind| Some(*kind) != left_out);
+    let pieces: Vec<Vec<u8>> = kinds.map(|kind| extension_of(&message, kind)).collect();
+    let pieces: Vec<&[u8]> = pieces.iter().map(Vec::as_slice).collect();
+    told(kind::NAT_T_NEW_MAPPING, &[&pieces.concat()])
+}
+
+#[test]
+fn a_new_mapping_of_a_nat_is_understood() {
+    let Sa {
+        source,
+        destination,
+        ..
+    } = larval();
+    let expected = Notice::Mapping {
+        spi: 0x0102_0304,
+        protocol: 50,
+        old: (source, 4500).into(),
+        new: (destination, 20_001).into(),
+    };
+    assert_eq!(notices(&mapping(None)), [expected]);
+    for missing in [
+        extension::SA,
+        extension::ADDRESS_SRC,
+        extension::NAT_T_SPORT,
+        extension::ADDRESS_DST,
+        extension::NAT_T_DPORT,
+    ] {
+        assert_eq!(notices(&mapping(Some(missing))), [], "{missing}");
+    }
+}
+
 /// With the policy behind it, whose index is 41.
 fn acquire() -> Vec<u8> {
     let template = remove(ip("192.0.2.1"), ip("192.0.2.2"), 50, 9);
@@ -582,7 +628,7 @@ proptest! {
         changes in proptest::collection::vec((0usize..500, any::<u8>()), 1..8),
     ) {
         let policy = put_policy(&web(), false).expect("sayable").octets().to_vec();
-        let told = [acquire(), expiry(extension::LIFETIME_HARD)].concat();
+        let told = [acquire(), expiry(extension::LIFETIME_HARD), mapping(None)].concat();
         for mut octets in [policy, told] {
             for (at, octet) in &changes {
                 if let Some(place) = octets.get_mut(*at) {

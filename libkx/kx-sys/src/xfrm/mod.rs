@@ -32,9 +32,9 @@ pub(crate) use request::wipe;
 
 use notice::Content;
 
-/// XFRMGRP_ACQUIRE and XFRMGRP_EXPIRE. With a listener in the first, the kernel keeps a larval SA for the
-/// first packet that finds none, and tells of it once ("isakmpd-xfrm 3").
-const GROUPS: u32 = 1 | 2;
+/// XFRMNLGRP_ACQUIRE, XFRMNLGRP_EXPIRE and XFRMNLGRP_MAPPING, as bits. With a listener in the first, the kernel keeps
+/// a larval SA for the first packet that finds none, and tells of it once ("isakmpd-xfrm 3").
+const GROUPS: u32 = 1 | 2 | 1 << 7;
 /// The kernel answers at once; this is for the one that does not.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Octets of an answer or of some notices.
@@ -162,7 +162,7 @@ impl AsFd for Requests {
 pub struct Notices(OwnedFd);
 
 impl Notices {
-    /// Joins the groups of expiries and of packets that want an SA.
+    /// Joins the groups of expiries, of packets that want an SA, and of NATs that changed a peer's place.
     ///
     /// # Errors
     /// The system's.

@@ -1,6 +1,6 @@
 //! What the kernel answers and tells. Nothing in here trusts a length.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::request::{HEADER, Mode, Selector, kind};
 
@@ -87,6 +87,18 @@ pub enum Notice {
         /// The traffic of the policy, not that of the packet.
         selector: Selector,
     },
+    /// A packet of an incoming SA in UDP came from another place than the SA has, and is authentic. Told of each such
+    /// packet until the SA has that place.
+    Mapping {
+        /// As on the wire.
+        spi: u32,
+        /// 50 ESP.
+        protocol: u8,
+        /// Where the SA has the peer.
+        old: SocketAddr,
+        /// Where the packet came from.
+        new: SocketAddr,
+    },
 }
 
 /// The messages of a datagram. One that is cut off ends it.
@@ -161,6 +173,20 @@ fn content(message: u16, body: &[u8]) -> Option<Content> {
                 selector: selector(body.get(96..152)?)?,
             })
         }
+        // `struct xfrm_user_mapping`
+        kind::MAPPING => {
+            let family = native_u16(body, 20)?;
+            let place = |host, port| -> Option<SocketAddr> {
+                let host = address(body, host, family)?;
+                Some(SocketAddr::new(host, network_u16(body, port)?))
+            };
+            Content::Notice(Notice::Mapping {
+                spi: u32::from_be_bytes(body.get(16..20)?.try_into().ok()?),
+                protocol: *body.get(22)?,
+                old: place(28, 60)?,
+                new: place(44, 62)?,
+            })
+        }
         _ => Content::Other,
     })
 }
@@ -197,16 +223,12 @@ fn template(mut attributes: &[u8]) -> Option<&[u8]> {
 /// Of `struct xfrm_selector`.
 fn selector(octets: &[u8]) -> Option<Selector> {
     let family = native_u16(octets, 40)?;
-    let port = |at: usize| -> Option<u16> {
-        let octets = octets.get(at..)?.get(..2)?.try_into().ok()?;
-        Some(u16::from_be_bytes(octets))
-    };
     Some(Selector {
         source: (address(octets, 16, family)?, *octets.get(43)?),
         destination: (address(octets, 0, family)?, *octets.get(42)?),
         protocol: *octets.get(44)?,
-        source_port: port(36)?,
-        destination_port: port(32)?,
+        source_port: network_u16(octets, 36)?,
+        destination_port: network_u16(octets, 32)?,
     })
 }
 
@@ -220,6 +242,12 @@ fn address(octets: &[u8], at: usize, family: u16) -> Option<IpAddr> {
         10 => Ipv6Addr::from(octets).into(),
         _ => return None,
     })
+}
+
+fn network_u16(octets: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_be_bytes(
+        octets.get(at..)?.get(..2)?.try_into().ok()?,
+    ))
 }
 
 fn native_u16(octets: &[u8], at: usize) -> Option<u16> {

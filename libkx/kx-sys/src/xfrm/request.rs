@@ -15,6 +15,7 @@ pub(super) mod kind {
     pub(crate) const EXPIRE: u16 = 0x18;
     pub(crate) const UPDPOLICY: u16 = 0x19;
     pub(crate) const UPDSA: u16 = 0x1a;
+    pub(crate) const MAPPING: u16 = 0x26;
 }
 
 /// `XFRMA_*`

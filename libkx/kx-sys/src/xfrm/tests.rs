@@ -461,6 +461,47 @@ fn acquire(family: u16) -> Vec<u8> {
     told(0x17, 0, &body)
 }
 
+/// The octets of a `struct xfrm_user_mapping` ("isakmpd-xfrm 1").
+fn mapping(family: u16, old: &str, new: &str) -> Vec<u8> {
+    let mut body = vec![0; 64];
+    put(&mut body, 16, &[1, 2, 3, 4]);
+    put(&mut body, 20, &family.to_ne_bytes());
+    put(&mut body, 22, &[50]);
+    put(&mut body, 24, &7u32.to_ne_bytes());
+    put(&mut body, 28, &ip_octets(old));
+    put(&mut body, 44, &ip_octets(new));
+    put(&mut body, 60, &4500u16.to_be_bytes());
+    put(&mut body, 62, &20_001u16.to_be_bytes());
+    told(0x26, 0, &body)
+}
+
+#[test]
+fn a_new_mapping_of_a_nat_is_understood() {
+    let expected = |old: &str, new: &str| Notice::Mapping {
+        spi: 0x0102_0304,
+        protocol: 50,
+        old: (ip(old), 4500).into(),
+        new: (ip(new), 20_001).into(),
+    };
+    let (v4, v6) = (
+        mapping(2, "192.0.2.2", "192.0.2.3"),
+        mapping(10, "2001:db8::2", "2001:db8::3"),
+    );
+    assert_eq!(
+        notices(&[&v4[..], &v6].concat()),
+        [
+            expected("192.0.2.2", "192.0.2.3"),
+            expected("2001:db8::2", "2001:db8::3")
+        ]
+    );
+    // Of a family that there is not, cut off, and made up by a process.
+    assert_eq!(notices(&mapping(3, "192.0.2.2", "192.0.2.3")), []);
+    assert_eq!(notices(&told(0x26, 0, &v4[16..79])), []);
+    let mut made_up = v4;
+    put(&mut made_up, 12, &4711u32.to_ne_bytes());
+    assert_eq!(notices(&made_up), []);
+}
+
 fn ip_octets(text: &str) -> Vec<u8> {
     match ip(text) {
         IpAddr::V4(address) => address.octets().to_vec(),

@@ -141,6 +141,7 @@ fn prepare(
         responder_cookie: cookies.1,
         message_id,
         path,
+        peer_is_behind: isakmp.nat.peer_is_behind,
         phase1_local_id: isakmp.local_id.clone(),
         phase1_remote_id: isakmp.remote_id.clone(),
         ids_sent: state.ids.is_some(),

@@ -16,6 +16,7 @@ use crate::engine::Engine;
 use crate::engine::transmit::Sending;
 use crate::exchange::{Exchange, Outcome, Received};
 use crate::job::Job;
+use crate::nat;
 use crate::phase2::id_match::{self, Found};
 use crate::phase2::proposal::{self, Agreed, Choice, NoChoice};
 use crate::phase2::protect::{self, Which};
@@ -295,5 +296,7 @@ pub(super) fn last(
         );
     }
     engine.accept(exchange, received);
+    // HASH(3) is over our nonce: no old message of the peer's that somebody kept.
+    nat::heard(engine, now, exchange.sa, received.path);
     finish::install(engine, now, exchange)
 }

@@ -4,7 +4,7 @@ use super::*;
 use crate::kernel::Found;
 use crate::kernel::sa::tests::parameters;
 use isakmp_proto::identity::Identity;
-use kx_sys::xfrm::Direction;
+use kx_sys::xfrm::{Algorithm, Direction};
 use std::cell::RefCell;
 
 #[derive(Default)]
@@ -66,8 +66,12 @@ impl Database for Paper {
         let sides = sa.selector.map_or(String::new(), |selector| {
             format!(" for {} -> {}", selector.source.0, selector.destination.0)
         });
+        let udp = sa.encapsulation.map_or(String::new(), |(from, to)| {
+            let keys: Vec<String> = sa.algorithms.iter().map(key_of).collect();
+            format!(" in UDP {from} {to} keys {}", keys.join(" "))
+        });
         self.write(format!(
-            "{what} {} {:x} to {} reqid {}{sides}",
+            "{what} {} {:x} to {} reqid {}{sides}{udp}",
             sa.protocol, sa.spi, sa.destination, sa.reqid
         ))
     }
@@ -109,6 +113,17 @@ impl Database for Paper {
 
     fn notices(&mut self) -> io::Result<Vec<xfrm::Notice>> {
         Ok(std::mem::take(&mut self.0.borrow_mut().notices))
+    }
+}
+
+/// Length and first octet of a key.
+fn key_of(algorithm: &Algorithm<'_>) -> String {
+    use Algorithm::{Aead, Authentication, Cipher, Compression};
+    match algorithm {
+        Cipher(_, key) | Authentication(_, key, _) | Aead(_, key, _) => {
+            format!("{}:{}", key.len(), key[0])
+        }
+        Compression(_) => String::new(),
     }
 }
 
@@ -225,6 +240,52 @@ fn a_peer_at_a_new_address_takes_the_flow_over() {
         ]
         .map(str::to_owned)
     );
+}
+
+#[test]
+fn the_sas_of_a_peer_behind_a_nat_get_its_new_port() {
+    let (mut kernel, paper) = kernel();
+    let ends = |port: u16| -> [SocketAddr; 2] {
+        [(local().ip(), 4500).into(), (remote().ip(), port).into()]
+    };
+    let [ours, before] = ends(20_001);
+    let [_, after] = ends(40_002);
+    let spi = allocated(&mut kernel);
+    let mut in_udp = Installation {
+        local: ours,
+        remote: before,
+        ..installation(spi, 0xa1)
+    };
+    for one in in_udp.incoming.iter_mut().chain(&mut in_udp.outgoing) {
+        one.udp_encapsulation = true;
+    }
+    kernel.install(&in_udp).expect("installed");
+    assert_eq!(
+        paper.take()[1..3],
+        [
+            "update 50 1001 to 192.0.2.1 reqid 101 in UDP 20001 4500 keys 32:2 16:1",
+            "new 50 a1 to 192.0.2.2 reqid 101 in UDP 4500 20001 keys 32:2 16:1",
+        ]
+        .map(str::to_owned)
+    );
+    // What is not there, or not in UDP, has no ports.
+    kernel.move_peer(ours, before, after, &[(3, spi + 1, 0xa2)]);
+    assert_eq!(paper.take(), Vec::<String>::new());
+    // The keys are kept nowhere: those that it names are others of the same length.
+    let protocols = [(3, spi, 0xa1)];
+    kernel.move_peer(ours, before, after, &protocols);
+    assert_eq!(
+        paper.take(),
+        [
+            "update 50 a1 to 192.0.2.2 reqid 101 in UDP 4500 40002 keys 32:0 16:0",
+            "update 50 1001 to 192.0.2.1 reqid 101 in UDP 40002 4500 keys 32:0 16:0",
+        ]
+    );
+    kernel.remove(ours, after, &protocols, None);
+    assert!(kernel.in_udp.is_empty());
+    paper.take();
+    kernel.move_peer(ours, after, before, &protocols);
+    assert_eq!(paper.take(), Vec::<String>::new());
 }
 
 #[test]
