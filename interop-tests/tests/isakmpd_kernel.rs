@@ -43,7 +43,7 @@ fn isakmpd_in_a_kernel() {
             : tunnel_over_ipv6;
             : through_a_router;
             : a_router_gives_another_port;
-            : a_router_gets_another_address;
+            slow: a_router_gets_another_address;
             : on_demand;
             : acquire_only;
             : torn_down_by_either_side;

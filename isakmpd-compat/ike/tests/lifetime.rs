@@ -363,6 +363,40 @@ fn a_quick_mode_without_an_answer_ends_in_time_and_begins_with_phase_1_then() {
     );
 }
 
+/// The responder has its way in before the initiator has the answer. When nobody takes the answer, that goes at once.
+#[test]
+fn a_quick_mode_that_is_not_confirmed_leaves_no_way_in() {
+    let (mut world, _) = up(&LONG);
+    let now = world.now;
+    let before = world.hosts[1].kernel.spis.clone();
+    let exchanges = |host: &Host| host.engine.exchange_summaries().count();
+    let exchanges_before = exchanges(&world.hosts[1]);
+    world.hosts[0].engine.lost(now, "tunnel");
+    // The initiator asks and is heard no more.
+    let asked = world.hosts[0].settle(now, world.work);
+    let [(path, octets)] = &asked[..] else {
+        panic!("{} messages", asked.len());
+    };
+    let seen = ike::event::Path {
+        local: path.remote,
+        remote: path.local,
+        ..*path
+    };
+    world.hosts[1].engine.handle_datagram(now, seen, octets);
+    world.faults.lost = 100;
+    world.run(20 * SECOND);
+    let early = &world.hosts[1].kernel.early;
+    let spi = (3, early.last().expect("a way in").spi);
+    assert!(world.hosts[1].kernel.spis.contains(&spi));
+    assert!(!world.hosts[1].said("giving up"));
+    // The last of three retransmissions has 13 seconds for an answer, in all it is 40.
+    world.run(21 * SECOND);
+    assert!(world.hosts[1].said("giving up on exchange tunnel"));
+    assert_eq!(world.hosts[1].kernel.spis, before);
+    assert_eq!(exchanges(&world.hosts[1]), exchanges_before);
+    assert_eq!(world.hosts[1].kernel.installed.len(), 1);
+}
+
 #[test]
 fn hup_negotiates_anew_if_that_is_wanted() {
     let (mut world, a) = up(&LONG);

@@ -170,8 +170,13 @@ impl Engine {
             ));
             exchange.last_sent = None;
             exchange.given_up = true;
-            if matches!(exchange.state, State::Quick(_)) && exchange.role == Role::Initiator {
-                crate::lifetime::unanswered(self, exchange.sa);
+            match (&exchange.state, exchange.role) {
+                (State::Quick(_), Role::Initiator) => {
+                    crate::lifetime::unanswered(self, exchange.sa);
+                }
+                // Nobody asks for our answer again, so message 3 cannot come any more: our way in goes.
+                (State::Quick(_), Role::Responder) => return self.free(exchange),
+                _ => {}
             }
         } else {
             self.send_again(&exchange);
