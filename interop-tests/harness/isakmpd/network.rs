@@ -104,6 +104,26 @@ impl Network {
         self.dir.path()
     }
 
+    /// A cable of that name (`wire`, or one more) with fe80::1 and fe80::2, which are there on the others, too.
+    pub fn link_local(&self, link: &str) {
+        let (left, right) = (&self.left.namespace, &self.right.namespace);
+        if link != "wire" {
+            host::shell(&format!(
+                "ip link add {link} netns {left} type veth peer name {link} netns {right}"
+            ));
+        }
+        let hosts = [(&self.left, 1), (&self.right, 2)];
+        for (host, last) in hosts {
+            host.script(&format!(
+                "echo 0 >/proc/sys/net/ipv6/conf/{link}/accept_dad; ip link set {link} up
+                 ip addr add fe80::{last}/64 dev {link} nodad"
+            ));
+        }
+        for (host, other) in [(&self.left, 2), (&self.right, 1)] {
+            host.script(&format!("ping -6 -c1 -W5 fe80::{other}%{link}"));
+        }
+    }
+
     /// The router forgets every connection: what comes from outside has nowhere to go until something is sent
     /// from inside, which then gets a port from 40000 to 50000. `address`: of its outside, in place of 10.79.0.1/24.
     pub fn router_restarts(&self, address: &str) {

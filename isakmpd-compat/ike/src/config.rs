@@ -12,6 +12,7 @@ use std::time::Duration;
 use isakmp_proto::identity::Identity;
 use kx_secret::SecretBytes;
 
+use crate::event::Address;
 use crate::sa::Selector;
 
 /// A section, tag or value that cannot be used; the text is the original's, without a line end.
@@ -107,11 +108,11 @@ pub struct Peer {
     /// The section.
     pub name: String,
     /// `Address`; needed to initiate.
-    pub address: Option<IpAddr>,
+    pub address: Option<Address>,
     /// `Port`, default the port that we listen on.
     pub port: u16,
     /// `Local-address`.
-    pub local_address: Option<IpAddr>,
+    pub local_address: Option<Address>,
     /// `Configuration`, the name of a section for [`Configuration::phase1`].
     pub configuration: String,
     /// `Authentication`, decoded.
@@ -273,7 +274,7 @@ pub trait Configuration {
     fn general(&self) -> Rc<General>;
     /// The peer section for the source address of a first message, and whether the address itself was
     /// listed in `[Phase 1]` (isakmpd-wire 4).
-    fn peer_for_address(&self, address: IpAddr) -> Option<(String, bool)>;
+    fn peer_for_address(&self, address: Address) -> Option<(String, bool)>;
     /// # Errors
     /// No such section, not `Phase= 1`, or a value that cannot be used.
     fn peer(&self, name: &str) -> Result<Rc<Peer>, ConfigError>;

@@ -191,7 +191,7 @@ impl Engine {
         };
         let mut found = false;
         let ids: Vec<SaId> = match name.parse::<IpAddr>() {
-            Ok(peer) => self.sas.with_peer(number, peer).collect(),
+            Ok(peer) => self.sas.with_peer_on_any_link(number, peer),
             Err(_) => {
                 if phase == Phase::Two {
                     found |= forget(self, name);

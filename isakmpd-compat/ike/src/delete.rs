@@ -7,7 +7,7 @@ use isakmp_proto::number::{Doi, Protocol};
 use isakmp_proto::payload::Delete;
 
 use crate::engine::Engine;
-use crate::event::Event;
+use crate::event::{Address, Event};
 use crate::exchange::informational;
 use crate::journal::Class;
 use crate::kernel::{Flow, Request};
@@ -67,7 +67,7 @@ pub(crate) fn delete_sa(engine: &mut Engine, now: Instant, id: SaId, tell_peer: 
 
 /// The ISAKMP SA to speak with the peer of a suite: the newest with the same ends and identities.
 fn protecting(engine: &Engine, suite: &IpsecSa) -> Option<SaId> {
-    let peer = suite.path.remote.ip();
+    let peer = suite.path.remote.into();
     let candidates: Vec<&IsakmpSa> = engine
         .sas
         .with_peer(1, peer)
@@ -209,12 +209,15 @@ fn owner(
         return Owner::Nobody;
     };
     let same_end = |path: crate::event::Path| {
-        path.remote.ip() == speaker.path.remote.ip() || path.remote.ip() == remote.ip()
+        let end = Address::from(path.remote);
+        [speaker.path.remote, remote]
+            .iter()
+            .any(|other| end == Address::from(*other))
     };
     if protocol == Protocol::ISAKMP {
         let found = engine
             .sas
-            .with_peer(1, speaker.path.remote.ip())
+            .with_peer(1, speaker.path.remote.into())
             .filter_map(|id| engine.sas.phase1(id))
             .find(|sa| cookies_of(sa).as_slice() == spi);
         return match found {
@@ -303,14 +306,14 @@ pub(crate) fn initial_contact(engine: &mut Engine, now: Instant, isakmp: SaId, b
     let Some(remote) = engine.sas.phase1(isakmp).map(|sa| sa.path.remote) else {
         return;
     };
-    let old1 = engine.sas.with_peer(1, remote.ip()).filter(|id| {
+    let old1 = engine.sas.with_peer(1, remote.into()).filter(|id| {
         *id != isakmp
             && engine
                 .sas
                 .phase1(*id)
                 .is_some_and(|sa| sa.path.remote == remote && sa.since < before)
     });
-    let old2 = engine.sas.with_peer(2, remote.ip()).filter(|id| {
+    let old2 = engine.sas.with_peer(2, remote.into()).filter(|id| {
         engine
             .sas
             .phase2(*id)

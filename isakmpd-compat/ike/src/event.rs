@@ -1,6 +1,6 @@
 //! What the program must do or know.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
 use crate::journal::Record;
 use crate::kernel::Request;
@@ -26,6 +26,44 @@ pub struct Captured {
     pub to: SocketAddr,
     /// The message in clear.
     pub octets: Vec<u8>,
+}
+
+/// Whom an address means, whatever the port: link-local addresses say so only together with their link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Address {
+    /// The address.
+    pub ip: IpAddr,
+    /// The interface of a link-local IPv6 address by its number; else 0.
+    pub zone: u32,
+}
+
+impl Address {
+    /// A port of it.
+    #[must_use]
+    pub fn with_port(self, port: u16) -> SocketAddr {
+        match self.ip {
+            IpAddr::V4(_) => SocketAddr::new(self.ip, port),
+            IpAddr::V6(ip) => SocketAddrV6::new(ip, port, 0, self.zone).into(),
+        }
+    }
+}
+
+impl From<SocketAddr> for Address {
+    fn from(address: SocketAddr) -> Self {
+        let zone = match address {
+            SocketAddr::V4(_) => 0,
+            SocketAddr::V6(address) => address.scope_id(),
+        };
+        let ip = address.ip();
+        Self { ip, zone }
+    }
+}
+
+impl From<IpAddr> for Address {
+    /// One that is good on every link.
+    fn from(ip: IpAddr) -> Self {
+        Self { ip, zone: 0 }
+    }
 }
 
 /// Where a datagram came from, or goes to.

@@ -52,12 +52,12 @@ fn follow(engine: &mut Engine, now: Instant, path: Path, to: SocketAddr) {
     }
     let isakmp: Vec<SaId> = engine
         .sas
-        .with_peer(1, from.ip())
+        .with_peer(1, from.into())
         .filter(|id| engine.sas.phase1(*id).is_some_and(|sa| sa.path == path))
         .collect();
     let suites: Vec<SaId> = engine
         .sas
-        .with_peer(2, from.ip())
+        .with_peer(2, from.into())
         .filter(|id| engine.sas.phase2(*id).is_some_and(|sa| sa.path == path))
         .collect();
     if isakmp.is_empty() && from.ip() != to.ip() {

@@ -266,7 +266,7 @@ fn asks_for_anothers(change: impl FnOnce(&mut Sections)) -> World {
 fn other(change: impl FnOnce(&mut ike::config::Peer)) -> Rc<ike::config::Peer> {
     let mut other = ike::config::Peer {
         name: "other".into(),
-        address: Some(ip("10.0.0.3")),
+        address: Some(ip("10.0.0.3").into()),
         port: 500,
         local_address: None,
         configuration: "mm".into(),

@@ -44,9 +44,9 @@ fn sections() -> (Sections, Sections) {
         hub.add_peer(&peer, spoke(n));
         let section = Peer {
             name: peer.clone(),
-            address: Some(ip("10.0.0.1")),
+            address: Some(ip("10.0.0.1").into()),
             port: 500,
-            local_address: Some(spoke(n)),
+            local_address: Some(spoke(n).into()),
             configuration: "mm".into(),
             authentication: Some(Rc::new(SecretBytes::from(b"mekmitasdigoat".to_vec()))),
             id: None,

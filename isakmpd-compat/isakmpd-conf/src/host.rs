@@ -4,6 +4,8 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use ike::event::Address;
+
 /// Everything about the host.
 #[derive(Debug, Clone, Default)]
 pub struct Host {
@@ -132,6 +134,8 @@ pub struct Interface {
     pub address: IpAddr,
     /// Its mask, in the form of an address.
     pub netmask: Option<IpAddr>,
+    /// The interface's number, if the address is a link-local IPv6 one; else 0.
+    pub zone: u32,
 }
 
 /// The host's interfaces.
@@ -164,16 +168,51 @@ impl Interfaces {
     /// The address that `text` stands for: a numeric one, the first of an interface, or of the interface of the
     /// `default` route. An IPv6 address that is only good on its link is taken if there is no other.
     ///
-    /// Names without a family stand for IPv4 addresses, numeric addresses for what they are.
+    /// Names without a family stand for IPv4 addresses, numeric addresses for what they are. A numeric link-local
+    /// address may have a zone (`fe80::1%eth0`): the name or number of an interface.
     #[must_use]
-    pub fn address(&self, text: &str, family: Option<Family>) -> Option<IpAddr> {
-        match parse_address(text) {
+    pub fn address(&self, text: &str, family: Option<Family>) -> Option<Address> {
+        let numeric = match text.split_once('%') {
+            Some((ip, zone)) => Some(Address {
+                ip: link_local(ip)?,
+                zone: self.zone(zone)?,
+            }),
+            None => parse_address(text).map(Address::from),
+        };
+        match numeric {
             Some(address) => family
-                .is_none_or(|family| family.is_of(address))
+                .is_none_or(|family| family.is_of(address.ip))
                 .then_some(address),
             None => self
                 .first(text, family.unwrap_or(Family::V4))
-                .map(|interface| interface.address),
+                .map(|interface| Address {
+                    ip: interface.address,
+                    zone: interface.zone,
+                }),
+        }
+    }
+
+    /// The number of an interface with a link-local address, which may be given as such.
+    #[must_use]
+    pub fn zone(&self, text: &str) -> Option<u32> {
+        let mut links = self.addresses.iter().filter(|one| one.zone != 0);
+        if let Some(named) = links.find(|one| one.name == text) {
+            return Some(named.zone);
+        }
+        let digits = text.bytes().all(|octet| octet.is_ascii_digit());
+        text.parse().ok().filter(|zone| digits && *zone != 0)
+    }
+
+    /// An address as the original prints it: a link-local one with the name of its interface.
+    #[must_use]
+    pub fn text(&self, address: Address) -> String {
+        let ip = address.ip;
+        if address.zone == 0 {
+            return ip.to_string();
+        }
+        match self.addresses.iter().find(|one| one.zone == address.zone) {
+            Some(link) => format!("{ip}%{}", link.name),
+            None => format!("{ip}%{}", address.zone),
         }
     }
 
@@ -213,8 +252,15 @@ impl Interfaces {
     }
 }
 
-fn is_link_local(address: IpAddr) -> bool {
+/// Whether an address is one of IPv6 that is only good on its link.
+#[must_use]
+pub fn is_link_local(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(address) if address.segments().first().is_some_and(|first| first & 0xffc0 == 0xfe80))
+}
+
+/// A link-local IPv6 address, the only kind that has a zone.
+pub(crate) fn link_local(text: &str) -> Option<IpAddr> {
+    text.parse().ok().filter(|address| is_link_local(*address))
 }
 
 /// A numeric address in any form that `getaddrinfo` takes.
@@ -299,6 +345,10 @@ mod tests {
             name: name.into(),
             address: address.parse().unwrap(),
             netmask: netmask.parse().ok(),
+            zone: match address.starts_with("fe80:") {
+                true => name[2..].parse::<u32>().unwrap() + 7,
+                false => 0,
+            },
         }
     }
 
@@ -318,14 +368,34 @@ mod tests {
         let address = |text, family| {
             interfaces
                 .address(text, family)
-                .map(|address| address.to_string())
+                .map(|address| interfaces.text(address))
         };
         assert_eq!(address("em0", None).as_deref(), Some("192.0.2.1"));
         assert_eq!(
             address("em0", Some(Family::V6)).as_deref(),
             Some("2001:db8::1")
         );
-        assert_eq!(address("em1", Some(Family::V6)).as_deref(), Some("fe80::2"));
+        assert_eq!(
+            address("em1", Some(Family::V6)).as_deref(),
+            Some("fe80::2%em1")
+        );
+        for (text, expected) in [
+            ("fe80::9%em0", Some("fe80::9%em0")),
+            ("FE80::9%8", Some("fe80::9%em1")),
+            ("fe80::9%30", Some("fe80::9%30")),
+            ("fe80::9", Some("fe80::9")),
+            ("fe80::9%em2", None),
+            ("fe80::9%", None),
+            ("fe80::9%0", None),
+            ("fe80::9%+8", None),
+            ("fe80::9%4294967296", None),
+            ("2001:db8::1%em0", None),
+            ("192.0.2.1%em0", None),
+            ("em0%em0", None),
+        ] {
+            assert_eq!(address(text, None).as_deref(), expected, "{text}");
+        }
+        assert_eq!(address("fe80::9%em0", Some(Family::V4)), None);
         assert_eq!(address("em1", None), None);
         assert_eq!(
             address("default", Some(Family::V4)).as_deref(),

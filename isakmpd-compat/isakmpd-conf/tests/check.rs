@@ -1,7 +1,7 @@
 //! What `--check` finds, line by line, and that it can tell what is in a file to nobody who should not know.
 
 use isakmpd_conf::check::{Code, Severity, check};
-use isakmpd_conf::host::Host;
+use isakmpd_conf::host::{Host, Interface};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -14,6 +14,35 @@ fn finds(file: &str, expected: &[(Code, u32)]) {
         .map(|one| (one.code, one.line.unwrap_or(0)))
         .collect();
     assert_eq!(found, expected, "{}", report.text("file"));
+}
+
+/// Zones that are no interface of this host are named, wherever an address may stand.
+#[test]
+fn zones_of_unknown_interfaces() {
+    let file = "[General]\nListen-on= fe80::1%em0, fe80::1%em9,em0\n[Phase 1]\nfe80::2%em0= peer\nfe80::2%em8= peer\n\
+        fe80::3%7= peer\n2001:db8::1%em0= peer\n[peer]\nPhase= 1\nAddress= fe80::2%em7\nLocal-address= fe80::1%em6\n\
+        Authentication= x\n";
+    let link = Interface {
+        name: "em0".into(),
+        address: "fe80::1".parse().unwrap(),
+        netmask: None,
+        zone: 7,
+    };
+    let mut host = Host::default();
+    host.interfaces.addresses.push(link);
+    let report = check(file.as_bytes(), &host).text("conf");
+    let none = "has a link-local address [unknown-interface]";
+    for expected in [
+        format!("conf:2: warning: [General]:Listen-on: fe80::1%em9: no interface em9 {none}"),
+        format!("conf:5: warning: [Phase 1]: fe80::2%em8: no interface em8 {none}"),
+        "conf:6: warning: [Phase 1]:fe80::3%7 is never matched: the address is written fe80::3%em0 [never-used]".to_owned(),
+        "conf:7: warning: [Phase 1]: 2001:db8::1%em0: only link-local IPv6 addresses have a zone [unknown-interface]".to_owned(),
+        format!("conf:10: warning: [peer]:Address: fe80::2%em7: no interface em7 {none}"),
+        format!("conf:11: warning: [peer]:Local-address: fe80::1%em6: no interface em6 {none}"),
+    ] {
+        assert!(report.lines().any(|line| line == expected), "{expected}\n{report}");
+    }
+    assert_eq!(report.matches("[unknown-interface]").count(), 5, "{report}");
 }
 
 /// A file with nothing to find in it but what `more` brings.

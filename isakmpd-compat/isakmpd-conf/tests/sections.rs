@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ike::config::{Amount, Configuration, IdMatch, Lives, Value};
+use ike::event::Address;
 use ike::sa::Selector;
 use isakmp_proto::identity::Identity;
 use isakmpd_conf::host::{Host, Interface, Interfaces, Names};
@@ -14,6 +15,7 @@ fn running(file: &str) -> Running {
         name: name.to_owned(),
         address: address.parse().unwrap(),
         netmask: netmask.parse().ok(),
+        zone: if address.starts_with("fe80:") { 7 } else { 0 },
     };
     let host = Host {
         names: Names::parse(b"tcp 6 TCP\n", b"https 443/tcp\nisakmp 500/udp\n"),
@@ -21,6 +23,7 @@ fn running(file: &str) -> Running {
             addresses: vec![
                 interface("em0", "192.0.2.1", "255.255.255.0"),
                 interface("em0", "2001:db8::1", "ffff::"),
+                interface("em1", "fe80::1", "ffff:ffff:ffff:ffff::"),
             ],
             default_ipv4: Some("em0".to_owned()),
             default_ipv6: None,
@@ -28,6 +31,10 @@ fn running(file: &str) -> Running {
         port: 0,
     };
     Running::new(Store::parse(file.as_bytes()).0, host)
+}
+
+fn ip(text: &str) -> Address {
+    text.parse::<IpAddr>().unwrap().into()
 }
 
 fn amount(offer: u32, min: u32, max: u32) -> Option<Amount> {
@@ -63,17 +70,45 @@ fn general() {
 #[test]
 fn the_peer_of_an_address() {
     let running = running("[Phase 1]\n192.0.2.9= one\n2001:db8::9= two\nDefault= other\n");
-    let find = |address: &str| running.peer_for_address(address.parse::<IpAddr>().unwrap());
+    let find = |address: &str| running.peer_for_address(ip(address));
     assert_eq!(find("192.0.2.9"), Some(("one".to_owned(), true)));
     assert_eq!(find("2001:DB8:0::9"), Some(("two".to_owned(), true)));
     assert_eq!(find("192.0.2.8"), Some(("other".to_owned(), false)));
     let running = Running::default();
     assert_eq!(
-        running.peer_for_address("::1".parse().unwrap()),
+        running.peer_for_address(ip("::1")),
         Some(("Default-phase-1".to_owned(), false))
     );
     let _ = running.apply(Command::parse(b"C rm [Phase 1]:Default").unwrap());
-    assert_eq!(running.peer_for_address("::1".parse().unwrap()), None);
+    assert_eq!(running.peer_for_address(ip("::1")), None);
+}
+
+/// A link-local address is a peer's only on its link, unless it is listed for all of them.
+#[test]
+fn the_peer_of_a_link_local_address() {
+    let running = running(
+        "[Phase 1]\nfe80::2%em1= one\nfe80::2%8= two\nfe80::3= three\n[one]\nPhase=1\nAddress=fe80::2%em1\n\
+         Local-address=fe80::1%7\n[two]\nPhase=1\nAddress=fe80::2%em2\n",
+    );
+    let on = |zone, address: &str| Address {
+        zone,
+        ..ip(address)
+    };
+    let find = |zone, address: &str| running.peer_for_address(on(zone, address)).unwrap().0;
+    assert_eq!(find(7, "fe80::2"), "one");
+    // Nobody knows the name.
+    assert_eq!(find(8, "fe80::2"), "two");
+    assert_eq!(find(9, "fe80::2"), "Default-phase-1");
+    assert_eq!(find(9, "fe80::3"), "three");
+    assert_eq!(find(0, "fe80::3"), "three");
+    let one = running.peer("one").unwrap();
+    assert_eq!(one.address, Some(on(7, "fe80::2")));
+    assert_eq!(one.local_address, Some(on(7, "fe80::1")));
+    let error = running.peer("two").err().unwrap();
+    assert_eq!(
+        error.to_string(),
+        "udp_create: address \"fe80::2%em2\" not understood"
+    );
 }
 
 #[test]
@@ -83,9 +118,9 @@ fn a_peer_with_everything() {
          ID=me\nRemote-ID=you\nFlags=IKECFG, strange\n[me]\nID-type=IPV6_ADDR\nAddress=em0\n[you]\nID-type=user_fqdn\nName=a@b\n",
     );
     let peer = running.peer("p").unwrap();
-    assert_eq!(peer.address, "192.0.2.2".parse().ok());
+    assert_eq!(peer.address, Some(ip("192.0.2.2")));
     assert_eq!(peer.port, 500);
-    assert_eq!(peer.local_address, "192.0.2.1".parse().ok());
+    assert_eq!(peer.local_address, Some(ip("192.0.2.1")));
     assert_eq!(peer.configuration, "c");
     assert_eq!(
         peer.authentication.as_ref().unwrap().as_slice(),
@@ -691,10 +726,10 @@ fn ten_thousand_peers() {
     let local = Identity::Address("10.0.0.1".parse().unwrap());
     for number in 0..10_000_u32 {
         let address = IpAddr::from(std::net::Ipv4Addr::from(number + 1));
-        let (name, listed) = running.peer_for_address(address).unwrap();
+        let (name, listed) = running.peer_for_address(address.into()).unwrap();
         assert!(listed);
         let peer = running.peer(&name).unwrap();
-        assert_eq!(peer.address, Some(address));
+        assert_eq!(peer.address, Some(address.into()));
         assert_eq!(
             found(&running, &Identity::Address(address), &local),
             format!("both c{number}")

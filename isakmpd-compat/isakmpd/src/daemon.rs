@@ -2,13 +2,12 @@
 //! what each asks for.
 
 use std::io;
-use std::net::IpAddr;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use ike::Engine;
-use ike::event::Event;
+use ike::event::{Address, Event};
 use ike::journal::Class;
 use ike::kernel::Request;
 use isakmpd_conf::Running;
@@ -307,7 +306,7 @@ impl Daemon {
         }
         let listed = parts.configuration.store().list("General", "Listen-on");
         let listed: Vec<String> = listed.map(|list| list.elements).unwrap_or_default();
-        let listed: Option<Vec<IpAddr>> = listen_on(&listed, &parts.host.interfaces(), &parts.log);
+        let listed: Option<Vec<Address>> = listen_on(&listed, &parts.host.interfaces(), &parts.log);
         let around = Surroundings {
             files: &*parts.files,
             log: &parts.log,

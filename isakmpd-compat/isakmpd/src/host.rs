@@ -1,5 +1,6 @@
 //! What the configuration must know of this host.
 
+use ike::event::Address;
 use isakmpd_conf::host::{Host, Interface, Interfaces, Names};
 use kx_sys::interface_addresses::{InterfaceAddress, interface_addresses};
 
@@ -50,6 +51,7 @@ impl Surveyed {
             name: one.interface.clone(),
             address: one.address.ip(),
             netmask: one.netmask,
+            zone: Address::from(one.address).zone,
         });
         Interfaces {
             addresses: addresses.collect(),

@@ -8,10 +8,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 
-use ike::event::{Path, Transmit};
+use ike::event::{Address, Path, Transmit};
 use ike::journal::Class;
 use isakmp_proto::nat_t;
-use isakmpd_conf::host::{Interfaces, Names};
+use isakmpd_conf::host::{Interfaces, Names, is_link_local};
 use kx_cli::getopt::strtoul;
 use kx_sys::interface_addresses::InterfaceAddress;
 use kx_sys::udp::{Udp, UdpBatch};
@@ -99,7 +99,7 @@ impl Sockets {
     pub fn scan(
         &mut self,
         addresses: &[InterfaceAddress],
-        listen_on: Option<&[IpAddr]>,
+        listen_on: Option<&[Address]>,
         first: bool,
         around: &Surroundings<'_>,
     ) -> Result<(), NoSockets> {
@@ -118,7 +118,9 @@ impl Sockets {
                 }
                 IpAddr::V6(_) => self.listening.ipv6,
             };
-            let listed = listen_on.is_none_or(|listed| listed.contains(&address));
+            let listed = listen_on.is_none_or(|listed| {
+                listed.contains(&one.address.into()) || listed.contains(&address.into())
+            });
             if one.up && of_family && listed && known.insert(one.address) {
                 wanted.push(one.address);
             }
@@ -362,10 +364,13 @@ impl Sockets {
                 let mut local = end.socket.local();
                 if end.wildcard {
                     // None: for more than this host, and not to be answered.
-                    match datagram.to {
-                        Some(to) => local.set_ip(to),
-                        None => continue,
-                    }
+                    let Some(to) = datagram.to else { continue };
+                    // Both ends of a link are link-local addresses, or neither is.
+                    let zone = match is_link_local(to) {
+                        true => Address::from(datagram.from).zone,
+                        false => 0,
+                    };
+                    local = Address { ip: to, zone }.with_port(local.port());
                     unknown = true;
                 }
                 let octets = match end.encapsulated {
@@ -451,7 +456,7 @@ fn strip_marker<'a>(octets: &'a [u8], log: &Log) -> Option<&'a [u8]> {
 
 /// The addresses that `Listen-on` means; names of interfaces stand for their first IPv4 address.
 #[must_use]
-pub fn listen_on(list: &[String], interfaces: &Interfaces, log: &Log) -> Option<Vec<IpAddr>> {
+pub fn listen_on(list: &[String], interfaces: &Interfaces, log: &Log) -> Option<Vec<Address>> {
     if list.is_empty() {
         return None;
     }

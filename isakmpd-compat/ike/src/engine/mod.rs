@@ -10,7 +10,7 @@ pub(crate) mod timers;
 pub(crate) mod transmit;
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ use isakmp_proto::header::Cookie;
 
 use crate::config::{Configuration, General};
 use crate::credentials::Credentials;
-use crate::event::{Event, Path, Transmit};
+use crate::event::{Address, Event, Path, Transmit};
 use crate::exchange::quick_mode;
 use crate::exchange::{Exchange, ExchangeId, ExchangeSummary, Outcome, State, Waiting};
 use crate::job::{Job, JobId, JobResult};
@@ -142,7 +142,7 @@ pub struct Engine {
     pub(crate) shutting_down: bool,
     pub(crate) drained: bool,
     /// INITIAL_CONTACT went to these, once in the life of the daemon.
-    pub(crate) contacted: HashSet<IpAddr>,
+    pub(crate) contacted: HashSet<Address>,
     pub(crate) local_addresses: Vec<SocketAddr>,
     /// What phase 2 keeps besides exchanges and SAs.
     pub(crate) phase2: crate::phase2::Shared,

@@ -10,7 +10,7 @@ use isakmp_proto::payload::Payload;
 
 use super::Engine;
 use crate::config::{Peer, Phase1};
-use crate::event::Path;
+use crate::event::{Address, Path};
 use crate::exchange::{Outcome, Received, State, Then};
 use crate::exchange::{aggressive, main_mode, quick_mode, transaction};
 use crate::journal::Class;
@@ -92,10 +92,7 @@ impl Engine {
                 return false;
             }
         };
-        let Some(remote) = peer
-            .address
-            .map(|address| SocketAddr::new(address, peer.port))
-        else {
+        let Some(remote) = peer.address.map(|address| address.with_port(peer.port)) else {
             self.journal.plain(format!(
                 "exchange_establish: transport \"udp\" for peer \"{}\" could not be created",
                 peer.name
@@ -192,21 +189,25 @@ impl Engine {
     /// Our end towards a peer: `Local-address`, or the only address of that family. With several the program's
     /// routing decides: the unspecified address.
     fn local_for(&self, peer: &Peer, remote: SocketAddr) -> SocketAddr {
-        let of_family = |address: &&SocketAddr| address.is_ipv4() == remote.is_ipv4();
+        let zone = Address::from(remote).zone;
+        // From a link to hosts of that link alone.
+        let suits = |address: &&SocketAddr| {
+            address.is_ipv4() == remote.is_ipv4() && Address::from(**address).zone == zone
+        };
         let port = self
             .local_addresses
             .iter()
-            .find(of_family)
+            .find(suits)
             .map_or(500, SocketAddr::port);
         if let Some(local) = peer.local_address {
             let port = self
                 .local_addresses
                 .iter()
-                .find(|address| address.ip() == local)
+                .find(|address| Address::from(**address) == local)
                 .map_or(port, SocketAddr::port);
-            return SocketAddr::new(local, port);
+            return local.with_port(port);
         }
-        let mut candidates = self.local_addresses.iter().filter(of_family);
+        let mut candidates = self.local_addresses.iter().filter(suits);
         match (candidates.next(), candidates.next()) {
             (Some(only), None) => *only,
             _ if remote.is_ipv4() => SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port),
@@ -241,7 +242,7 @@ impl Engine {
             .index_of(PayloadType::SA)
             .map_or(0, |index| received.message.body(index).len());
         let aggressive = header.exchange == ExchangeType::AGGRESSIVE;
-        let remote = received.path.remote.ip();
+        let remote = received.path.remote.into();
         if !self.make_room(now, (remote, listed), sa_octets, aggressive) {
             return self.journal.debug(Class::Exchange, 20, || {
                 format!(
@@ -280,7 +281,7 @@ impl Engine {
         received: &Received,
         doi: Doi,
     ) -> Option<(Rc<Peer>, Rc<Phase1>, bool)> {
-        let remote = received.path.remote.ip();
+        let remote = received.path.remote.into();
         let Some((name, listed)) = self.configuration.peer_for_address(remote) else {
             self.journal
                 .plain("exchange_setup_p1: no \"Default\" tag in [Phase 1] section");
@@ -336,7 +337,7 @@ impl Engine {
     fn make_room(
         &mut self,
         now: Instant,
-        (peer, listed): (IpAddr, bool),
+        (peer, listed): (Address, bool),
         octets: usize,
         aggressive: bool,
     ) -> bool {

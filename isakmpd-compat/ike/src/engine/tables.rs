@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use isakmp_proto::header::Cookie;
 
+use crate::event::Address;
 use crate::exchange::{Exchange, ExchangeId};
 use crate::sa::{IpsecSa, IsakmpSa, SaId};
 
@@ -34,7 +35,7 @@ pub(crate) struct Exchanges {
     by_initiator_cookie: HashMap<Cookie, ExchangeId>,
     by_name: HashMap<(u8, String), Ids<ExchangeId>>,
     half_open: BTreeSet<ExchangeId>,
-    half_open_by_peer: HashMap<IpAddr, Ids<ExchangeId>>,
+    half_open_by_peer: HashMap<Address, Ids<ExchangeId>>,
 }
 
 impl Exchanges {
@@ -69,7 +70,7 @@ impl Exchanges {
         if exchange.is_half_open() {
             self.half_open.insert(id);
             self.half_open_by_peer
-                .entry(exchange.path.remote.ip())
+                .entry(exchange.path.remote.into())
                 .or_default()
                 .insert(id);
         }
@@ -103,7 +104,7 @@ impl Exchanges {
     /// The peer is authenticated (or gone).
     pub(crate) fn no_longer_half_open(&mut self, exchange: &Exchange) {
         if self.half_open.remove(&exchange.id) {
-            let peer = exchange.path.remote.ip();
+            let peer = exchange.path.remote.into();
             forget(&mut self.half_open_by_peer, &peer, &exchange.id);
         }
     }
@@ -159,13 +160,13 @@ impl Exchanges {
     }
 
     /// How many half-open ones there are, and of `peer`.
-    pub(crate) fn half_open_count(&self, peer: IpAddr) -> (usize, usize) {
+    pub(crate) fn half_open_count(&self, peer: Address) -> (usize, usize) {
         let of_peer = self.half_open_by_peer.get(&peer).map_or(0, BTreeSet::len);
         (self.half_open.len(), of_peer)
     }
 
     /// The oldest half-open one, of `peer` alone if given.
-    pub(crate) fn oldest_half_open(&self, peer: Option<IpAddr>) -> Option<ExchangeId> {
+    pub(crate) fn oldest_half_open(&self, peer: Option<Address>) -> Option<ExchangeId> {
         match peer {
             None => self.half_open.first().copied(),
             Some(peer) => self.half_open_by_peer.get(&peer)?.first().copied(),
@@ -189,7 +190,7 @@ pub(crate) struct Sas {
     by_cookies: HashMap<(Cookie, Cookie), SaId>,
     by_initiator_cookie: HashMap<Cookie, SaId>,
     by_name: HashMap<(u8, String), Ids<SaId>>,
-    by_peer: HashMap<(u8, IpAddr), Ids<SaId>>,
+    by_peer: HashMap<(u8, Address), Ids<SaId>>,
     by_incoming_spi: HashMap<(u8, u32), Ids<SaId>>,
     by_outgoing_spi: HashMap<(u8, u32), Ids<SaId>>,
 }
@@ -202,7 +203,7 @@ impl Sas {
         self.by_initiator_cookie.insert(sa.initiator_cookie, id);
         self.index_name(1, sa.name.as_ref(), id);
         self.by_peer
-            .entry((1, sa.path.remote.ip()))
+            .entry((1, sa.path.remote.into()))
             .or_default()
             .insert(id);
         self.phase1.insert(id, sa);
@@ -212,7 +213,7 @@ impl Sas {
         let id = sa.id;
         self.index_name(2, sa.name.as_ref(), id);
         self.by_peer
-            .entry((2, sa.path.remote.ip()))
+            .entry((2, sa.path.remote.into()))
             .or_default()
             .insert(id);
         for protocol in &sa.protocols {
@@ -243,7 +244,7 @@ impl Sas {
         if let Some(name) = &sa.name {
             forget(&mut self.by_name, &(1, folded(name)), &id);
         }
-        forget(&mut self.by_peer, &(1, sa.path.remote.ip()), &id);
+        forget(&mut self.by_peer, &(1, sa.path.remote.into()), &id);
         Some(sa)
     }
 
@@ -252,7 +253,7 @@ impl Sas {
         if let Some(name) = &sa.name {
             forget(&mut self.by_name, &(2, folded(name)), &id);
         }
-        forget(&mut self.by_peer, &(2, sa.path.remote.ip()), &id);
+        forget(&mut self.by_peer, &(2, sa.path.remote.into()), &id);
         for protocol in &sa.protocols {
             forget(
                 &mut self.by_incoming_spi,
@@ -289,9 +290,9 @@ impl Sas {
     /// The peer of an ISAKMP SA has another place.
     pub(crate) fn move_phase1(&mut self, id: SaId, remote: SocketAddr) {
         if let Some(sa) = self.phase1.get_mut(&id) {
-            forget(&mut self.by_peer, &(1, sa.path.remote.ip()), &id);
+            forget(&mut self.by_peer, &(1, sa.path.remote.into()), &id);
             sa.path.remote = remote;
-            let key = (1, remote.ip());
+            let key = (1, remote.into());
             self.by_peer.entry(key).or_default().insert(id);
         }
     }
@@ -317,11 +318,20 @@ impl Sas {
             .copied()
     }
 
+    /// SAs with the peers that have that address, on whatever link.
+    pub(crate) fn with_peer_on_any_link(&self, phase: u8, ip: IpAddr) -> Vec<SaId> {
+        let peers = self.by_peer.iter();
+        peers
+            .filter(|((of, peer), _)| *of == phase && peer.ip == ip)
+            .flat_map(|(_, ids)| ids.iter().copied())
+            .collect()
+    }
+
     /// SAs with that peer, oldest first.
     pub(crate) fn with_peer(
         &self,
         phase: u8,
-        peer: IpAddr,
+        peer: Address,
     ) -> impl DoubleEndedIterator<Item = SaId> + '_ {
         self.by_peer
             .get(&(phase, peer))

@@ -167,7 +167,7 @@ fn dead(engine: &mut Engine, now: Instant, id: SaId) {
     let cookies = (sa.initiator_cookie, sa.responder_cookie);
     let other = engine
         .sas
-        .with_peer(1, sa.path.remote.ip())
+        .with_peer(1, sa.path.remote.into())
         .rev()
         .filter(|other| *other != id)
         .find(|other| {

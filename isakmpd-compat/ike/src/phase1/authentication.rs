@@ -12,6 +12,7 @@ use kx_secret::SecretBytes;
 
 use crate::cipher::Cipher;
 use crate::engine::Engine;
+use crate::event::Address;
 use crate::exchange::{Exchange, Outcome, Received, State};
 use crate::job::{Job, JobResult};
 use crate::journal::Class;
@@ -388,7 +389,7 @@ impl Engine {
 
     /// INITIAL_CONTACT, the first time we meet a peer; not if a crossing exchange was faster.
     pub(crate) fn add_initial_contact(&mut self, exchange: &Exchange, builder: &mut Builder) {
-        let peer = exchange.path.remote.ip();
+        let peer = Address::from(exchange.path.remote);
         let first = self.contacted.insert(peer);
         if first && self.sas.with_peer(1, peer).next().is_none() {
             builder.push(Payload::Notify(Notify {

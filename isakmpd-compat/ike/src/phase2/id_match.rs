@@ -64,7 +64,7 @@ pub(crate) fn of_asking_peer<'c>(
     let Some(own) = sa.name.as_deref() else {
         return Ok(());
     };
-    let by_address = configuration.peer_for_address(sa.path.remote.ip());
+    let by_address = configuration.peer_for_address(sa.path.remote.into());
     if is(Some(own), other) || !is(by_address.as_ref().map(|(name, _)| name.as_str()), own) {
         return Ok(());
     }

@@ -11,6 +11,7 @@ use ike::config::{
     Peer, Phase1, Phase1Transform, Protocol, QuickMode, Suite, Transform, Value,
 };
 use ike::credentials::{Certificate, CredentialError, Credentials, PeerKey, Signer};
+use ike::event::Address;
 use ike::sa::Selector;
 use isakmp_proto::identity::Identity;
 use kx_secret::SecretBytes;
@@ -173,7 +174,7 @@ impl Sections {
     pub fn add_peer(&mut self, name: &str, address: IpAddr) {
         let peer = Peer {
             name: name.into(),
-            address: Some(address),
+            address: Some(address.into()),
             port: 500,
             local_address: None,
             configuration: "mm".into(),
@@ -260,8 +261,8 @@ impl Configuration for Sections {
         Rc::clone(&self.general.borrow())
     }
 
-    fn peer_for_address(&self, address: IpAddr) -> Option<(String, bool)> {
-        match self.by_address.get(&address) {
+    fn peer_for_address(&self, address: Address) -> Option<(String, bool)> {
+        match self.by_address.get(&address.ip) {
             Some(name) => Some((name.clone(), true)),
             None => self.default_peer.clone().map(|name| (name, false)),
         }

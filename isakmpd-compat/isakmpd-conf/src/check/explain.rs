@@ -139,7 +139,8 @@ fn peer(running: &Running, section: &str, lines: &mut Vec<String>) {
     match peer.address {
         Some(address) => {
             lines.push(format!(
-                "  address {address} port {} ({})",
+                "  address {} port {} ({})",
+                running.address_text(address),
                 peer.port,
                 origin(running, section, "Address")
             ));
@@ -148,7 +149,8 @@ fn peer(running: &Running, section: &str, lines: &mut Vec<String>) {
     }
     if let Some(address) = peer.local_address {
         lines.push(format!(
-            "  from {address} ({})",
+            "  from {} ({})",
+            running.address_text(address),
             origin(running, section, "Local-address")
         ));
     }

@@ -57,6 +57,8 @@ pub enum Code {
     Unusable,
     /// A name that is in no table.
     UnknownName,
+    /// The zone of an address is no interface with a link-local address.
+    UnknownInterface,
     /// An algorithm that is known by name only.
     Unsupported,
     /// A number that is neither `X` nor `X,Y:Z`.
@@ -101,6 +103,7 @@ impl Code {
             Self::MissingSection => "missing-section",
             Self::Unusable => "unusable",
             Self::UnknownName => "unknown-name",
+            Self::UnknownInterface => "unknown-interface",
             Self::Unsupported => "unsupported",
             Self::InvalidNumber => "invalid-number",
             Self::EmptyElement => "empty-element",

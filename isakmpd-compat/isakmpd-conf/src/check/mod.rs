@@ -62,7 +62,7 @@ pub fn check(file: &[u8], host: &Host) -> Report {
     for dangling in &references.dangling {
         findings.dangling(dangling);
     }
-    findings.settings(&store, &references);
+    findings.settings(&store, &references, &host.interfaces);
     let running = Running::new(store, host.clone());
     findings.used(&running, &references);
     let explanation = explain::explain(&running, &references);

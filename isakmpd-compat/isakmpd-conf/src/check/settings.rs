@@ -11,11 +11,17 @@ use isakmp_proto::number::{
 use super::references::References;
 use super::sections::{Kind, Refers};
 use super::{Code, Findings, elements};
+use crate::host::{Interfaces, link_local};
 use crate::store::{SettingRef, Store};
 use crate::value::OfferAccept;
 
 impl Findings {
-    pub(super) fn settings(&mut self, store: &Store, references: &References) {
+    pub(super) fn settings(
+        &mut self,
+        store: &Store,
+        references: &References,
+        interfaces: &Interfaces,
+    ) {
         for setting in store.settings() {
             let kinds = references.kinds(setting.section);
             // Without a tag, or in a section of no use, there is nothing to say about the tag.
@@ -27,7 +33,7 @@ impl Findings {
                 .filter_map(|kind| kind.tag(setting.tag).map(|refers| (*kind, refers)))
                 .collect();
             if kinds.contains(&Kind::Phase1) && known.is_empty() {
-                self.address_of_phase1(&setting);
+                self.address_of_phase1(&setting, interfaces);
             } else if known.is_empty() {
                 let names: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
                 let text = format!(
@@ -54,6 +60,7 @@ impl Findings {
                 }
                 self.name(store, kind, &setting);
                 self.number(kind, &setting);
+                self.zones(&setting, interfaces);
                 self.reached(store, kind, &setting);
             }
         }
@@ -63,17 +70,51 @@ impl Findings {
         self.add(code, setting.lines.map(|lines| lines.first), text);
     }
 
-    fn address_of_phase1(&mut self, setting: &SettingRef<'_>) {
-        match setting.tag.parse::<IpAddr>() {
-            Ok(address) if address.to_string().eq_ignore_ascii_case(setting.tag) => {}
-            Ok(address) => {
+    /// Zones of addresses: the interface is not there (yet), or there cannot be one.
+    fn zones(&mut self, setting: &SettingRef<'_>, interfaces: &Interfaces) {
+        let is = |tag: &str| setting.tag.eq_ignore_ascii_case(tag);
+        if !(is("Address") || is("Local-address") || is("Listen-on")) {
+            return;
+        }
+        for word in elements(setting.value).0 {
+            self.zone(setting, &word, interfaces);
+        }
+    }
+
+    fn zone(&mut self, setting: &SettingRef<'_>, word: &str, interfaces: &Interfaces) {
+        let Some((address, zone)) = word.split_once('%') else {
+            return;
+        };
+        let place = match word == setting.tag {
+            true => format!("[{}]", setting.section),
+            false => format!("[{}]:{}", setting.section, setting.tag),
+        };
+        if link_local(address).is_none() {
+            let text = format!("{place}: {word}: only link-local IPv6 addresses have a zone");
+            self.setting(Code::UnknownInterface, setting, text);
+        } else if interfaces.zone(zone).is_none() {
+            let text = format!("{place}: {word}: no interface {zone} has a link-local address");
+            self.setting(Code::UnknownInterface, setting, text);
+        }
+    }
+
+    fn address_of_phase1(&mut self, setting: &SettingRef<'_>, interfaces: &Interfaces) {
+        let plain = || setting.tag.parse().ok().map(IpAddr::into);
+        let address = match setting.tag.contains('%') {
+            true => interfaces.address(setting.tag, None),
+            false => plain(),
+        };
+        match address.map(|address| interfaces.text(address)) {
+            Some(address) if address.eq_ignore_ascii_case(setting.tag) => {}
+            Some(address) => {
                 let text = format!(
                     "[Phase 1]:{} is never matched: the address is written {address}",
                     setting.tag
                 );
                 self.setting(Code::NeverUsed, setting, text);
             }
-            Err(_) => {
+            None if setting.tag.contains('%') => self.zone(setting, setting.tag, interfaces),
+            None => {
                 let text = format!(
                     "[Phase 1]:{} is neither an address nor Default: ignored",
                     setting.tag

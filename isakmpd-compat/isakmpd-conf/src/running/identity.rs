@@ -60,7 +60,7 @@ impl View<'_> {
                     });
                 };
                 match self.host.interfaces.address(&text, Some(family(id_type))) {
-                    Some(address) => Ok(Identity::Address(address)),
+                    Some(address) => Ok(Identity::Address(address.ip)),
                     None => error(match whose {
                         Whose::Ours => {
                             format!("{place}: invalid address {text} in section {section}")
@@ -79,7 +79,10 @@ impl View<'_> {
                         return error(format!("{place}: section {section} has no \"{tag}\" tag"));
                     };
                     let end = if tag == "Network" {
-                        self.host.interfaces.address(&text, Some(family(id_type)))
+                        self.host
+                            .interfaces
+                            .address(&text, Some(family(id_type)))
+                            .map(|address| address.ip)
                     } else {
                         self.host.interfaces.netmask(&text, family(id_type))
                     };
@@ -144,7 +147,7 @@ impl View<'_> {
                     return missing("Address");
                 };
                 match self.host.interfaces.address(&text, Some(family(id_type))) {
-                    Some(address) => Identity::Address(address),
+                    Some(address) => Identity::Address(address.ip),
                     None => {
                         return error(format!(
                             "ipsec_get_id: invalid address {text} in section {section}"
@@ -169,7 +172,7 @@ impl View<'_> {
                     return missing("Netmask");
                 };
                 let netmask = self.host.interfaces.netmask(&text, family(id_type));
-                match netmask.and_then(|netmask| subnet(network, netmask)) {
+                match netmask.and_then(|netmask| subnet(network.ip, netmask)) {
                     Some(identity) => identity,
                     None => return invalid(&text),
                 }

@@ -13,12 +13,12 @@ mod view;
 
 use std::cell::{Cell, Ref, RefCell};
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::rc::Rc;
 
 use ike::config::{
     ConfigError, Configuration, Connection, General, IdMatch, ModeConfig, Peer, Phase1, QuickMode,
 };
+use ike::event::Address;
 use isakmp_proto::identity::Identity;
 use kx_secret::SecretBytes;
 
@@ -91,6 +91,12 @@ impl Running {
     pub fn commit(&self, changes: Vec<Change>) -> Vec<Problem> {
         self.forget();
         self.store.borrow_mut().commit(changes)
+    }
+
+    /// An address as it is printed: a link-local one with its interface.
+    #[must_use]
+    pub fn address_text(&self, address: Address) -> String {
+        self.host.borrow().interfaces.text(address)
     }
 
     /// Interfaces came or went.
@@ -196,7 +202,7 @@ impl Configuration for Running {
         general
     }
 
-    fn peer_for_address(&self, address: IpAddr) -> Option<(String, bool)> {
+    fn peer_for_address(&self, address: Address) -> Option<(String, bool)> {
         self.with(|view| view.peer_for_address(address))
     }
 

@@ -14,7 +14,8 @@ impl View<'_> {
             .filter(|section| self.store.has_section(section))?;
         let address = |tag: &str| {
             let text = self.text(&section, tag)?;
-            self.host.interfaces.address(&text, None)
+            let address = self.host.interfaces.address(&text, None)?;
+            Some(address.ip)
         };
         let amount = |tag: &str| self.text(&section, tag).map(|text| number(&text));
         Some(ModeConfig {

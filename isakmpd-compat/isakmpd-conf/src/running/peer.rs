@@ -1,9 +1,9 @@
 //! ISAKMP-peer sections (isakmpd-config 3), and which one an address belongs to.
 
-use std::net::IpAddr;
 use std::rc::Rc;
 
 use ike::config::{ConfigError, Peer};
+use ike::event::Address;
 use kx_secret::SecretBytes;
 
 use super::identity::Whose;
@@ -17,9 +17,14 @@ const DEFAULT_CONFIGURATION: &str = "Default-phase-1-configuration";
 const UDP: u8 = 17;
 
 impl View<'_> {
-    /// The section for a first message from `address`. IPv6 addresses are looked for as the original prints them.
-    pub(super) fn peer_for_address(&self, address: IpAddr) -> Option<(String, bool)> {
-        if let Some(section) = self.owned("Phase 1", &address.to_string()) {
+    /// The section for a first message from `address`. IPv6 addresses are looked for as the original prints them,
+    /// link-local ones without their zone if there is none with it.
+    pub(super) fn peer_for_address(&self, address: Address) -> Option<(String, bool)> {
+        let text = self.host.interfaces.text(address);
+        let listed = self.owned("Phase 1", &text);
+        let on_any_link = || self.owned("Phase 1", &address.ip.to_string());
+        let elsewhere = || on_any_link().filter(|_| address.zone != 0);
+        if let Some(section) = listed.or_else(elsewhere) {
             return Some((section, true));
         }
         self.owned("Phase 1", "Default")
@@ -65,7 +70,7 @@ impl View<'_> {
         })
     }
 
-    fn peer_address(&self, name: &str, tag: &str) -> Result<Option<IpAddr>, ConfigError> {
+    fn peer_address(&self, name: &str, tag: &str) -> Result<Option<Address>, ConfigError> {
         let Some(text) = self.text(name, tag) else {
             return Ok(None);
         };

@@ -146,7 +146,7 @@ fn a_message_to_a_new_address_is_not_lost_and_is_answered_from_it() {
         .expect("scanned");
     assert_eq!(sockets.local_addresses(), [([127, 0, 0, 9], port).into()]);
     // Listed ones only, and none for all.
-    let listed = ["127.0.0.1".parse().expect("address")];
+    let listed = [Address::from(IpAddr::from([127, 0, 0, 1]))];
     let both = [loopback(1, true), loopback(9, true)];
     sockets
         .scan(&both, Some(&listed), false, &around)
