@@ -6,7 +6,7 @@ use std::time::Duration;
 use interop_tests::isakmpd::configuration::Tunnel;
 use interop_tests::isakmpd::daemon::Daemon;
 use interop_tests::isakmpd::gateways::{
-    ESP_IN_UDP, Gateways, INNER, INNER6, NETS, NETS6, with_networks,
+    ESP_IN_UDP, Gateways, INNER, INNER6, NETS, NETS6, Tap, with_networks,
 };
 use interop_tests::isakmpd::ipsec::{agree, nothing_left, policies, states};
 use interop_tests::isakmpd::network::Network;
@@ -40,6 +40,8 @@ fn isakmpd_in_a_kernel() {
             : authentication_header;
             : transport_mode;
             : transport_mode_of_ah;
+            slow: ah_around_a_tunnel_of_esp;
+            slow: compressed_in_a_tunnel_of_esp;
             : tunnel_over_ipv6;
             : through_a_router;
             : a_router_gives_another_port;
@@ -104,6 +106,47 @@ fn transport_mode() {
 
 fn transport_mode_of_ah() {
     hosts("QM-AH-TRP-SHA-SUITE", "ah transport", "ah");
+}
+
+/// A suite of these protocols and sections.
+fn bundle(protocols: &str, sections: &str) -> [Tunnel; 2] {
+    tunnels("own-suite").map(|mut tunnel| {
+        tunnel.more = format!("[own-suite]\nProtocols= {protocols}\n{sections}");
+        tunnel
+    })
+}
+
+fn ah_around_a_tunnel_of_esp() {
+    let pair = Pair::start(&bundle("QM-ESP-AES-SHA2-256, QM-AH-TRP-SHA2-256", ""));
+    let both = pair.up();
+    assert!(both.iter().all(|states| states.len() == 4), "{both:#?}");
+    pair.flows(NETS, &["esp tunnel", "ah transport"]);
+    // ESP is what AH says comes next.
+    protected(&pair.network, INNER[0], INNER[1], "ah and ip[20] == 50");
+    pair.end();
+}
+
+fn compressed_in_a_tunnel_of_esp() {
+    let pair = Pair::start(&bundle(
+        "own-compression, QM-ESP-TRP-AES-SHA2-256",
+        "[own-compression]\nPROTOCOL_ID= IPCOMP\nTransforms= own-deflate\n\
+         [own-deflate]\nTRANSFORM_ID= DEFLATE\nENCAPSULATION_MODE= TUNNEL\nLife= LIFE_QUICK_MODE\n",
+    ));
+    pair.left.command("c conn-x");
+    pair.left.wait_for("isakmpd: quick mode done: ");
+    pair.right
+        .wait_for("isakmpd: quick mode done (as responder): ");
+    // Short packets are not worth it and come without.
+    protected(&pair.network, INNER[0], INNER[1], "esp");
+    let tap = Tap::on(&pair.network.left);
+    let line = format!(
+        "ping -n -q -c 3 -i 0.2 -s 1000 -p 00 -I {} {}",
+        INNER[0], INNER[1]
+    );
+    let sent = pair.network.left.output(&line);
+    assert!(sent.contains(" 0% packet loss"), "{sent}");
+    tap.at_least(3, "esp and less 300");
+    pair.end();
 }
 
 fn tunnel_over_ipv6() {

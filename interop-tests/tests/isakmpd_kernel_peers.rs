@@ -48,6 +48,7 @@ fn isakmpd_with_peers_in_a_kernel() {
             : libreswan_transport;
             slow: libreswan_ah;
             : libreswan_renews;
+            slow: libreswan_through_a_router;
         ],
     );
 }
@@ -358,6 +359,33 @@ fn libreswan_ah() {
         ..TUNNEL
     };
     with_libreswan(&tunnel, "sha1", "pfs=no\nphase2=ah", traffic);
+}
+
+fn libreswan_through_a_router() {
+    let network = with_networks(Network::masqueraded());
+    let [mut tunnel, _] = tunnels("QM-ESP-AES-SHA2-256-SUITE");
+    (tunnel.local, tunnel.remote) = ("10.78.0.2".to_owned(), "10.79.0.2".to_owned());
+    let more = "leftupdown=/bin/true\npfs=no\nrightid=10.78.0.2";
+    // What libreswan sees is the router; the name is what is inside.
+    let conf = conf("aes128-sha2_256-dh19", "aes128-sha2_256", more)
+        .replace("10.77.0.2", "10.79.0.2")
+        .replace("10.77.0.1", "10.79.0.1");
+    let swan = Libreswan::start(&network.right, &conf, SECRETS, &["x"]);
+    let mut left = Daemon::start(&network.left, ours(), &setup(&tunnel));
+    left.command("c conn-x");
+    left.wait_for("isakmpd: quick mode done: ");
+    swan.wait_for("IPsec SA established");
+    let traffic = Traffic {
+        filter: ESP_IN_UDP,
+        ..TUNNEL
+    };
+    carried(&network, &left, traffic);
+    for state in states(&network.left) {
+        assert_eq!(state.encapsulation, Some((4500, 4500)), "{state:?}");
+    }
+    assert_eq!(left.quit(), 0, "{:#?}", left.lines());
+    nothing_left(&network.left);
+    peer_has_none(&network, &|| swan.lines());
 }
 
 fn libreswan_renews() {

@@ -112,3 +112,33 @@ pub(crate) fn address(end: SocketAddr) -> Id {
         data,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_and_networks_are_taken_and_ranges_are_not() {
+        let usable = |id_type, octets: usize| {
+            is_usable(&Id {
+                id_type,
+                protocol: 0,
+                port: 0,
+                data: vec![1; octets],
+            })
+        };
+        for (id_type, octets) in [
+            (IdType::IPV4_ADDR, 4),
+            (IdType::IPV4_ADDR_SUBNET, 8),
+            (IdType::IPV6_ADDR, 16),
+            (IdType::IPV6_ADDR_SUBNET, 32),
+        ] {
+            assert!(usable(id_type, octets), "{id_type:?}");
+            assert!(!usable(id_type, octets - 1), "{id_type:?}");
+            assert!(!usable(id_type, octets + 1), "{id_type:?}");
+        }
+        assert!(usable(IdType::FQDN, 1) && !usable(IdType::FQDN, 0));
+        // IPV4_ADDR_RANGE and IPV6_ADDR_RANGE (RFC 2407 section 4.6.2.1).
+        assert!(!usable(IdType(7), 8) && !usable(IdType(8), 32));
+    }
+}

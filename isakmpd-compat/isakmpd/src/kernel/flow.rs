@@ -285,6 +285,130 @@ mod tests {
         assert_eq!(nat.selector.source, ([172, 16, 0, 0].into(), 16));
     }
 
+    fn address(text: &str) -> IpAddr {
+        text.parse().expect("an address")
+    }
+
+    fn six(text: &str) -> Ipv6Addr {
+        text.parse().expect("an address")
+    }
+
+    #[test]
+    fn networks_are_addresses_and_prefixes() {
+        let net6 = |network: &str, mask: &str| Identity::Ipv6Subnet(six(network), six(mask));
+        let range6 = |first: &str, last: &str| Identity::Ipv6Range(six(first), six(last));
+        for (identity, expected, prefix) in [
+            (Identity::Address(address("10.0.0.9")), "10.0.0.9", 32),
+            (Identity::Address(address("fd00::9")), "fd00::9", 128),
+            (net([10, 1, 2, 3], [255, 255, 254, 0]), "10.1.2.0", 23),
+            (net([10, 1, 2, 3], [0; 4]), "0.0.0.0", 0),
+            (net6("fd00:1::9", "ffff:ffff::"), "fd00:1::", 32),
+            (range6("fd00::", "fd00::ffff"), "fd00::", 112),
+            (range6("fd00::7", "fd00::7"), "fd00::7", 128),
+            (
+                Identity::Ipv4Range([10, 0, 0, 4].into(), [10, 0, 0, 7].into()),
+                "10.0.0.4",
+                30,
+            ),
+        ] {
+            assert_eq!(network(&identity), Ok((address(expected), prefix)));
+        }
+        for identity in [
+            net6("fd00::", "ffff::ffff"),
+            range6("fd00::1", "fd00::ffff"),
+            range6("fd00::", "fd00::fffe"),
+            Identity::Ipv4Range([10, 0, 0, 8].into(), [10, 0, 0, 7].into()),
+            Identity::Ipv4Range([10, 0, 0, 0].into(), [10, 0, 0, 9].into()),
+        ] {
+            assert!(network(&identity).is_err(), "{identity}");
+        }
+    }
+
+    /// What goes out by a flow with these protocols and ports on either side.
+    fn of_service(local: (u8, u16), remote: (u8, u16)) -> Selector {
+        let host = |last: u8, (protocol, port)| {
+            side(Identity::Address([192, 0, 2, last].into()), protocol, port)
+        };
+        let flow = Flow {
+            local: host(1, local),
+            remote: host(2, remote),
+            nat: None,
+        };
+        outgoing(&flow).expect("a selector")
+    }
+
+    #[test]
+    fn services_have_protocol_and_ports() {
+        let of = |selector: Selector| {
+            (
+                selector.protocol,
+                selector.source_port,
+                selector.destination_port,
+            )
+        };
+        assert_eq!(of(of_service((17, 53), (0, 0))), (17, 53, 0));
+        assert_eq!(of(of_service((0, 0), (6, 80))), (6, 0, 80));
+        assert_eq!(of(of_service((6, 22), (17, 53))), (6, 22, 53));
+        // Without a protocol there are no ports.
+        assert_eq!(of(of_service((0, 53), (0, 80))), (0, 0, 0));
+        let out = of_service((6, 22), (6, 1022));
+        let back = mirrored(&out);
+        assert_eq!(of(back), (6, 1022, 22));
+        assert_eq!(
+            (back.source, back.destination),
+            (out.destination, out.source)
+        );
+        // The narrower one has the lower number, by less than a bit of a prefix.
+        let priorities = [
+            of_service((0, 0), (0, 0)),
+            of_service((6, 0), (6, 0)),
+            of_service((6, 22), (6, 0)),
+            of_service((6, 22), (6, 80)),
+        ]
+        .map(|selector| priority(&selector));
+        let widest = WIDEST - 64 * 8;
+        assert_eq!(priorities, [widest, widest - 4, widest - 5, widest - 6]);
+        let (ours, theirs) = sides(&out);
+        assert_eq!(
+            (ours.network, ours.prefix, ours.port),
+            (address("192.0.2.1"), 32, 22)
+        );
+        assert_eq!(
+            (theirs.network, theirs.prefix, theirs.port),
+            (address("192.0.2.2"), 32, 1022)
+        );
+    }
+
+    #[test]
+    fn templates_name_the_ends_in_the_direction_of_the_packet() {
+        let flow = |nat| Flow {
+            local: side(net([10, 1, 0, 0], [255, 255, 0, 0]), 0, 0),
+            remote: side(net([10, 2, 0, 0], [255, 255, 0, 0]), 0, 0),
+            nat,
+        };
+        let ends = (address("fd00::1"), address("fd00::2"));
+        let all = policies(&flow(None), ends, &LAYERS, 77).expect("policies");
+        for policy in &all {
+            let [tunnel, transport] = policy.templates[..] else {
+                panic!("{policy:?}");
+            };
+            let expected = match policy.direction {
+                Direction::Out => ends,
+                Direction::In | Direction::Forward => (ends.1, ends.0),
+            };
+            assert_eq!((tunnel.source, tunnel.destination), expected);
+            assert_eq!((tunnel.reqid, transport.reqid), (77, 77));
+            // Of the family of the ends.
+            let none = address("::");
+            assert_eq!((transport.source, transport.destination), (none, none));
+            assert!(!tunnel.optional && !transport.optional);
+            assert_eq!(policy.priority, priority(&policy.selector));
+        }
+        // A translation to what it is already adds nothing.
+        let same = policies(&flow(Some(flow(None).local)), ends, &LAYERS, 77);
+        assert_eq!(same, Ok(all));
+    }
+
     #[test]
     fn what_is_no_network_is_refused() {
         let range = |first: [u8; 4], last: [u8; 4]| Identity::Ipv4Range(first.into(), last.into());

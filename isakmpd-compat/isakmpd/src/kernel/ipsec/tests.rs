@@ -362,6 +362,21 @@ fn a_larval_sa_that_ran_out_is_made_anew() {
 }
 
 #[test]
+fn nothing_else_is_tried_twice() {
+    for (what, number) in [("new", libc::ESRCH), ("update", libc::EINVAL)] {
+        let (mut kernel, paper) = kernel();
+        let spi = allocated(&mut kernel);
+        paper.0.borrow_mut().fails.push((what, number));
+        let failed = kernel.install(&installation(spi, 0xa1));
+        assert!(failed.is_err(), "{what}");
+        let lines = paper.take();
+        let tries = lines.iter().filter(|line| line.ends_with("FAILS"));
+        assert_eq!(tries.count(), 1, "{lines:#?}");
+        assert!(what == "new" || !lines.iter().any(|line| line.starts_with("new")));
+    }
+}
+
+#[test]
 fn reqids_are_used_again_and_end() {
     let (mut kernel, _) = kernel();
     let other = |third: u8, spi: u32| {
