@@ -90,6 +90,8 @@ fn what_is_not_of_that_peer_moves_nothing() {
     heard(&mut world, incoming + 1, old, new);
     heard(&mut world, incoming, new, old);
     heard(&mut world, incoming, old, old);
+    // Of the past.
+    heard(&mut world, incoming, place("10.0.0.1:14500"), new);
     heard(&mut world, incoming, old, place("[fd00::1]:34500"));
     // Who is behind the NAT does not follow who is not (RFC 7296 section 2.23).
     let own = spis(&world.hosts[0]).0;
