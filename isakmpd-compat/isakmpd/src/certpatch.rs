@@ -5,7 +5,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::Path;
 
 use kx_cli::getopt::{Found, Getopt};
@@ -52,7 +52,7 @@ pub enum Error {
     /// More than 127 octets, or not ASCII.
     #[error("identity is longer than 127 octets or not ASCII\n")]
     IdentityOctets,
-    /// Not an IPv4 address.
+    /// Not an address.
     #[error("inet_aton () failed\n")]
     Address,
     /// The input is not there or holds no certificate.
@@ -73,7 +73,7 @@ pub enum Error {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Name {
     /// iPAddress.
-    Address(Ipv4Addr),
+    Address(IpAddr),
     /// dNSName.
     Fqdn(String),
     /// rfc822Name.
@@ -107,7 +107,8 @@ impl Name {
         let name = match self {
             Name::UserFqdn(name) => element(0x81, name.as_bytes()),
             Name::Fqdn(name) => element(0x82, name.as_bytes()),
-            Name::Address(address) => element(0x87, &address.octets()),
+            Name::Address(IpAddr::V4(address)) => element(0x87, &address.octets()),
+            Name::Address(IpAddr::V6(address)) => element(0x87, &address.octets()),
         };
         let names = element(SEQUENCE, &name);
         let parts = [

@@ -79,6 +79,9 @@ fn each_kind_of_name() {
         (found.len(), found[0].ipaddress()),
         (1, Some(&[10, 1, 2, 3][..]))
     );
+    let found = names(Name::new("ip", "2001:db8::1").unwrap());
+    let octets = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+    assert_eq!((found.len(), found[0].ipaddress()), (1, Some(&octets[..])));
     let found = names(Name::new("fqdn", "somehost.somedomain").unwrap());
     assert_eq!(found[0].dnsname(), Some("somehost.somedomain"));
     let found = names(Name::new("UFqdn", "user@somedomain").unwrap());
@@ -131,7 +134,9 @@ fn another_kind_of_key_signs_with_the_same_digest() {
 #[test]
 fn identities_that_are_none() {
     let refused = |kind: &str, identity: &str| Name::new(kind, identity).unwrap_err().to_string();
-    assert_eq!(refused("ip", "10.1.2.300"), "inet_aton () failed\n");
+    for address in ["10.1.2.300", "2001:db8::g", "fe80::1%eth0", "[::1]"] {
+        assert_eq!(refused("ip", address), "inet_aton () failed\n");
+    }
     for (kind, identity) in [("ip", ""), ("fqdn", ""), ("dn", "x"), ("", "x")] {
         assert_eq!(refused(kind, identity), "wrong id type or missing id\n");
     }

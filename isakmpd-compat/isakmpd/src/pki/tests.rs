@@ -281,6 +281,22 @@ fn a_stored_certificate_is_trusted_as_it_is() {
 }
 
 #[test]
+fn a_certificate_from_certpatch_is_found_by_its_address() {
+    use crate::certpatch::{Name, patch};
+    let place = Place::new();
+    let certificate = openssl::x509::X509::from_pem(&ours("leaf.crt")).unwrap();
+    let key = openssl::pkey::PKey::private_key_from_pem(&ours("leaf.key")).unwrap();
+    for text in ["192.0.2.1", "2001:db8::1"] {
+        let name = Name::new("ip", text).unwrap();
+        let patched = patch(&certificate, &name, &key).unwrap();
+        place.put("certs/patched.crt", &patched.pem);
+        let pki = place.pki();
+        let own = pki.certificate_of(&address(text), &[]);
+        assert_eq!(own, Some(sent(&patched.pem)));
+    }
+}
+
+#[test]
 fn what_cannot_be_read_is_logged() {
     let place = Place::new();
     let junk = place.put("ca/junk", b"junk");
