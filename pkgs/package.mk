@@ -5,7 +5,7 @@
 #   deb rpm          packages into target/deb and target/rpm. KX_PREBUILT=1 takes
 #                    the binaries of TARGET_DIR instead of building from source
 #   lint-man         mandoc on every manual page
-#   lint-packages    shellcheck, the unit's score, lintian on target/deb
+#   lint-packages    shellcheck, the unit's score, lintian on target/deb, rpmlint on the spec
 #   test-packages    the tests of interop-tests/packages
 
 KX_ROOT := $(abspath $(dir $(lastword $(MAKEFILE_LIST)))/..)
@@ -271,6 +271,7 @@ lint-symbols:
 
 lint-packages: lint-shell lint-units lint-symbols ## scripts, units and target/deb
 	lintian --allow-root --fail-on error,warning $(KX_ROOT)/target/deb/*.deb
+	rpmlint --strict -r $(KX_ROOT)/pkgs/rpm/kx.rpmlintrc $(KX_ROOT)/pkgs/rpm/kx.spec
 
 test-packages: ## packages in a clean root, over Debian's (root)
 	@for t in $(KX_ROOT)/interop-tests/packages/test-*.sh; do \
