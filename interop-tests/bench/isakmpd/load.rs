@@ -42,6 +42,8 @@ pub(crate) struct Figures {
     pub renewed: Cost,
     /// KiB for each tunnel with its ISAKMP SA: the initiator's, the responder's.
     pub memory: [f64; 2],
+    /// All of their memory with the tunnels, KiB.
+    pub resident: [f64; 2],
     /// Longest round trip of a question to the responder while it negotiated, ms.
     pub stall: f64,
 }
@@ -189,6 +191,7 @@ pub(crate) fn measure(pair: &Pair) -> Figures {
         quick,
         renewed,
         memory,
+        resident: after,
         stall,
     }
 }

@@ -36,6 +36,15 @@ impl Kind {
         }
     }
 
+    /// On the command line.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Kind::Group14 => "group14",
+            Kind::Ecp256 => "ecp256",
+            Kind::Rsa2048 => "rsa2048",
+        }
+    }
+
     fn transform(self) -> &'static str {
         match self {
             Kind::Group14 => "AES-128-SHA2-256-GRP14",
