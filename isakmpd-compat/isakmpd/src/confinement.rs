@@ -24,6 +24,7 @@ const MONITOR_CALLS: &[i64] = &[
     libc::SYS_getsockname,
     libc::SYS_getsockopt,
     libc::SYS_openat,
+    libc::SYS_openat2,
     libc::SYS_readlinkat,
     libc::SYS_setsockopt,
     libc::SYS_unlinkat,

@@ -1,4 +1,4 @@
-//! Messages between two processes of a program, with an open descriptor in each where one is wanted.
+//! Messages between two processes of a program, with open descriptors in each where they are wanted.
 
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -8,6 +8,9 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
+
+/// Descriptors that a message may have with it.
+const MOST: usize = 4;
 
 /// One end. Messages keep their bounds and their order.
 #[derive(Debug)]
@@ -33,10 +36,18 @@ impl DescriptorChannel {
     /// # Errors
     /// The system's; the other end is gone.
     pub fn send(&self, message: &[u8], descriptor: Option<BorrowedFd<'_>>) -> io::Result<()> {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        self.send_all(message, descriptor.as_slice())
+    }
+
+    /// The same with up to four descriptors.
+    ///
+    /// # Errors
+    /// As [`DescriptorChannel::send`]; [`ErrorKind::InvalidInput`] for more of them.
+    pub fn send_all(&self, message: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
         let mut control = SendAncillaryBuffer::new(&mut space);
-        let descriptors: Vec<BorrowedFd<'_>> = descriptor.into_iter().collect();
-        if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&descriptors)) {
+        let rights = SendAncillaryMessage::ScmRights(descriptors);
+        if descriptors.len() > MOST || !descriptors.is_empty() && !control.push(rights) {
             return Err(ErrorKind::InvalidInput.into());
         }
         loop {
@@ -55,7 +66,16 @@ impl DescriptorChannel {
     /// # Errors
     /// The system's; [`ErrorKind::InvalidData`] if the message is longer than the buffer.
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<(usize, Option<OwnedFd>)>> {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let received = self.receive_all(buffer)?;
+        Ok(received.map(|(length, mut descriptors)| (length, descriptors.pop())))
+    }
+
+    /// The same with all descriptors that came with it, in their order.
+    ///
+    /// # Errors
+    /// As [`DescriptorChannel::receive`].
+    pub fn receive_all(&self, buffer: &mut [u8]) -> io::Result<Option<(usize, Vec<OwnedFd>)>> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let received = loop {
             let mut parts = [IoSliceMut::new(buffer)];
@@ -66,10 +86,10 @@ impl DescriptorChannel {
                 received => break received?,
             }
         };
-        let mut descriptor = None;
+        let mut descriptors = Vec::new();
         for message in control.drain() {
-            if let RecvAncillaryMessage::ScmRights(descriptors) = message {
-                descriptor = descriptors.last().or(descriptor);
+            if let RecvAncillaryMessage::ScmRights(some) = message {
+                descriptors.extend(some);
             }
         }
         if received.flags.contains(ReturnFlags::TRUNC) {
@@ -77,7 +97,7 @@ impl DescriptorChannel {
         }
         match received.bytes {
             0 => Ok(None),
-            length => Ok(Some((length, descriptor))),
+            length => Ok(Some((length, descriptors))),
         }
     }
 }
@@ -91,7 +111,7 @@ impl AsFd for DescriptorChannel {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::{Read, Seek, Write};
+    use std::io::{Read, Seek, SeekFrom, Write};
 
     #[test]
     fn messages_and_descriptors_arrive_and_the_end_is_seen() {
@@ -114,6 +134,23 @@ mod tests {
             (&buffer[..length], descriptor.is_some()),
             (&b"second"[..], false)
         );
+        let null = std::fs::File::open("/dev/null").expect("opened");
+        one.send_all(b"both", &[file.as_fd(), null.as_fd()])
+            .expect("sent");
+        let (length, descriptors) = other
+            .receive_all(&mut buffer)
+            .expect("received")
+            .expect("one");
+        let ends = descriptors.into_iter().map(|one| {
+            let end = std::fs::File::from(one).seek(SeekFrom::End(0));
+            end.expect("sought")
+        });
+        assert_eq!(
+            (&buffer[..length], ends.collect::<Vec<_>>()),
+            (&b"both"[..], vec![7, 0])
+        );
+        let error = one.send_all(b"x", &[null.as_fd(); MOST + 1]);
+        assert_eq!(error.expect_err("too many").kind(), ErrorKind::InvalidInput);
         one.send(&[7; 17], None).expect("sent");
         let error = other.receive(&mut buffer).expect_err("too long");
         assert_eq!(error.kind(), ErrorKind::InvalidData);

@@ -14,8 +14,11 @@ use crate::kernel::Found;
 /// Octets of a path.
 const MAX_PATH: usize = 4096;
 
-/// Files that are asked for at one time.
+/// Files of one choice.
 pub(super) const MOST_PATHS: usize = 8;
+
+/// Choices of files that are asked for at one time: no more than the descriptors of a message.
+pub(super) const MOST_CHOICES: usize = 4;
 
 /// Most octets of an interface's name. The kernel's have 15.
 const MAX_INTERFACE: usize = 32;
@@ -34,9 +37,8 @@ pub enum Request {
     Bind(bool, SocketAddr),
     /// Interfaces of the default routes. Answered by [`Reply::Interfaces`].
     DefaultInterfaces,
-    /// The first of these files that is there, for reading; no path is empty. Answered by [`Reply::First`], if with
-    /// the place alone the file comes with it.
-    OpenFirst(Vec<PathBuf>),
+    /// Of each of these the first file that is there, for reading; no path is empty. Answered by [`Reply::First`].
+    OpenFirst(Vec<Vec<PathBuf>>),
     /// A connection to the system's log, when ours broke. Answered by [`Reply::Done`] with it.
     SystemLog,
     /// A request to the kernel's IPsec. Answered by [`Reply::Found`] if it tells of an SA, or [`Reply::Done`].
@@ -66,8 +68,8 @@ pub enum Reply {
     Interfaces([Option<String>; 2]),
     /// An SA of the kernel's.
     Found(Found),
-    /// The place of a file among those asked for; with it comes the file, or there is an error.
-    First(u8, Option<i32>),
+    /// For each choice the place of a file among those asked for; with it comes the file, or there is an error.
+    First(Vec<(u8, Option<i32>)>),
 }
 
 /// The error of the system's that stands for an error.
@@ -102,12 +104,15 @@ impl Request {
             Request::DefaultInterfaces => vec![4],
             Request::SystemLog => vec![7],
             Request::Kernel(octets) => [&[5], octets.0.as_slice()].concat(),
-            Request::OpenFirst(paths) => {
-                let paths: Vec<&[u8]> = paths
+            Request::OpenFirst(choices) => {
+                let choices: Vec<Vec<u8>> = choices
                     .iter()
-                    .map(|path| path.as_os_str().as_bytes())
+                    .map(|paths| {
+                        let paths = paths.iter().map(|path| path.as_os_str().as_bytes());
+                        paths.collect::<Vec<_>>().join(&0)
+                    })
                     .collect();
-                [&[6], paths.join(&0).as_slice()].concat()
+                [&[6], choices.join(&b"\0\0"[..]).as_slice()].concat()
             }
         }
     }
@@ -147,9 +152,22 @@ impl Request {
             [7] => Request::SystemLog,
             [5, octets @ ..] => Request::Kernel(Confidential(Zeroizing::new(octets.to_vec()))),
             [6, paths @ ..] => {
-                let paths: Option<Vec<PathBuf>> =
-                    paths.split(|octet| *octet == 0).map(path_of).collect();
-                Request::OpenFirst(paths.filter(|paths| paths.len() <= MOST_PATHS)?)
+                let mut choices = vec![Vec::new()];
+                for path in paths.split(|octet| *octet == 0) {
+                    match choices.last_mut() {
+                        // Between two choices there is nothing.
+                        Some(paths) if path.is_empty() && !paths.is_empty() => {
+                            choices.push(Vec::new());
+                        }
+                        Some(paths) => paths.push(path_of(path)?),
+                        None => return None,
+                    }
+                }
+                let fits = |paths: &Vec<PathBuf>| (1..=MOST_PATHS).contains(&paths.len());
+                if choices.len() > MOST_CHOICES || !choices.iter().all(fits) {
+                    return None;
+                }
+                Request::OpenFirst(choices)
             }
             _ => return None,
         })
@@ -191,9 +209,12 @@ impl Reply {
                 octets.extend_from_slice(&found.packets.to_be_bytes());
                 octets
             }
-            Reply::First(place, error) => {
-                let mut octets = vec![6, *place];
-                octets.extend_from_slice(&error.unwrap_or(0).to_be_bytes());
+            Reply::First(found) => {
+                let mut octets = vec![6];
+                for (place, error) in found {
+                    octets.push(*place);
+                    octets.extend_from_slice(&error.unwrap_or(0).to_be_bytes());
+                }
                 octets
             }
         }
@@ -240,10 +261,13 @@ impl Reply {
                     packets: u64::from_be_bytes(packets.try_into().ok()?),
                 })
             }
-            6 => {
-                let (place, error) = rest.split_first()?;
-                let error = number(error)?;
-                Reply::First(*place, (error != 0).then_some(error))
+            6 if !rest.is_empty() => {
+                let found = rest.chunks(5).map(|one| {
+                    let (place, error) = one.split_first()?;
+                    let error = number(error)?;
+                    Some((*place, (error != 0).then_some(error)))
+                });
+                Reply::First(found.collect::<Option<_>>()?)
             }
             _ => return None,
         })
@@ -257,10 +281,12 @@ fn with_path(head: &[u8], path: &std::path::Path) -> Vec<u8> {
 }
 
 fn path_of(octets: &[u8]) -> Option<PathBuf> {
-    if octets.is_empty() || octets.len() > MAX_PATH || octets.contains(&0) {
-        return None;
-    }
-    Some(OsStr::from_bytes(octets).into())
+    may_be_asked(octets).then(|| OsStr::from_bytes(octets).into())
+}
+
+/// Whether the other side takes it for a path.
+pub(super) fn may_be_asked(path: &[u8]) -> bool {
+    !path.is_empty() && path.len() <= MAX_PATH && !path.contains(&0)
 }
 
 #[cfg(test)]
@@ -278,7 +304,8 @@ mod tests {
             Request::Bind(false, link_local.into()),
             Request::DefaultInterfaces,
             Request::SystemLog,
-            Request::OpenFirst(vec!["/etc/isakmpd/x".into(), "/etc/isakmpd/y".into()]),
+            Request::OpenFirst(vec![vec!["/etc/isakmpd/x".into(), "/y".into()]]),
+            Request::OpenFirst(vec![vec!["/x".into()], vec!["/y".into(), "/z".into()]]),
             Request::Kernel(Confidential(Zeroizing::new(vec![1, 2, 3]))),
         ] {
             assert_eq!(Request::decode(&request.encode()), Some(request));
@@ -290,8 +317,8 @@ mod tests {
             Reply::Entry(Some(13), "/b".into()),
             Reply::Interfaces([Some("eth0".to_owned()), None]),
             Reply::Interfaces([None, Some("wg".to_owned())]),
-            Reply::First(2, None),
-            Reply::First(0, Some(libc::EACCES)),
+            Reply::First(vec![(2, None)]),
+            Reply::First(vec![(0, Some(libc::EACCES)), (1, None)]),
             Reply::Found(Found {
                 spi: 0x0102_0304,
                 octets: 1 << 40,
@@ -316,6 +343,10 @@ mod tests {
             b"\x04\x00",
             b"\x06",
             b"\x06/x\0",
+            b"\x06\0/x",
+            b"\x06/x\0\0\0/y",
+            b"\x06/x\0\0",
+            b"\x06/1\0\0/2\0\0/3\0\0/4\0\0/5",
             b"\x06/1\0/2\0/3\0/4\0/5\0/6\0/7\0/8\0/9",
             b"\x07\x00",
             b"\x08",

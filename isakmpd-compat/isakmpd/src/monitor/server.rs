@@ -127,11 +127,15 @@ pub fn answer(
             Ok(file) => line.send(&Reply::Done.encode(), Some(file.as_fd()))?,
             Err(error) => line.send(&failed(&error), None)?,
         },
-        Request::OpenFirst(paths) => {
-            let (place, opened) = files.open_first(&paths);
-            let error = opened.as_ref().err().map(number_of);
-            let reply = Reply::First(u8::try_from(place).unwrap_or(0), error).encode();
-            line.send(&reply, opened.as_ref().ok().map(AsFd::as_fd))?;
+        Request::OpenFirst(choices) => {
+            let opened = files.open_each(&choices);
+            let told = opened.iter().map(|(place, file)| {
+                let error = file.as_ref().err().map(number_of);
+                (u8::try_from(*place).unwrap_or(0), error)
+            });
+            let reply = Reply::First(told.collect()).encode();
+            let there = opened.iter().filter_map(|(_, file)| file.as_ref().ok());
+            line.send_all(&reply, &there.map(AsFd::as_fd).collect::<Vec<_>>())?;
         }
         Request::ReadDirectory(path) => match files.read_directory(&path) {
             Ok(entries) => {
@@ -232,6 +236,16 @@ mod tests {
                 (place, opened.expect_err("none").kind()),
                 (1, ErrorKind::NotFound)
             );
+            let choices = [paths[3..].to_vec(), paths[..2].to_vec(), paths.to_vec()];
+            let opened = remote.open_each(&choices).into_iter();
+            let lengths = opened.map(|(place, file)| {
+                let length = file.and_then(|file| Ok(file.metadata()?.len()));
+                (place, length.map_err(|error| error.kind()))
+            });
+            assert_eq!(
+                lengths.collect::<Vec<_>>(),
+                [(0, Ok(0)), (1, Err(ErrorKind::NotFound)), (2, Ok(4))]
+            );
             let entries = remote.read_directory(&directory.join("etc")).expect("read");
             let names: Vec<_> = entries.iter().map(|entry| entry.0.clone()).collect();
             assert_eq!(names, [directory.join("etc/a"), directory.join("etc/b")]);
@@ -282,6 +296,28 @@ mod tests {
             }
         });
         assert_eq!(texts.len(), 9, "{texts:?}");
+    }
+
+    /// Peers choose names, of any length, and the monitor ends when it is asked for nonsense.
+    #[test]
+    fn it_does_not_hear_of_what_is_no_path() {
+        with_monitor(|remote, directory| {
+            std::fs::write(directory.join("etc/a"), "text").expect("written");
+            for length in [255, 256, 4000, 4090, 5000, 70_000] {
+                let long = directory.join("etc").join("x".repeat(length));
+                assert!(remote.open(&long, Access::Read).is_err());
+                assert!(remote.read_directory(&long).is_err());
+                let choices = [vec![long.clone(), long], vec![directory.join("etc/a")]];
+                let opened = remote.open_each(&choices);
+                assert!(opened[0].1.is_err() && opened[1].1.is_ok(), "{length}");
+            }
+            let (place, none) = remote.open_first(&[]);
+            assert_eq!(
+                (place, none.expect_err("none").kind()),
+                (0, ErrorKind::NotFound)
+            );
+            assert!(remote.open(&directory.join("etc/a"), Access::Read).is_ok());
+        });
     }
 
     #[test]

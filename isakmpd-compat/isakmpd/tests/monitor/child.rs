@@ -303,8 +303,9 @@ fn files(line: &Line<'_>) {
         line.refused(&open(Access::Read, path), libc::EACCES);
         // In a search it ends the search.
         let places = ["/etc/isakmpd/none", path, "/etc/isakmpd/isakmpd.conf"];
-        let (reply, descriptor) = line.ask(&Request::OpenFirst(places.map(Into::into).to_vec()));
-        assert_eq!(reply, Reply::First(1, Some(libc::EACCES)), "{path}");
+        let (reply, descriptor) =
+            line.ask(&Request::OpenFirst(vec![places.map(Into::into).to_vec()]));
+        assert_eq!(reply, Reply::First(vec![(1, Some(libc::EACCES))]), "{path}");
         assert!(descriptor.is_none(), "{path}");
     }
     for path in NOT_WRITABLE {
