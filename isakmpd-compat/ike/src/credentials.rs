@@ -48,6 +48,14 @@ pub struct PeerKey {
     pub principals: Vec<String>,
 }
 
+/// What proves who we are.
+pub struct OwnProof {
+    /// Our private key.
+    pub signer: Arc<dyn Signer>,
+    /// What goes with the signature, if there is one.
+    pub certificate: Option<Certificate>,
+}
+
 /// The PKI as the engine sees it; `isakmpd::pki` implements it.
 pub trait Credentials {
     /// Whether at least one CA is loaded: then certificates are asked for, and requests reflected.
@@ -66,4 +74,31 @@ pub trait Credentials {
     /// None of them can be used.
     fn key_of(&self, peer: &Identity, received: &[Certificate])
     -> Result<PeerKey, CredentialError>;
+
+    /// [`certificate_of`](Self::certificate_of) and [`signer_of`](Self::signer_of), which may cost less together.
+    ///
+    /// # Errors
+    /// As `signer_of`.
+    fn own_proof(&self, own: &Identity, requests: &[Vec<u8>]) -> Result<OwnProof, CredentialError> {
+        let certificate = self.certificate_of(own, requests);
+        let signer = self.signer_of(own)?;
+        Ok(OwnProof {
+            signer,
+            certificate,
+        })
+    }
+
+    /// [`key_of`](Self::key_of) and [`own_proof`](Self::own_proof), which may cost less together. Nothing is said of
+    /// what is missing of our own: it may not be needed.
+    ///
+    /// # Errors
+    /// As `key_of`.
+    fn both_proofs(
+        &self,
+        (own, requests): (&Identity, &[Vec<u8>]),
+        (peer, received): (&Identity, &[Certificate]),
+    ) -> Result<(PeerKey, Option<OwnProof>), CredentialError> {
+        let key = self.key_of(peer, received)?;
+        Ok((key, self.own_proof(own, requests).ok()))
+    }
 }

@@ -24,6 +24,19 @@ pub enum Job {
     Sign(Arc<dyn Signer>, Vec<u8>),
     /// HASH_I or HASH_R and the signature that should be one of it.
     Verify(Arc<dyn Verifier>, Vec<u8>, Vec<u8>),
+    /// [`Job::Verify`], and if it is one, [`Job::Sign`] of another hash.
+    VerifyAndSign {
+        /// Of the peer.
+        verifier: Arc<dyn Verifier>,
+        /// What the peer should have signed.
+        theirs: Vec<u8>,
+        /// The peer's signature.
+        signature: Vec<u8>,
+        /// Ours.
+        signer: Arc<dyn Signer>,
+        /// What we sign.
+        ours: Vec<u8>,
+    },
 }
 
 /// What became of it.
@@ -34,9 +47,9 @@ pub enum JobResult {
     GeneratedAndAgreed(Option<(Vec<u8>, SecretBytes)>),
     /// [`Job::Agree`]. `None`: the public value is no good.
     Agreed(Option<SecretBytes>),
-    /// [`Job::Sign`]
+    /// [`Job::Sign`]; [`Job::VerifyAndSign`] of a good signature.
     Signed(Result<Vec<u8>, CredentialError>),
-    /// [`Job::Verify`]
+    /// [`Job::Verify`]; `false`, too, of [`Job::VerifyAndSign`].
     Verified(bool),
     /// The library refused to generate.
     Failed,
@@ -67,6 +80,16 @@ impl Job {
             Self::Verify(verifier, hash, signature) => {
                 JobResult::Verified(verifier.verify(&hash, &signature))
             }
+            Self::VerifyAndSign {
+                verifier,
+                theirs,
+                signature,
+                signer,
+                ours,
+            } => match verifier.verify(&theirs, &signature) {
+                true => JobResult::Signed(signer.sign(&ours)),
+                false => JobResult::Verified(false),
+            },
         }
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use ike::credentials::{Certificate, CredentialError, Credentials, PeerKey, Signer};
+use ike::credentials::{Certificate, CredentialError, Credentials, OwnProof, PeerKey, Signer};
 use ike::journal::Journal;
 use ike::policy::Policy;
 use isakmp_proto::identity::Identity;
@@ -79,6 +79,18 @@ impl Credentials for Keys {
         received: &[Certificate],
     ) -> Result<PeerKey, CredentialError> {
         self.0.borrow().key_of(peer, received)
+    }
+
+    fn own_proof(&self, own: &Identity, requests: &[Vec<u8>]) -> Result<OwnProof, CredentialError> {
+        self.0.borrow().own_proof(own, requests)
+    }
+
+    fn both_proofs(
+        &self,
+        own: (&Identity, &[Vec<u8>]),
+        peer: (&Identity, &[Certificate]),
+    ) -> Result<(PeerKey, Option<OwnProof>), CredentialError> {
+        self.0.borrow().both_proofs(own, peer)
     }
 }
 

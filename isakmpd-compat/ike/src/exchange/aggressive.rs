@@ -86,9 +86,7 @@ pub(crate) fn receive(
         (Role::Responder, Expects::Third) => {
             return match third(engine, exchange, &received) {
                 Ok(Proof::Done) => authenticated(engine, now, exchange, &received),
-                Ok(Proof::Job(job)) => {
-                    engine.begin_work(exchange, Work::Verify, job, Some(received))
-                }
+                Ok(Proof::Job(work, job)) => engine.begin_work(exchange, work, job, Some(received)),
                 Err(refusal) => engine.refused(now, exchange, &received, &refusal),
             };
         }
@@ -249,9 +247,7 @@ fn secret(
             exchange.responder_cookie = before;
             match proof {
                 Ok(Proof::Done) => authenticated(engine, now, exchange, &received),
-                Ok(Proof::Job(job)) => {
-                    engine.begin_work(exchange, Work::Verify, job, Some(received))
-                }
+                Ok(Proof::Job(work, job)) => engine.begin_work(exchange, work, job, Some(received)),
                 Err(refusal) => engine.refused(now, exchange, &received, &refusal),
             }
         }

@@ -210,7 +210,7 @@ fn identity(
     let negotiation = exchange.negotiation().ok_or(Refusal::Silent)?;
     engine.take_id(negotiation, received)?;
     match engine.check_proof(exchange, received)? {
-        Proof::Job(job) => Ok(Next::Work(Work::Verify, Box::new(job))),
+        Proof::Job(work, job) => Ok(Next::Work(work, Box::new(job))),
         Proof::Done => Ok(Next::Outcome(authenticated(
             engine, now, exchange, received,
         ))),
@@ -242,6 +242,24 @@ pub(crate) fn job_done(
             Ok(()) => authenticated(engine, now, exchange, &received),
             Err(refusal) => engine.refused(now, exchange, &received, &refusal),
         },
+        (Work::VerifyAndSign, Some(received)) => {
+            if !matches!(result, JobResult::Signed(_)) {
+                if let Some(negotiation) = exchange.negotiation() {
+                    negotiation.our_id = None;
+                    negotiation.own_certificate = None;
+                }
+                let refusal = engine.signature_checked(&result).err();
+                let refusal = refusal.unwrap_or(Refusal::Silent);
+                return engine.refused(now, exchange, &received, &refusal);
+            }
+            if !accepted(engine, exchange, &received) || engine.our_id(exchange).is_none() {
+                return Outcome::Abandon;
+            }
+            match engine.signed(result) {
+                Some(proof) => send_identity(engine, now, exchange, proof),
+                None => Outcome::Abandon,
+            }
+        }
         (Work::Sign, _) => match engine.signed(result) {
             Some(proof) => send_identity(engine, now, exchange, proof),
             None => Outcome::Abandon,
@@ -345,15 +363,23 @@ fn authenticated(
     exchange: &mut Exchange,
     received: &Received,
 ) -> Outcome {
+    match (accepted(engine, exchange, received), exchange.role) {
+        (false, _) => Outcome::Abandon,
+        (true, Role::Initiator) => engine.finish_phase1(now, exchange),
+        (true, Role::Responder) => prove(engine, now, exchange),
+    }
+}
+
+/// Takes the message that authenticates the peer.
+fn accepted(engine: &mut Engine, exchange: &mut Exchange, received: &Received) -> bool {
     engine.accept(exchange, received);
     engine.take_initial_contact(exchange, received);
-    let Some(negotiation) = exchange.negotiation() else {
-        return Outcome::Abandon;
-    };
-    negotiation.authenticated = true;
-    match exchange.role {
-        Role::Initiator => engine.finish_phase1(now, exchange),
-        Role::Responder => prove(engine, now, exchange),
+    match exchange.negotiation() {
+        Some(negotiation) => {
+            negotiation.authenticated = true;
+            true
+        }
+        None => false,
     }
 }
 

@@ -12,7 +12,7 @@ use kx_secret::SecretBytes;
 
 use crate::cipher::Cipher;
 use crate::engine::Engine;
-use crate::event::Address;
+use crate::event::{Address, Path};
 use crate::exchange::{Exchange, Outcome, Received, State};
 use crate::job::{Job, JobResult};
 use crate::journal::Class;
@@ -26,8 +26,35 @@ use crate::sa::{Flags, IsakmpSa, Protection, Role};
 pub(crate) enum Proof {
     /// The HASH was right.
     Done,
-    /// A thread checks the signature.
-    Job(Job),
+    /// A thread checks the signature, and may make ours.
+    Job(Work, Job),
+}
+
+/// What our signature is to be made of, before it is known whether it is needed.
+struct Ours {
+    id: Id,
+    hash: Vec<u8>,
+    requests: Vec<Vec<u8>>,
+}
+
+/// The names of authorities that the peer wants certificates of.
+fn requested(negotiation: &Negotiation) -> Vec<Vec<u8>> {
+    let requests = negotiation.requests.iter();
+    requests.map(|request| request.data.clone()).collect()
+}
+
+/// Of Main Mode's responder, who shows its proof as soon as that of the peer is right.
+fn ours(exchange: &mut Exchange, path: Path) -> Option<Ours> {
+    if exchange.role != Role::Responder || !matches!(exchange.state, State::Main(_)) {
+        return None;
+    }
+    let id = identity::own(&exchange.negotiation()?.peer, path);
+    let hash = hash_of(exchange, Role::Responder, &id)?;
+    Some(Ours {
+        id,
+        hash: hash.as_slice().to_vec(),
+        requests: requested(exchange.negotiation()?),
+    })
 }
 
 fn exchanged<'a>(
@@ -197,6 +224,7 @@ impl Engine {
             .and_then(|n| n.their_id.clone())
             .ok_or(Refusal::Silent)?;
         let expected = hash_of(exchange, peer_role, &id).ok_or(Refusal::Silent)?;
+        let path = received.path;
         let negotiation = exchange.negotiation().ok_or(Refusal::Silent)?;
         let invalid = Refusal::Tell(NotifyType::INVALID_ID_INFORMATION);
         if negotiation
@@ -211,11 +239,21 @@ impl Engine {
             let Ok(identity) = Identity::try_from(&id) else {
                 return Err(invalid);
             };
-            let key = match self
-                .credentials
-                .key_of(&identity, &negotiation.certificates)
-            {
-                Ok(key) => key,
+            let ours = ours(exchange, path);
+            let negotiation = exchange.negotiation().ok_or(Refusal::Silent)?;
+            let theirs = (&identity, negotiation.certificates.as_slice());
+            let own = ours
+                .as_ref()
+                .and_then(|ours| Some((Identity::try_from(&ours.id).ok()?, ours)));
+            let found = match &own {
+                Some((own, ours)) => self.credentials.both_proofs((own, &ours.requests), theirs),
+                None => {
+                    let key = self.credentials.key_of(theirs.0, theirs.1);
+                    key.map(|key| (key, None))
+                }
+            };
+            let (key, own) = match found {
+                Ok(found) => found,
                 Err(error) => {
                     self.journal.plain(error.to_string());
                     self.journal
@@ -243,11 +281,21 @@ impl Engine {
                 return Err(invalid);
             }
             negotiation.principals = key.principals.into();
-            return Ok(Proof::Job(Job::Verify(
-                key.verifier,
-                expected.as_slice().to_vec(),
+            let (verifier, theirs) = (key.verifier, expected.as_slice().to_vec());
+            let (Some(ours), Some(own)) = (ours, own) else {
+                let job = Job::Verify(verifier, theirs, signature);
+                return Ok(Proof::Job(Work::Verify, job));
+            };
+            negotiation.our_id = Some(ours.id);
+            negotiation.own_certificate = own.certificate;
+            let job = Job::VerifyAndSign {
+                verifier,
+                theirs,
                 signature,
-            )));
+                signer: own.signer,
+                ours: ours.hash,
+            };
+            return Ok(Proof::Job(Work::VerifyAndSign, job));
         }
         let hash = steps::first(
             &received.message,
@@ -321,9 +369,13 @@ impl Engine {
             return Ok(Some(Payload::Hash(hash.as_slice().to_vec())));
         }
         let identity = Identity::try_from(&id).map_err(|_| Outcome::Abandon)?;
-        match self.credentials.signer_of(&identity) {
-            Ok(signer) => {
-                let job = Job::Sign(signer, hash.as_slice().to_vec());
+        let own = self
+            .credentials
+            .own_proof(&identity, &requested(negotiation));
+        match own {
+            Ok(own) => {
+                negotiation.own_certificate = own.certificate;
+                let job = Job::Sign(own.signer, hash.as_slice().to_vec());
                 self.begin_work(exchange, Work::Sign, job, None);
                 Ok(None)
             }
@@ -369,12 +421,7 @@ impl Engine {
         else {
             return;
         };
-        let requests: Vec<Vec<u8>> = negotiation
-            .requests
-            .iter()
-            .map(|request| request.data.clone())
-            .collect();
-        match self.credentials.certificate_of(&identity, &requests) {
+        match negotiation.own_certificate.take() {
             Some(certificate) => {
                 builder.push(Payload::Cert(Cert {
                     encoding: CertEncoding(certificate.encoding),

@@ -54,6 +54,8 @@ pub(crate) enum Work {
     Verify,
     /// Our signature is made.
     Sign,
+    /// One after the other.
+    VerifyAndSign,
 }
 
 /// One negotiation of an ISAKMP SA.
@@ -80,6 +82,8 @@ pub(crate) struct Negotiation {
     pub(crate) requests: Vec<Certificate>,
     /// Certificates the peer sent.
     pub(crate) certificates: Vec<Certificate>,
+    /// What goes with our signature.
+    pub(crate) own_certificate: Option<Certificate>,
     /// From g^xy on; becomes the SA's.
     pub(crate) keys: Option<Protection>,
     /// Licensees the peer authenticated as.
@@ -117,6 +121,7 @@ impl Negotiation {
             their_id: None,
             requests: Vec::new(),
             certificates: Vec::new(),
+            own_certificate: None,
             keys: None,
             principals: Zeroizing::default(),
             authenticated: false,
@@ -137,6 +142,7 @@ impl Negotiation {
         self.their_public = Vec::new();
         self.requests = Vec::new();
         self.certificates = Vec::new();
+        self.own_certificate = None;
         self.our_id = None;
         self.their_id = None;
     }

@@ -14,7 +14,7 @@ use kx_secret::SecretBytes;
 use openssl::pkey::{PKey, Public};
 
 use super::Settings;
-use crate::files::{Access, Files, MAX_FILE, secret_of};
+use crate::files::{Files, MAX_FILE, secret_of};
 use crate::log::system_text;
 
 /// A private key of RSA.
@@ -121,15 +121,21 @@ pub(super) fn content(file: File) -> Option<Vec<u8>> {
     (content.len() as u64 <= MAX_FILE).then_some(content)
 }
 
+/// Octets of the longest name in a directory (NAME_MAX).
+const MOST_NAME: usize = 255;
+
 /// The name of files about an identity: address, domain name or user@domain, as it is. Peers say who they are,
-/// so a name that could lead elsewhere is none.
+/// so a name that could lead elsewhere, or that no file can have, is none.
 pub(super) fn file_name(identity: &Identity) -> Option<String> {
     let name = match identity {
         Identity::Address(address) => address.to_string(),
         Identity::Fqdn(name) | Identity::UserFqdn(name) => String::from_utf8(name.clone()).ok()?,
         _ => return None,
     };
-    let plain = !name.is_empty() && !name.contains(['/', '\0']) && name != "." && name != "..";
+    let plain = (1..=MOST_NAME).contains(&name.len())
+        && !name.contains(['/', '\0'])
+        && name != "."
+        && name != "..";
     plain.then_some(name)
 }
 
@@ -154,12 +160,40 @@ pub(super) enum RawKeyError {
     Key(PathBuf),
 }
 
+/// Files that are asked for with one question, since it goes to another process, and used one after the other.
+#[derive(Default)]
+pub(super) struct Asked(Vec<(Vec<PathBuf>, Opened)>);
+
+/// The place of a file among several, and the file.
+type Opened = (usize, io::Result<File>);
+
+impl Asked {
+    /// Asks for the first of each of these that is there.
+    pub(super) fn of(files: &dyn Files, choices: Vec<Vec<PathBuf>>) -> Self {
+        let opened = files.open_each(&choices);
+        Self(choices.into_iter().zip(opened).collect())
+    }
+
+    /// The first of these that is there. What was not asked for is now.
+    fn open_first(&mut self, files: &dyn Files, paths: &[PathBuf]) -> Opened {
+        match self.0.iter().position(|(asked, _)| asked == paths) {
+            Some(place) => self.0.swap_remove(place).1,
+            None => files.open_first(paths),
+        }
+    }
+
+    /// A file that is alone.
+    pub(super) fn open(&mut self, files: &dyn Files, path: &Path) -> io::Result<File> {
+        self.open_first(files, &[path.to_owned()]).1
+    }
+}
+
 /// The key in a file; `None` if there is no such file.
 pub(super) fn read_raw_key(
-    files: &dyn Files,
+    opened: io::Result<File>,
     path: &Path,
 ) -> Result<Option<RsaVerifier>, RawKeyError> {
-    let file = match files.open(path, Access::Read) {
+    let file = match opened {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(RawKeyError::Open(path.to_owned(), error)),
@@ -169,7 +203,17 @@ pub(super) fn read_raw_key(
         .ok_or_else(|| RawKeyError::Key(path.to_owned()))
 }
 
-/// Our private key: `keynote/ID/private_key`, `private/ID`, `private/local.key`, the first that is there.
+/// Where our private key may be: `keynote/ID/private_key`, `private/ID`, `private/local.key`.
+pub(super) fn private_key_paths(settings: &Settings, own: &Identity) -> Option<Vec<PathBuf>> {
+    let name = file_name(own)?;
+    let of_keynote = settings.credential_directory.as_ref();
+    let of_keynote = of_keynote.map(|directory| directory.join(&name).join("private_key"));
+    let own_key = settings.private_key_directory.join(&name);
+    let paths = of_keynote.iter().chain([&own_key, &settings.private_key]);
+    Some(paths.cloned().collect())
+}
+
+/// Our private key: the first that is there.
 ///
 /// # Errors
 /// The lines of the log that say why there is none.
@@ -178,24 +222,20 @@ pub(super) fn find_private_key(
     settings: &Settings,
     known: &KnownSigners,
     own: &Identity,
+    asked: &mut Asked,
 ) -> Result<Arc<RsaSigner>, Vec<String>> {
     // The original has no private key for other identities, not even the default one.
-    let name = file_name(own).ok_or_else(Vec::new)?;
-    let of_keynote = settings.credential_directory.as_ref();
-    let of_keynote = of_keynote.map(|directory| directory.join(&name).join("private_key"));
-    let own_key = settings.private_key_directory.join(&name);
-    let paths = of_keynote.iter().chain([&own_key, &settings.private_key]);
-    let paths: Vec<PathBuf> = paths.cloned().collect();
+    let paths = private_key_paths(settings, own).ok_or_else(Vec::new)?;
+    let of_keynote = settings.credential_directory.as_ref().and(paths.first());
     let mut lines = Vec::new();
     let mut rest = paths.as_slice();
     loop {
-        // One question for all of them: it goes to another process.
-        let (place, opened) = files.open_first(rest);
+        let (place, opened) = asked.open_first(files, rest);
         let Some((path, others)) = rest.get(place..).and_then(<[PathBuf]>::split_first) else {
             return Err(lines);
         };
         rest = others;
-        let is_keynote = of_keynote.as_ref() == Some(path);
+        let is_keynote = of_keynote == Some(path);
         match opened.map(|file| secret_of(file, path)) {
             Ok(Ok(text)) if is_keynote => {
                 let decoded = known.get(path, text, |text| keynote_key(text, path));
@@ -262,6 +302,8 @@ mod tests {
             assert_eq!(file_name(&fqdn(bad)), None, "{bad}");
         }
         assert_eq!(file_name(&Identity::Fqdn(vec![0xff])), None);
+        assert_eq!(file_name(&fqdn(&"a".repeat(256))), None);
+        assert!(file_name(&fqdn(&"a".repeat(255))).is_some());
         assert_eq!(file_name(&Identity::KeyId(b"x".to_vec())), None);
         assert_eq!(file_name(&fqdn("..a")).as_deref(), Some("..a"));
     }

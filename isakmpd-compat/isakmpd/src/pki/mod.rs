@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use ike::credentials::{Certificate, CredentialError, Credentials, PeerKey, Signer};
+use ike::credentials::{Certificate, CredentialError, Credentials, OwnProof, PeerKey, Signer};
 use ike::journal::{Class, Journal, Record};
 use isakmp_proto::identity::Identity;
 use isakmp_proto::number::CertEncoding;
@@ -27,6 +27,7 @@ use crate::log::system_text;
 use crate::policy::credentials;
 use authorities::Authorities;
 use certificate::Stored;
+use keys::Asked;
 use revocation_list::RevocationList;
 
 /// Certificates of one message that are looked at: each costs a chain of signatures, and the sender is not known
@@ -252,13 +253,17 @@ impl Pki {
         found
     }
 
-    /// The KeyNote credentials in our directory for an identity.
-    fn credentials_of(&self, identity: &Identity) -> Option<Vec<u8>> {
+    /// Where the KeyNote credentials for an identity would be.
+    fn credentials_path(&self, identity: &Identity) -> Option<PathBuf> {
         let directory = self.settings.credential_directory.as_ref()?;
-        let path = directory
-            .join(keys::file_name(identity)?)
-            .join("credentials");
-        let file = self.files.open(&path, crate::files::Access::Read);
+        let name = keys::file_name(identity)?;
+        Some(directory.join(name).join("credentials"))
+    }
+
+    /// The KeyNote credentials in our directory for an identity.
+    fn credentials_of(&self, identity: &Identity, asked: &mut Asked) -> Option<Vec<u8>> {
+        let path = self.credentials_path(identity)?;
+        let file = asked.open(&*self.files, &path);
         if file.is_err() {
             self.debug(Class::Policy, 30, || {
                 format!("keynote_cert_obtain: failed to open \"{}\"", path.display())
@@ -346,9 +351,9 @@ impl Pki {
         }
     }
 
-    fn raw_key(&self, peer: &Identity) -> Option<PeerKey> {
+    fn raw_key(&self, peer: &Identity, asked: &mut Asked) -> Option<PeerKey> {
         let path = keys::raw_key_path(&self.settings.pubkey_directory, peer)?;
-        let key = match keys::read_raw_key(self.files.as_ref(), &path) {
+        let key = match keys::read_raw_key(asked.open(&*self.files, &path), &path) {
             Ok(Some(key)) => key,
             Ok(None) => {
                 self.debug(Class::Negotiation, 50, || {
@@ -367,16 +372,16 @@ impl Pki {
             principals,
         })
     }
-}
 
-impl Credentials for Pki {
-    fn has_ca(&self) -> bool {
-        self.loaded.authorities.count() > 0
+    /// Where things of our own may be.
+    fn own_paths(&self, own: &Identity) -> Vec<Vec<PathBuf>> {
+        let credentials = self.credentials_path(own).map(|path| vec![path]);
+        let private_key = keys::private_key_paths(&self.settings, own);
+        credentials.into_iter().chain(private_key).collect()
     }
 
-    /// The requests are not looked at: as in the original there is one certificate for an identity.
-    fn certificate_of(&self, own: &Identity, _requests: &[Vec<u8>]) -> Option<Certificate> {
-        if let Some(credentials) = self.credentials_of(own) {
+    fn certificate(&self, own: &Identity, asked: &mut Asked) -> Option<Certificate> {
+        if let Some(credentials) = self.credentials_of(own, asked) {
             return Some(Certificate {
                 encoding: CertEncoding::KEYNOTE.0,
                 data: credentials,
@@ -396,23 +401,23 @@ impl Credentials for Pki {
         })
     }
 
-    fn signer_of(&self, own: &Identity) -> Result<Arc<dyn Signer>, CredentialError> {
-        let key = keys::find_private_key(self.files.as_ref(), &self.settings, &self.signers, own);
-        match key {
-            Ok(key) => Ok(key),
-            Err(lines) => {
-                lines.into_iter().for_each(|line| self.plain(line));
-                Err(CredentialError(
-                    "rsa_sig_encode_hash: could not get private key".to_owned(),
-                ))
-            }
-        }
+    /// Our private key, or the lines of the log that say why there is none.
+    fn signer(&self, own: &Identity, asked: &mut Asked) -> Result<Arc<dyn Signer>, Vec<String>> {
+        let (files, settings) = (&*self.files, &self.settings);
+        let key = keys::find_private_key(files, settings, &self.signers, own, asked)?;
+        Ok(key)
     }
 
-    fn key_of(
+    fn no_signer(&self, lines: Vec<String>) -> CredentialError {
+        lines.into_iter().for_each(|line| self.plain(line));
+        CredentialError("rsa_sig_encode_hash: could not get private key".to_owned())
+    }
+
+    fn key(
         &self,
         peer: &Identity,
         received: &[Certificate],
+        asked: &mut Asked,
     ) -> Result<PeerKey, CredentialError> {
         let from_received = || {
             received.iter().take(MOST_RECEIVED).find_map(|certificate| {
@@ -433,8 +438,66 @@ impl Credentials for Pki {
         };
         self.stored_key(peer)
             .or_else(from_received)
-            .or_else(|| self.raw_key(peer))
+            .or_else(|| self.raw_key(peer, asked))
             .ok_or_else(|| CredentialError("rsa_sig_decode_hash: no public key found".to_owned()))
+    }
+}
+
+impl Credentials for Pki {
+    fn has_ca(&self) -> bool {
+        self.loaded.authorities.count() > 0
+    }
+
+    /// The requests are not looked at: as in the original there is one certificate for an identity.
+    fn certificate_of(&self, own: &Identity, _requests: &[Vec<u8>]) -> Option<Certificate> {
+        self.certificate(own, &mut Asked::default())
+    }
+
+    fn signer_of(&self, own: &Identity) -> Result<Arc<dyn Signer>, CredentialError> {
+        let signer = self.signer(own, &mut Asked::default());
+        signer.map_err(|lines| self.no_signer(lines))
+    }
+
+    fn key_of(
+        &self,
+        peer: &Identity,
+        received: &[Certificate],
+    ) -> Result<PeerKey, CredentialError> {
+        self.key(peer, received, &mut Asked::default())
+    }
+
+    fn own_proof(
+        &self,
+        own: &Identity,
+        _requests: &[Vec<u8>],
+    ) -> Result<OwnProof, CredentialError> {
+        let mut asked = Asked::of(&*self.files, self.own_paths(own));
+        let certificate = self.certificate(own, &mut asked);
+        let signer = self.signer(own, &mut asked);
+        Ok(OwnProof {
+            signer: signer.map_err(|lines| self.no_signer(lines))?,
+            certificate,
+        })
+    }
+
+    fn both_proofs(
+        &self,
+        (own, _requests): (&Identity, &[Vec<u8>]),
+        (peer, received): (&Identity, &[Certificate]),
+    ) -> Result<(PeerKey, Option<OwnProof>), CredentialError> {
+        let mut choices = self.own_paths(own);
+        // A peer that we have a certificate of, or that sends some, hardly ever has a raw key, too.
+        if received.is_empty() && !self.loaded.certificates.contains_key(peer) {
+            let raw_key = keys::raw_key_path(&self.settings.pubkey_directory, peer);
+            choices.extend(raw_key.map(|path| vec![path]));
+        }
+        let mut asked = Asked::of(&*self.files, choices);
+        let key = self.key(peer, received, &mut asked)?;
+        let own_proof = self.signer(own, &mut asked).ok().map(|signer| OwnProof {
+            signer,
+            certificate: self.certificate(own, &mut asked),
+        });
+        Ok((key, own_proof))
     }
 }
 
