@@ -103,7 +103,13 @@ impl Encoding {
 /// Octets as lower-case digits.
 #[must_use]
 pub fn hex_digits(octets: &[u8]) -> String {
-    octets.iter().map(|octet| format!("{octet:02x}")).collect()
+    let mut digits = String::with_capacity(octets.len().saturating_mul(2));
+    for octet in octets {
+        for half in [octet >> 4, octet & 0xf] {
+            digits.extend(char::from_digit(half.into(), 16));
+        }
+    }
+    digits
 }
 
 fn hex_octets(text: &[u8]) -> Option<Vec<u8>> {
