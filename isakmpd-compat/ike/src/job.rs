@@ -98,6 +98,51 @@ impl Job {
 mod tests {
     use super::*;
 
+    struct Key;
+
+    impl Signer for Key {
+        fn signature_len(&self) -> usize {
+            1
+        }
+
+        fn sign(&self, hash: &[u8]) -> Result<Vec<u8>, CredentialError> {
+            assert_ne!(hash, b"never");
+            Ok(hash.to_vec())
+        }
+    }
+
+    impl Verifier for Key {
+        fn signature_len(&self) -> usize {
+            1
+        }
+
+        fn verify(&self, hash: &[u8], signature: &[u8]) -> bool {
+            hash == signature
+        }
+    }
+
+    #[test]
+    fn nothing_is_signed_for_a_peer_that_is_not_the_right_one() {
+        let run = |signature: &[u8], ours: &[u8]| {
+            let job = Job::VerifyAndSign {
+                verifier: Arc::new(Key),
+                theirs: b"theirs".to_vec(),
+                signature: signature.to_vec(),
+                signer: Arc::new(Key),
+                ours: ours.to_vec(),
+            };
+            job.run()
+        };
+        assert!(matches!(
+            run(b"wrong", b"never"),
+            JobResult::Verified(false)
+        ));
+        let JobResult::Signed(Ok(signature)) = run(b"theirs", b"ours") else {
+            panic!("signed");
+        };
+        assert_eq!(signature, b"ours");
+    }
+
     #[test]
     fn both_sides_agree_and_bad_values_are_refused() {
         let group = Group::from_number(19).expect("ECP-256");

@@ -494,6 +494,35 @@ mod tests {
     }
 
     #[test]
+    fn what_has_no_links_is_opened_in_one_step() {
+        let place = Place::new();
+        let root = place.directory.path().canonicalize().expect("resolved");
+        let rules = Rules::new(root.join("etc"), root.join("run"));
+        place.put("etc/file", 0o600);
+        place.put("run/file", 0o600);
+        std::fs::create_dir(root.join("etc/inner")).expect("made");
+        symlink(root.join("etc/inner"), root.join("etc/linked")).expect("linked");
+        symlink(root.join("etc/file"), root.join("etc/inner/link")).expect("linked");
+        let plainly = |name: &str| rules.open_plainly(&root.join(name));
+        let opened = plainly("etc/file").expect("plain").expect("opened");
+        assert_eq!(opened.metadata().expect("there").len(), 7);
+        for missing in ["etc/none", "etc/inner/none", "etc/none/none"] {
+            let error = plainly(missing).expect("plain").expect_err("none");
+            assert_eq!(error.kind(), ErrorKind::NotFound, "{missing}");
+        }
+        for other in [
+            "etc",
+            "run/file",
+            "etc/inner/link",
+            "etc/linked/link",
+            "etc/../etc/file",
+            "etc/file/none",
+        ] {
+            assert!(plainly(other).is_none(), "{other}");
+        }
+    }
+
+    #[test]
     fn files_are_made_with_their_modes() {
         let place = Place::new();
         let files = place.files();

@@ -89,7 +89,7 @@ impl RsaVerifier {
     }
 
     /// PEM, SubjectPublicKeyInfo or PKCS #1.
-    fn from_pem(pem: &[u8]) -> Option<Self> {
+    pub(super) fn from_pem(pem: &[u8]) -> Option<Self> {
         use openssl::rsa::Rsa;
         let rsa = Rsa::public_key_from_pem(pem).or_else(|_| Rsa::public_key_from_pem_pkcs1(pem));
         let rsa = rsa.ok()?;
@@ -229,7 +229,7 @@ pub(super) fn find_private_key(
     let of_keynote = settings.credential_directory.as_ref().and(paths.first());
     let mut lines = Vec::new();
     let mut rest = paths.as_slice();
-    loop {
+    while !rest.is_empty() {
         let (place, opened) = asked.open_first(files, rest);
         let Some((path, others)) = rest.get(place..).and_then(<[PathBuf]>::split_first) else {
             return Err(lines);
@@ -261,6 +261,7 @@ pub(super) fn find_private_key(
             )),
         }
     }
+    Err(lines)
 }
 
 fn keynote_key(text: &[u8], path: &Path) -> Result<RsaSigner, String> {

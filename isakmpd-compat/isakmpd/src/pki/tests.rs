@@ -7,6 +7,7 @@ use super::*;
 use crate::files::{Direct, Rules};
 use crate::log::Log;
 
+mod questions;
 mod revocation_list;
 
 /// /etc/isakmpd somewhere else.
