@@ -154,3 +154,23 @@ fn an_hour_of_rekeying_leaks_nothing() {
     tear_down(&mut world);
     assert_eq!(empty(&world), Ok(()));
 }
+
+/// The responder takes its answer back when nobody confirms it. Here that is lost, too, and it says so once more.
+#[test]
+fn an_answer_that_is_taken_back_is_taken_back_twice() {
+    let mut world = world(13_105_725_374_148_887_759, 1200, None);
+    world.faults = Faults {
+        lost: 27,
+        duplicated: 10,
+        delay: 7919,
+    };
+    world.connect(0, &tunnel(0));
+    world.run(Duration::from_millis(2842));
+    world.run(Duration::from_millis(77_400));
+    assert!(world.hosts[1].said("giving up on exchange tunnel-0"));
+    assert_ne!(world.same_sas(), Ok(()));
+    world.faults = Faults::default();
+    // The exchange has 120 seconds.
+    world.run(Duration::from_secs(120));
+    assert_eq!(world.same_sas(), Ok(()));
+}

@@ -174,8 +174,9 @@ impl Engine {
                 (State::Quick(_), Role::Initiator) => {
                     crate::lifetime::unanswered(self, exchange.sa);
                 }
-                // Nobody asks for our answer again, so message 3 cannot come any more: our way in goes.
-                (State::Quick(_), Role::Responder) => return self.free(exchange),
+                (State::Quick(_), Role::Responder) => {
+                    crate::exchange::quick_mode::unconfirmed(self, &mut exchange);
+                }
                 _ => {}
             }
         } else {

@@ -263,6 +263,29 @@ fn release<'a>(
     }
 }
 
+/// What the responder holds for a peer that does not take its answer goes, and the peer is told. It is told once more
+/// when the exchange ends, since nobody confirms a DELETE either.
+pub(super) fn unconfirmed(engine: &mut Engine, exchange: &mut Exchange) {
+    let (path, isakmp, started) = (exchange.path, exchange.sa, exchange.started);
+    let Some(state) = state(exchange) else { return };
+    if state.step != Step::Answered {
+        return;
+    }
+    state.step = Step::Unconfirmed;
+    let spis = std::mem::take(&mut state.spis);
+    let told = offered(&state.pairs);
+    release(engine, path, spis.iter());
+    delete::tell(engine, started, isakmp, &told);
+}
+
+/// Protocols and SPIs of ours in what both agreed on.
+fn offered(pairs: &[Pair]) -> Vec<(u8, u32)> {
+    let pairs = pairs.iter();
+    pairs
+        .map(|pair| (pair.agreed.protocol, pair.incoming))
+        .collect()
+}
+
 /// The exchange goes.
 pub(super) fn freed(engine: &mut Engine, exchange: &mut Exchange) {
     let (path, role, isakmp, started) =
@@ -292,13 +315,9 @@ pub(super) fn freed(engine: &mut Engine, exchange: &mut Exchange) {
     if silent {
         return;
     }
-    if step == Step::Answered && role == Role::Responder {
+    if matches!(step, Step::Answered | Step::Unconfirmed) && role == Role::Responder {
         // HASH(3) never came, or never arrived: then the initiator has an SA that we have not.
-        let spis: Vec<(u8, u32)> = pairs
-            .iter()
-            .map(|pair| (pair.agreed.protocol, pair.incoming))
-            .collect();
-        delete::tell(engine, started, isakmp, &spis);
+        delete::tell(engine, started, isakmp, &offered(&pairs));
     } else if step == Step::Offered && engine.shutting_down {
         // As the original does for SAs in the making.
         let spis: Vec<(u8, u32)> = spis.iter().map(|own| (own.protocol, own.spi)).collect();

@@ -53,6 +53,8 @@ enum Step {
     Agreeing,
     /// Responder: message 2 is sent.
     Answered,
+    /// Responder: it is not sent again, so that message 3 cannot come any more.
+    Unconfirmed,
     /// The kernel installs.
     Installing,
     /// Installed.
@@ -268,6 +270,11 @@ pub(crate) fn installed(
 /// The exchange goes: SPIs that nothing uses are given back, an installation without an end is taken back.
 pub(crate) fn freed(engine: &mut Engine, exchange: &mut Exchange) {
     finish::freed(engine, exchange);
+}
+
+/// The responder's last retransmission has had its time.
+pub(crate) fn unconfirmed(engine: &mut Engine, exchange: &mut Exchange) {
+    finish::unconfirmed(engine, exchange);
 }
 
 /// `SA { proposals }` of a message that has exactly one SA payload.
