@@ -1,4 +1,4 @@
-//! Both ends of a connection, joined in memory: `cargo run -p styx --example converse`.
+//! Both ends of a connection, joined in memory: `cargo run -p styx --example walk_and_read`.
 
 use std::error::Error;
 
