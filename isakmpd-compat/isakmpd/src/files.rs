@@ -452,6 +452,7 @@ mod tests {
         let outside = place.put("else/secret", 0o600);
         symlink(&outside, place.path("etc/link")).expect("linked");
         symlink(&outside, place.path("run/link")).expect("linked");
+        symlink(place.path("else"), place.path("etc/away")).expect("linked");
         symlink(&inside, place.path("run/inner")).expect("linked");
         files.open(&inside, Access::Read).expect("readable");
         files
@@ -472,6 +473,7 @@ mod tests {
             ("etc/isakmpd.conf", Access::Public),
             ("etc/new", Access::Append),
             ("etc/link", Access::Read),
+            ("etc/away/secret", Access::Read),
             ("run/link", Access::Append),
             ("run/inner", Access::Private),
             ("run/../else/secret", Access::Read),
@@ -481,7 +483,7 @@ mod tests {
             let error = files.open(&place.path(path), access).expect_err(path);
             assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{path}");
         }
-        assert_eq!(place.log.texts().len(), 12);
+        assert_eq!(place.log.texts().len(), 13);
         for (name, is_listed) in [("run/other", false), ("run/isakmpd-x", true)] {
             let listed = files.read_directory(&place.path(name)).is_ok();
             assert_eq!(listed, is_listed, "{name}");
@@ -503,6 +505,7 @@ mod tests {
         std::fs::create_dir(root.join("etc/inner")).expect("made");
         symlink(root.join("etc/inner"), root.join("etc/linked")).expect("linked");
         symlink(root.join("etc/file"), root.join("etc/inner/link")).expect("linked");
+        place.put("etc/inner/file", 0o600);
         let plainly = |name: &str| rules.open_plainly(&root.join(name));
         let opened = plainly("etc/file").expect("plain").expect("opened");
         assert_eq!(opened.metadata().expect("there").len(), 7);
@@ -515,6 +518,7 @@ mod tests {
             "run/file",
             "etc/inner/link",
             "etc/linked/link",
+            "etc/linked/file",
             "etc/../etc/file",
             "etc/file/none",
         ] {
