@@ -97,6 +97,83 @@ fn payloads_and_attributes_as_responder() {
     assert!(!shown.iter().any(|(_, text)| text.contains("offset")));
 }
 
+/// The contents of all payloads of a message come by type; those of the recording's second message were read by hand.
+#[test]
+fn contents_of_payloads() {
+    let shown = lines(MULTIPLE, Role::Initiator, Class::Message, 70);
+    let mut shown = shown.iter().skip_while(|(_, text)| {
+        text != "message_validate_payloads: payload SA at 28 of message 00000000"
+    });
+    let expected = [
+        (
+            60,
+            "message_validate_payloads: payload SA at 28 of message 00000000",
+        ),
+        (70, "NEXT_PAYLOAD: VENDOR"),
+        (70, "LENGTH: 56"),
+        (70, "DOI: 1"),
+        (70, "SIT: "),
+        (50, "message_parse_payloads: offset 40 payload PROPOSAL"),
+        (50, "message_parse_payloads: offset 48 payload TRANSFORM"),
+        (50, "Transform 2's attributes"),
+    ];
+    for (level, text) in expected {
+        assert_eq!(shown.next(), Some(&(level, text.to_owned())));
+    }
+    let mut shown = shown.skip_while(|(level, _)| *level == 50);
+    let expected = [
+        (
+            60,
+            "message_validate_payloads: payload PROPOSAL at 40 of message 00000000",
+        ),
+        (70, "NEXT_PAYLOAD: NONE"),
+        (70, "LENGTH: 44"),
+        (70, "NO: 1"),
+        (70, "PROTO: ISAKMP"),
+        (70, "SPI_SZ: 0"),
+        (70, "NTRANSFORMS: 1"),
+        (70, "SPI: "),
+        (
+            60,
+            "message_validate_payloads: payload TRANSFORM at 48 of message 00000000",
+        ),
+        (70, "NEXT_PAYLOAD: NONE"),
+        (70, "LENGTH: 36"),
+        (70, "NO: 2"),
+        (70, "ID: 1"),
+        (70, "SA_ATTRS: "),
+        (
+            60,
+            "message_validate_payloads: payload VENDOR at 84 of message 00000000",
+        ),
+        (70, "NEXT_PAYLOAD: VENDOR"),
+        (70, "LENGTH: 20"),
+        (70, "ID: "),
+    ];
+    for (level, text) in expected {
+        assert_eq!(shown.next(), Some(&(level, text.to_owned())));
+    }
+    // Level by level.
+    let below = lines(MULTIPLE, Role::Initiator, Class::Message, 69);
+    assert!(!at_level(&below, 60).is_empty());
+    assert!(
+        !below
+            .iter()
+            .any(|(_, text)| text.starts_with("NEXT_PAYLOAD: "))
+    );
+}
+
+/// Of phase 1, then of phase 2.
+#[test]
+fn transforms_that_are_chosen() {
+    for role in [Role::Responder, Role::Initiator] {
+        let shown = lines(MULTIPLE, role, Class::Misc, 20);
+        let chosen = at_level(&shown, 20);
+        let line = |n: u8| format!("ipsec_decode_transform: transform {n} chosen");
+        assert_eq!(chosen, [line(2), line(1)], "{role:?}");
+    }
+}
+
 #[test]
 fn payloads_and_attributes_as_initiator() {
     let answer = "28:SA 84:VENDOR 104:VENDOR 124:VENDOR 144:VENDOR 164:VENDOR 40:PROPOSAL";

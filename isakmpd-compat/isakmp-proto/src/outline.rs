@@ -1,5 +1,5 @@
-//! The places and attributes of a message's payloads, for debugging logs: also of a message that is refused, as far
-//! as it can be read. Nobody else needs where proposals and transforms stand.
+//! The places, attributes and contents of a message's payloads, for debugging logs: also of a message that is refused,
+//! as far as it can be read. Nobody else needs where proposals and transforms stand.
 
 use crate::attribute;
 use crate::header::{HEADER_LENGTH, Header};
@@ -9,7 +9,7 @@ use crate::payload::{GENERIC_LENGTH, generic_header};
 
 /// One thing that reading a message comes by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Item {
+pub enum Item<'a> {
     /// A payload, those inside SA included.
     Payload {
         /// Octets of the message before its generic header.
@@ -36,39 +36,56 @@ pub enum Item {
         /// Its value, if it is one of 2 or 4 octets.
         value: Option<u32>,
     },
+    /// What a payload holds that was an [`Item::Payload`] before.
+    Contents {
+        /// Octets of the message before its generic header.
+        offset: usize,
+        /// Its type.
+        ty: PayloadType,
+        /// The payload from its generic header on.
+        octets: &'a [u8],
+    },
 }
 
-/// What is in a message in clear text, at most `limit` items: the chain of payloads, then what is inside SA. Ends
-/// before what cannot be read.
+/// What is in a message in clear text: the chain of payloads, what is inside SA, then the contents of all by type, in
+/// the order in which the original shows them. At most `limit` items, not counting contents, of which each payload has
+/// one. Ends before what cannot be read.
 #[must_use]
-pub fn outline(header: &Header, clear_text: &[u8], limit: usize) -> Vec<Item> {
+pub fn outline<'a>(header: &Header, clear_text: &'a [u8], limit: usize) -> Vec<Item<'a>> {
     let mut outline = Outline {
         items: Vec::new(),
+        counted: 0,
         limit,
+        contents: Vec::new(),
     };
     // An end before the last payload is no error here.
     let _ = outline.message(header, clear_text);
     outline.items
 }
 
-struct Outline {
-    items: Vec<Item>,
+struct Outline<'a> {
+    items: Vec<Item<'a>>,
+    /// How many of them are no contents.
+    counted: usize,
     limit: usize,
+    /// Of all payloads but SA, in the order of the message.
+    contents: Vec<(PayloadType, Item<'a>)>,
 }
 
 /// `None`: nothing more can be read, or is wanted.
 type More = Option<()>;
 
-impl Outline {
-    fn push(&mut self, item: Item) -> More {
-        if self.items.len() >= self.limit {
+impl<'a> Outline<'a> {
+    fn push(&mut self, item: Item<'a>) -> More {
+        if self.counted >= self.limit {
             return None;
         }
+        self.counted = self.counted.saturating_add(1);
         self.items.push(item);
         Some(())
     }
 
-    fn message(&mut self, header: &Header, clear_text: &[u8]) -> More {
+    fn message(&mut self, header: &Header, clear_text: &'a [u8]) -> More {
         let chain = clear_text.get(HEADER_LENGTH..)?;
         let mut sas = Vec::new();
         self.chain(
@@ -82,11 +99,23 @@ impl Outline {
                 Some(())
             },
         )?;
-        sas.into_iter().try_for_each(|(at, body)| self.sa(at, body))
+        let (of_sas, mut others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.contents)
+            .into_iter()
+            .partition(|(ty, _)| *ty == PayloadType::SA);
+        for ((_, contents), (at, body)) in of_sas.into_iter().zip(sas) {
+            self.items.push(contents);
+            self.sa(at, body)?;
+        }
+        others.append(&mut self.contents);
+        // Stable: those of one type stay in the order of the message.
+        others.sort_by_key(|(ty, _)| *ty);
+        self.items
+            .extend(others.into_iter().map(|(_, contents)| contents));
+        Some(())
     }
 
     /// Payloads one after the other; `at` is the first one's offset, those of the bodies go to `each`.
-    fn chain<'a>(
+    fn chain(
         &mut self,
         at: usize,
         first: PayloadType,
@@ -99,7 +128,12 @@ impl Outline {
             let read = octets.len().saturating_sub(reader.rest().len());
             let offset = at.saturating_add(read);
             self.push(Item::Payload { offset, ty })?;
+            let from = reader.rest();
             let generic = generic_header(&mut reader, ty).ok()?;
+            let length = GENERIC_LENGTH.saturating_add(generic.body.len());
+            let octets = from.get(..length)?;
+            self.contents
+                .push((ty, Item::Contents { offset, ty, octets }));
             if generic.next.is_unknown_private() {
                 let next = generic.next;
                 self.push(Item::Ignored { next, of: ty })?;
@@ -115,7 +149,7 @@ impl Outline {
         Some(())
     }
 
-    fn sa(&mut self, at: usize, body: &[u8]) -> More {
+    fn sa(&mut self, at: usize, body: &'a [u8]) -> More {
         let mut reader = Reader::new(body);
         if Doi(reader.u32()?) != Doi::ISAKMP {
             reader.u32()?;

@@ -3,8 +3,9 @@
 use isakmp_proto::header::Header;
 use isakmp_proto::number::{Flags as HeaderFlags, IkeAttribute, IpsecAttribute};
 use isakmp_proto::outline::{Item, outline};
+use isakmp_proto::sa::Transform;
 
-use super::Engine;
+use super::{Engine, contents};
 use crate::exchange::{Exchange, State};
 use crate::journal::{Class, Journal};
 use crate::sa::Role;
@@ -57,18 +58,36 @@ impl Engine {
         }
     }
 
-    /// The payloads and attributes of a received message, class Mesg level 50.
+    /// The payloads and attributes of a received message, class Mesg level 50; their contents at 60 and 70.
     pub(crate) fn dump_payloads(&mut self, header: &Header, clear: &[u8]) {
         if !self.journal.wants(Class::Message, 30) {
             return;
         }
+        let with_fields = self.journal.wants(Class::Message, 70);
         for item in outline(header, clear, MOST_ITEMS) {
             let level = match item {
                 Item::Ignored { .. } => 30,
+                Item::Contents { .. } => 60,
                 _ => 50,
             };
-            self.journal.debug(Class::Message, level, || {
-                item_text(item, header.is_phase_1())
+            self.journal
+                .debug(Class::Message, level, || item_text(item, header));
+            if let (Item::Contents { ty, octets, .. }, true) = (item, with_fields) {
+                for line in contents::fields(ty, octets) {
+                    self.journal.debug(Class::Message, 70, || line);
+                }
+            }
+        }
+    }
+
+    /// The transforms that an SA is made of, class Misc level 20.
+    pub(crate) fn dump_chosen<'t>(&mut self, chosen: impl IntoIterator<Item = &'t Transform>) {
+        for transform in chosen {
+            self.journal.debug(Class::Misc, 20, || {
+                format!(
+                    "ipsec_decode_transform: transform {} chosen",
+                    transform.number
+                )
             });
         }
     }
@@ -89,7 +108,7 @@ impl Engine {
 /// Of a message with more in it only the beginning is shown.
 const MOST_ITEMS: usize = 1024;
 
-fn item_text(item: Item, phase_1: bool) -> String {
+fn item_text(item: Item<'_>, header: &Header) -> String {
     match item {
         Item::Payload { offset, ty } => {
             format!("message_parse_payloads: offset {offset} payload {ty}")
@@ -100,7 +119,7 @@ fn item_text(item: Item, phase_1: bool) -> String {
         ),
         Item::Transform { number } => format!("Transform {number}'s attributes"),
         Item::Attribute { ty, value } => {
-            let name = if phase_1 {
+            let name = if header.is_phase_1() {
                 IkeAttribute(ty).to_string()
             } else {
                 IpsecAttribute(ty).to_string()
@@ -109,6 +128,10 @@ fn item_text(item: Item, phase_1: bool) -> String {
                 value.map_or_else(|| "unrepresentable".to_owned(), |value| value.to_string());
             format!("Attribute {name} value {value}")
         }
+        Item::Contents { offset, ty, .. } => format!(
+            "message_validate_payloads: payload {ty} at {offset} of message {:08x}",
+            header.message_id
+        ),
     }
 }
 

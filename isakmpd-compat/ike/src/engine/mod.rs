@@ -1,5 +1,6 @@
 //! The engine: everything the daemon negotiates, as one value.
 
+mod contents;
 mod dump;
 mod input;
 mod notify;

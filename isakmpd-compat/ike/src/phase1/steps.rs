@@ -108,6 +108,7 @@ impl Engine {
                 .plain("message_negotiate_sa: no compatible proposal found");
             return Err(Refusal::Tell(NotifyType::NO_PROPOSAL_CHOSEN));
         };
+        self.dump_chosen([&transform]);
         let agreement = proposal::agreement(offered.number, &transform)
             .ok_or(Refusal::Tell(NotifyType::PAYLOAD_MALFORMED))?;
         Ok((agreement, message.body(index).into()))
@@ -136,6 +137,9 @@ impl Engine {
             .filter(|transform| proposal::was_offered(&negotiation.offer, transform))
             .filter_map(|_| proposal::choose(proposal, &negotiation.policy, &mut self.journal))
             .find_map(|transform| proposal::agreement(proposal.number, &transform));
+        if agreement.is_some() {
+            self.dump_chosen(&proposal.transforms);
+        }
         agreement.ok_or_else(|| {
             self.journal
                 .plain("message_negotiate_sa: no compatible proposal found");

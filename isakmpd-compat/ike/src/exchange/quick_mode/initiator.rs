@@ -286,6 +286,7 @@ fn take_answer(
     };
     let agreed: Vec<Agreed> = pairs.iter().map(|pair| pair.agreed).collect();
     state.pairs = pairs;
+    engine.dump_chosen(sa.proposals.iter().flat_map(|p| &p.transforms));
     let group = proposal::group_of(&agreed);
     if group != state.group || public.is_some() != (group != 0) {
         engine

@@ -72,6 +72,7 @@ fn take_offer(
         engine.journal.plain(none.to_string());
         NotifyType::NO_PROPOSAL_CHOSEN
     })?;
+    engine.dump_chosen(choice.proposals.iter().flat_map(|p| &p.transforms));
     let group = proposal::group_of(&choice.agreed);
     let nonce_i = super::nonce(message)?;
     if let Some(public) = public {
