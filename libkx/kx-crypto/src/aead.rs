@@ -6,13 +6,11 @@
 //! use and takes 1.2 kB with OpenSSL 3.0. An idle connection can [`rest`](Seal::rest): what is left then
 //! is the key, and half a microsecond brings the context back.
 
-#[cfg(not(feature = "aws-lc"))]
-use std::sync::OnceLock;
-
 use openssl::cipher::{Cipher, CipherRef};
 use openssl::cipher_ctx::CipherCtx;
 use openssl::error::ErrorStack;
 
+use crate::fetched::Fetched;
 use crate::hkdf::wipe;
 
 /// Octets of a tag.
@@ -42,32 +40,16 @@ impl Algorithm {
         }
     }
 
-    /// The library's cipher. Fetched once: otherwise each new context looks it up by name under a lock.
-    #[cfg(not(feature = "aws-lc"))]
     fn cipher(self) -> &'static CipherRef {
-        static AES_128: OnceLock<Option<Cipher>> = OnceLock::new();
-        static AES_256: OnceLock<Option<Cipher>> = OnceLock::new();
-        static CHACHA20: OnceLock<Option<Cipher>> = OnceLock::new();
-        let (cell, name) = match self {
-            Algorithm::Aes128Gcm => (&AES_128, "AES-128-GCM"),
-            Algorithm::Aes256Gcm => (&AES_256, "AES-256-GCM"),
-            Algorithm::ChaCha20Poly1305 => (&CHACHA20, "ChaCha20-Poly1305"),
-        };
-        cell.get_or_init(|| Cipher::fetch(None, name, None).ok())
-            .as_deref()
-            .unwrap_or_else(|| self.unfetched())
-    }
-
-    #[cfg(feature = "aws-lc")]
-    fn cipher(self) -> &'static CipherRef {
-        self.unfetched()
-    }
-
-    fn unfetched(self) -> &'static CipherRef {
+        static AES_128: Fetched = Fetched::new();
+        static AES_256: Fetched = Fetched::new();
+        static CHACHA20: Fetched = Fetched::new();
         match self {
-            Algorithm::Aes128Gcm => Cipher::aes_128_gcm(),
-            Algorithm::Aes256Gcm => Cipher::aes_256_gcm(),
-            Algorithm::ChaCha20Poly1305 => Cipher::chacha20_poly1305(),
+            Algorithm::Aes128Gcm => AES_128.cipher("AES-128-GCM", Cipher::aes_128_gcm),
+            Algorithm::Aes256Gcm => AES_256.cipher("AES-256-GCM", Cipher::aes_256_gcm),
+            Algorithm::ChaCha20Poly1305 => {
+                CHACHA20.cipher("ChaCha20-Poly1305", Cipher::chacha20_poly1305)
+            }
         }
     }
 }

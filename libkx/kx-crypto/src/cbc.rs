@@ -5,10 +5,12 @@ mod cipher;
 
 pub use cipher::Algorithm;
 
-use openssl::cipher::Cipher;
+use openssl::cipher::{Cipher, CipherRef};
 use openssl::cipher_ctx::CipherCtx;
 use openssl::error::ErrorStack;
 use zeroize::Zeroizing;
+
+use crate::fetched::Fetched;
 
 /// Octets of a block, a key and an initialization vector.
 pub const BLOCK: usize = 16;
@@ -31,7 +33,7 @@ pub fn aes128_encrypt(
     text: &mut [u8],
 ) -> Result<(), Unavailable> {
     apply(BLOCK, text, |context| {
-        context.encrypt_init(Some(Cipher::aes_128_cbc()), Some(key), Some(iv))
+        context.encrypt_init(Some(aes128()), Some(key), Some(iv))
     })
 }
 
@@ -45,7 +47,7 @@ pub fn aes128_decrypt(
     text: &mut [u8],
 ) -> Result<(), Unavailable> {
     apply(BLOCK, text, |context| {
-        context.decrypt_init(Some(Cipher::aes_128_cbc()), Some(key), Some(iv))
+        context.decrypt_init(Some(aes128()), Some(key), Some(iv))
     })
 }
 
@@ -55,6 +57,11 @@ pub fn aes128_decrypt(
 /// [`Unavailable`].
 pub fn aes128_block(key: &[u8; BLOCK], block: &mut [u8; BLOCK]) -> Result<(), Unavailable> {
     aes128_encrypt(key, &[0; BLOCK], block)
+}
+
+fn aes128() -> &'static CipherRef {
+    static AES_128: Fetched = Fetched::new();
+    AES_128.cipher("AES-128-CBC", Cipher::aes_128_cbc)
 }
 
 /// Runs `text` through a cipher with blocks of `block` octets, no more than [`BLOCK`].

@@ -24,6 +24,7 @@ pub mod digest;
 pub mod dsa;
 pub mod ecdh;
 pub mod elgamal;
+mod fetched;
 #[cfg(feature = "fixed-base")]
 mod fixed_base;
 pub mod hkdf;

@@ -6,6 +6,7 @@
 use openssl::hash::{Hasher, MessageDigest};
 use zeroize::Zeroizing;
 
+use crate::fetched::Begun;
 use crate::secret::SecretBytes;
 
 /// The library does not offer the hash.
@@ -53,21 +54,27 @@ impl Hash {
     /// # Errors
     /// [`Unavailable`].
     pub fn digest(self, parts: &[&[u8]]) -> Result<Vec<u8>, Unavailable> {
-        let mut hasher = Hasher::new(self.library())?;
+        let mut hasher = self.begin()?;
         for part in parts {
             hasher.update(part)?;
         }
         Ok(hasher.finish()?.to_vec())
     }
 
-    fn library(self) -> MessageDigest {
-        match self {
-            Hash::Md5 => MessageDigest::md5(),
-            Hash::Sha1 => MessageDigest::sha1(),
-            Hash::Sha256 => MessageDigest::sha256(),
-            Hash::Sha384 => MessageDigest::sha384(),
-            Hash::Sha512 => MessageDigest::sha512(),
-        }
+    fn begin(self) -> Result<Hasher, Unavailable> {
+        static MD5: Begun = Begun::new();
+        static SHA1: Begun = Begun::new();
+        static SHA256: Begun = Begun::new();
+        static SHA384: Begun = Begun::new();
+        static SHA512: Begun = Begun::new();
+        let hasher = match self {
+            Hash::Md5 => MD5.hasher(MessageDigest::md5),
+            Hash::Sha1 => SHA1.hasher(MessageDigest::sha1),
+            Hash::Sha256 => SHA256.hasher(MessageDigest::sha256),
+            Hash::Sha384 => SHA384.hasher(MessageDigest::sha384),
+            Hash::Sha512 => SHA512.hasher(MessageDigest::sha512),
+        };
+        Ok(hasher?)
     }
 }
 
@@ -113,7 +120,7 @@ impl Prf {
             for (to, from) in padded.iter_mut().zip(key) {
                 *to ^= from;
             }
-            let mut hasher = Hasher::new(hash.library())?;
+            let mut hasher = hash.begin()?;
             hasher.update(padded.get(..block_len).unwrap_or_default())?;
             Ok(hasher)
         };

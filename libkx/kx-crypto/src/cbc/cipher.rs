@@ -5,6 +5,7 @@ use openssl::cipher::Cipher;
 use zeroize::Zeroizing;
 
 use super::{Unavailable, apply};
+use crate::fetched::Fetched;
 #[cfg(feature = "legacy-ipsec")]
 use crate::legacy::{self, Block, BlockCipher};
 
@@ -115,11 +116,17 @@ impl Algorithm {
     }
 
     fn library(self, key: &[u8]) -> Result<&'static openssl::cipher::CipherRef, Unavailable> {
+        static AES_128: Fetched = Fetched::new();
+        static AES_192: Fetched = Fetched::new();
+        static AES_256: Fetched = Fetched::new();
+        static TRIPLE_DES: Fetched = Fetched::new();
         match (self, key.len()) {
-            (Algorithm::Aes, 16) => Ok(Cipher::aes_128_cbc()),
-            (Algorithm::Aes, 24) => Ok(Cipher::aes_192_cbc()),
-            (Algorithm::Aes, 32) => Ok(Cipher::aes_256_cbc()),
-            (Algorithm::TripleDes, 24) => Ok(Cipher::des_ede3_cbc()),
+            (Algorithm::Aes, 16) => Ok(AES_128.cipher("AES-128-CBC", Cipher::aes_128_cbc)),
+            (Algorithm::Aes, 24) => Ok(AES_192.cipher("AES-192-CBC", Cipher::aes_192_cbc)),
+            (Algorithm::Aes, 32) => Ok(AES_256.cipher("AES-256-CBC", Cipher::aes_256_cbc)),
+            (Algorithm::TripleDes, 24) => {
+                Ok(TRIPLE_DES.cipher("DES-EDE3-CBC", Cipher::des_ede3_cbc))
+            }
             _ => Err(Unavailable),
         }
     }
