@@ -12,7 +12,7 @@ FUZZ_SECONDS ?= 30
 
 include pkgs/package.mk
 
-.PHONY: help build build-deps build-aws-lc test-aws-lc demo demo-vpn check check-original bench headers hardware-test fuzz fuzz-smoke miri deps lint test clean
+.PHONY: help build build-deps build-aws-lc test-aws-lc demo demo-vpn check check-packages check-instrumented check-original bench headers hardware-test fuzz fuzz-smoke miri deps lint test clean
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,9 +53,17 @@ build-aws-lc: build-deps ## the programs with AWS-LC built in, in target/aws-lc/
 test-aws-lc: build-aws-lc ## the suite of the programs that speak TLS against that build
 	KX_SLOW=1 KX_TLS_LIBRARY=aws-lc KX_BIN=$(CURDIR)/target/aws-lc/release $(CARGO) test --locked --no-fail-fast -p interop-tests --test "kxd_*"
 
-check: deps lint test test-aws-lc ## all that CI does: installs what it needs, then lints and tests
-	$(MAKE) fuzz-smoke miri
-	KX_PREBUILT=1 $(MAKE) deb rpm lint-packages test-packages
+check: deps lint test ## all that CI does: installs what it needs, then lints and tests
+	@$(MAKE) -j2 check-packages check-instrumented
+
+# Two by two, since they wait for downloads, installations and clocks: each has a target directory of its own.
+check-packages:
+	$(MAKE) -j1 test-aws-lc
+	KX_PREBUILT=1 $(MAKE) -j1 deb rpm lint-packages test-packages
+
+check-instrumented:
+	$(MAKE) -j1 fuzz-smoke
+	$(MAKE) -j1 miri
 
 check-original: ## the compliance suite against the original (KX_REF_KXD, default Debian's)
 	@interop-tests/check-original.sh
