@@ -15,6 +15,8 @@ pub mod host;
 pub mod implementation;
 pub mod redirect;
 pub mod routers;
+pub mod rule_script;
+pub mod rules_gone;
 pub mod scenarios;
 pub mod segment;
 pub mod wire_checks;

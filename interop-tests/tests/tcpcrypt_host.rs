@@ -1,19 +1,18 @@
 //! What a daemon asks of its host and takes from it: packets, rights, connection tracking, offloads.
 
-use std::process::Command;
 use std::time::Duration;
 
 use interop_tests::lab::applications::{exchange, local, talk};
 use interop_tests::lab::case::case;
 use interop_tests::lab::daemon::Daemon;
 use interop_tests::lab::host::Host;
-use interop_tests::lab::scenarios::{ANSWER, QUESTION, assert_secret, close_both, id_of, one_talk};
+use interop_tests::lab::rule_script;
+use interop_tests::lab::scenarios::{
+    self, ANSWER, QUESTION, assert_secret, close_both, id_of, one_talk,
+};
 use interop_tests::lab::segment::{FIN, SYN, Segment, hex};
 use interop_tests::lab::wire_checks::{INIT1, INIT2, assert_only_records, of_port};
 use interop_tests::lab::{Lab, Offload, PORT, Settings};
-use interop_tests::program::run_command;
-use interop_tests::skip::skip;
-use interop_tests::subject::workspace;
 use interop_tests::wait::{self, SOON};
 
 /// Both daemons with these options, and the rules of divert mode.
@@ -282,96 +281,29 @@ fn rules_outside_of_connection_tracking() {
     });
 }
 
-/// Our rule script with this daemon's queue; `kind` as in its variable RULES.
-fn rules(host: &Host, kind: &str, word: &str) {
-    let script = workspace().join("libtcpcrypt-compat/tcpcryptd/scripts/iptables.sh");
-    host.script(&format!(
-        "DAEMON_USER=nobody DIVERT_PORT=666 ONLY_PORTS={PORT} MARK=10 PLAIN_MARK=20 \
-         RULES={kind} IPTABLES=iptables-legacy IP6TABLES=ip6tables-legacy {} {word}",
-        script.display()
-    ));
-}
-
-/// What the kernel has of rules that name a queue.
-fn rules_left(host: &Host) -> String {
-    host.output(
-        "iptables-legacy-save | grep NFQUEUE; ip6tables-legacy-save | grep NFQUEUE; \
-         nft list tables 2>/dev/null",
-    )
-}
-
-/// With two marks (`-x`) and the rules that our script makes for them, a connection that turned out to be
-/// plain costs nothing more, and others are encrypted.
-fn plain_connections_leave(name: &str, kind: &str, ipv6: bool) {
+/// With and without offloads.
+fn plain_connections_leave(name: &str, ipv6: bool) {
     for offload in [Offload::Off, Offload::Nic, Offload::On] {
-        plain_connections_leave_with(name, kind, ipv6, offload);
-    }
-}
-
-fn plain_connections_leave_with(name: &str, kind: &str, ipv6: bool, offload: Offload) {
-    let settings = Settings {
-        ipv6,
-        offload,
-        ..Settings::default()
-    };
-    case(name, settings, |lab, pair| {
-        if pair.client.original {
-            // It has one mark only.
-            return;
-        }
-        let marks = ["-v", "-x", "10", "-x", "20"];
-        let client = Daemon::start(&lab.client, pair.client, &marks);
-        rules(&lab.client, kind, "start");
-        let (near, far) = lab.connection(PORT).expect("connecting");
-        exchange(&near, &far, 5_000_000, 5_000_000).expect("the exchange");
-        client.signal("USR1");
-        let queued = wait::until(SOON, || {
-            let log = client.log();
-            let (_, rest) = log.split_once("Packets: ")?;
-            rest.split(' ').next()?.parse::<u64>().ok()
+        let settings = Settings {
+            ipv6,
+            offload,
+            ..Settings::default()
+        };
+        case(name, settings, |lab, pair| {
+            scenarios::plain_connections_leave(lab, pair, rule_script::LEGACY);
         });
-        let queued = queued.expect("a dump of the state");
-        assert!(
-            (1..20).contains(&queued),
-            "{queued} packets came to the queue"
-        );
-        let server = Daemon::start(&lab.server, pair.server, &marks);
-        rules(&lab.server, kind, "start");
-        let tap = lab.tap();
-        for _ in 0..2 {
-            one_talk(lab, &client, &server);
-        }
-        assert_secret(&tap);
-        for host in lab.hosts() {
-            assert_ne!(rules_left(host), "");
-            rules(host, kind, "stop");
-            assert_eq!(rules_left(host), "");
-        }
-    });
+    }
 }
 
 #[test]
 fn plain_connections_leave_the_queue() {
-    plain_connections_leave("plain_connections_leave_the_queue", "iptables", false);
+    plain_connections_leave("plain_connections_leave_the_queue", false);
 }
 
 #[test]
 fn plain_connections_over_ipv6_leave_the_queue() {
     let name = "plain_connections_over_ipv6_leave_the_queue";
-    plain_connections_leave(name, "iptables", true);
-}
-
-#[test]
-fn plain_connections_leave_the_queue_of_nftables() {
-    let name = "plain_connections_leave_the_queue_of_nftables";
-    let probe = "nft add table ip probe && nft add chain ip probe c && nft add rule ip probe c queue num 1 bypass";
-    let mut command = Command::new("unshare");
-    let done = run_command(command.args(["--net", "--", "sh", "-c", probe]));
-    if done.rc != 0 {
-        return skip(name, "no queues for nftables in this kernel");
-    }
-    plain_connections_leave(name, "nft", false);
-    plain_connections_leave(name, "nft", true);
+    plain_connections_leave(name, true);
 }
 
 /// `-t 2`: the packet that is named gets lost, and TCP repeats it.

@@ -12,6 +12,7 @@ use rustix::net::{AddressFamily, SocketType};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::lab::cgroup::Cgroup;
+use crate::lab::rule_script::{self, LEGACY};
 use crate::program::{Finished, run_command};
 use crate::wait;
 
@@ -202,14 +203,9 @@ impl Host {
 
     /// Our rules of redirect mode for these ports, by the script that is shipped.
     pub fn redirect(&self, ports: &str) {
-        let script =
-            crate::subject::workspace().join("libtcpcrypt-compat/tcpcryptd/scripts/iptables.sh");
-        self.script(&format!(
-            "MODE=redirect ONLY_PORTS={ports} DAEMON_USER=nobody DIVERT_PORT=666 RULES=iptables \
-             IPTABLES='iptables-legacy' IP6TABLES='ip6tables-legacy' IPV6={} {} start",
-            if self.address6.is_some() { "yes" } else { "no" },
-            script.display()
-        ));
+        let six = if self.address6.is_some() { "yes" } else { "no" };
+        let variables = format!("MODE=redirect ONLY_PORTS={ports} IPV6={six}");
+        rule_script::run(self, &format!("{LEGACY} {variables}"), "start");
     }
 
     /// Packets that arrive stay in order: those of one cable may be handled by several processors otherwise, and

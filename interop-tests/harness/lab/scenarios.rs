@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use crate::lab::applications::{accept, exchange, local, read_exactly, remote, talk};
 use crate::lab::capture::Capture;
+use crate::lab::case::Pair;
 use crate::lab::control::{APP_SUPPORT, NOBODY, SESSID};
 use crate::lab::daemon::Daemon;
+use crate::lab::rule_script;
 use crate::lab::segment::hex;
 use crate::lab::wire_checks::{Opening, assert_only_records, opening};
 use crate::lab::{Lab, PORT};
+use crate::wait::{self, SOON};
 
 /// What the client says.
 pub const QUESTION: &[u8] = b"a question that nobody else may read";
@@ -305,4 +308,42 @@ pub fn aware_applications(lab: &Lab, client: &Daemon<'_>, server: &Daemon<'_>) -
         assert_eq!(hex(&get(SESSID, 33)).to_uppercase(), id);
     }
     seen
+}
+
+/// With two marks (`-x`) and the rules that our script makes for them, a connection that turned out to be
+/// plain costs nothing more, and others are encrypted. `kind`: the script's variable for the kind of rules.
+pub fn plain_connections_leave(lab: &Lab, pair: Pair, kind: &str) {
+    if pair.client.original {
+        // It has one mark only.
+        return;
+    }
+    let variables = format!("MARK=10 PLAIN_MARK=20 {kind}");
+    let marks = ["-v", "-x", "10", "-x", "20"];
+    let client = Daemon::start(&lab.client, pair.client, &marks);
+    rule_script::run(&lab.client, &variables, "start");
+    let (near, far) = lab.connection(PORT).expect("connecting");
+    exchange(&near, &far, 5_000_000, 5_000_000).expect("the exchange");
+    client.signal("USR1");
+    let queued = wait::until(SOON, || {
+        let log = client.log();
+        let (_, rest) = log.split_once("Packets: ")?;
+        rest.split(' ').next()?.parse::<u64>().ok()
+    });
+    let queued = queued.expect("a dump of the state");
+    assert!(
+        (1..20).contains(&queued),
+        "{queued} packets came to the queue"
+    );
+    let server = Daemon::start(&lab.server, pair.server, &marks);
+    rule_script::run(&lab.server, &variables, "start");
+    let tap = lab.tap();
+    for _ in 0..2 {
+        one_talk(lab, &client, &server);
+    }
+    assert_secret(&tap);
+    for host in lab.hosts() {
+        assert_ne!(rule_script::left(host), "");
+        rule_script::run(host, &variables, "stop");
+        assert_eq!(rule_script::left(host), "");
+    }
 }
