@@ -6,7 +6,11 @@
 //! Printed are medians over the rounds, with the ratio to bare TCP in brackets, and ours to the original.
 //! CPU time is the scheduler's own (nanoseconds, all threads).
 //!
-//! usage: kx-bench-tcpcrypt [-rounds N] [-quick] [-only PART,...] [-offload off|nic|on] DIRECTORY-OF-OURS
+//! `-ways`: only these: bare, tls, queue, original, kx, redirect. Other builds of ours, given as NAME=DIRECTORY before
+//! the last one, take their turns in divert mode, too.
+//!
+//! usage: kx-bench-tcpcrypt [-rounds N] [-quick] [-only PART,...] [-ways WAY,...] [-offload off|nic|on]
+//!        [NAME=DIRECTORY] ... DIRECTORY-OF-OURS
 
 mod accept_all;
 mod load;
@@ -34,6 +38,8 @@ fn main() -> ExitCode {
     };
     let mut only = None;
     let mut offload = Offload::Off;
+    let mut chosen: Option<String> = None;
+    let mut others: Vec<Way> = Vec::new();
     let mut ours = None;
     let mut args = std::env::args().skip(1);
     while let Some(word) = args.next() {
@@ -42,6 +48,7 @@ fn main() -> ExitCode {
             "-accept-all" => return accept_all::run(),
             "-rounds" => rounds = args.next().and_then(|n| n.parse().ok()).unwrap_or(rounds),
             "-only" => only = args.next(),
+            "-ways" => chosen = args.next(),
             // "tcpcrypt-datapath spec 0"
             "-offload" => {
                 offload = match args.next().as_deref() {
@@ -59,13 +66,25 @@ fn main() -> ExitCode {
                     many: 300,
                 }
             }
-            dir if !dir.starts_with('-') => ours = Implementation::in_directory(Path::new(dir)),
-            _ => ours = None,
+            dir if dir.starts_with('-') => ours = None,
+            dir => match dir.split_once('=') {
+                Some((name, dir)) => {
+                    let Some(other) = Implementation::in_directory(Path::new(dir)) else {
+                        eprintln!("kx-bench-tcpcrypt: no tcpcryptd in {dir}");
+                        return ExitCode::from(2);
+                    };
+                    // For as long as this program runs.
+                    let name = Box::leak(Box::from(name));
+                    others.push(Way::Daemon(name, Box::leak(Box::new(other))));
+                }
+                None => ours = Implementation::in_directory(Path::new(dir)),
+            },
         }
     }
     let Some(ours) = ours else {
         eprintln!(
-            "usage: kx-bench-tcpcrypt [-rounds N] [-quick] [-only PART,...] [-offload off|nic|on] DIRECTORY"
+            "usage: kx-bench-tcpcrypt [-rounds N] [-quick] [-only PART,...] [-ways WAY,...] [-offload off|nic|on] \
+             [NAME=DIRECTORY] ... DIRECTORY"
         );
         return ExitCode::from(2);
     };
@@ -78,13 +97,22 @@ fn main() -> ExitCode {
         ..Settings::default()
     };
     let ours: &'static Implementation = Box::leak(Box::new(ours));
-    let mut ways = vec![Way::Bare, Way::Tls, Way::Queue];
-    match original() {
+    let is_chosen = |way| {
+        let chosen = chosen.as_deref();
+        chosen.is_none_or(|chosen| chosen.split(',').any(|one| one == way))
+    };
+    let mut ways = Vec::new();
+    ways.extend(is_chosen("bare").then_some(Way::Bare));
+    ways.extend(is_chosen("tls").then_some(Way::Tls));
+    ways.extend(is_chosen("queue").then_some(Way::Queue));
+    match original().filter(|_| is_chosen("original")) {
         Some(original) => ways.push(Way::Daemon("original", original)),
+        None if chosen.is_some() => {}
         None => println!("KX_REF_TCPCRYPTD names no original; it is left out.\n"),
     }
-    ways.push(Way::Daemon("kx", ours));
-    ways.push(Way::Redirect(ours));
+    ways.append(&mut others);
+    ways.extend(is_chosen("kx").then_some(Way::Daemon("kx", ours)));
+    ways.extend(is_chosen("redirect").then_some(Way::Redirect(ours)));
     let mut all = vec![Vec::new(); ways.len()];
     for round in 1..=rounds {
         for (way, figures) in ways.iter().zip(&mut all) {

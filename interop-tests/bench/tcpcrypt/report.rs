@@ -126,7 +126,10 @@ pub(crate) fn table(
             continue;
         }
         let _ = write!(out, "| {label} |");
-        let bare = medians.first().copied().unwrap_or(f64::NAN);
+        let bare = match ways.first() {
+            Some(Way::Bare) => medians.first().copied().unwrap_or(f64::NAN),
+            _ => f64::NAN,
+        };
         for (column, &value) in medians.iter().enumerate() {
             let _ = match (value.is_nan(), column == 0 || !(value / bare).is_finite()) {
                 (true, _) => write!(out, " - |"),
@@ -137,7 +140,7 @@ pub(crate) fn table(
         if let Some(original) = original {
             let ours = ways
                 .iter()
-                .position(|way| matches!(way, Way::Daemon(_, of) if !of.original));
+                .rposition(|way| matches!(way, Way::Daemon(_, of) if !of.original));
             let ours = ours.and_then(|at| medians.get(at));
             let ours = ours.copied().unwrap_or(f64::NAN);
             let ratio = ours / medians.get(original).copied().unwrap_or(f64::NAN);
