@@ -187,7 +187,6 @@ fuzz_target!(|data: &[u8]| {
                 }
                 way.touched = true;
             }
-            _ if a & 1 == 0 => pair.streams[end].rest(),
             _ => pair.streams[end].rekey(),
         }
     }

@@ -1,10 +1,15 @@
 //! AES-GCM (NIST SP 800-38D) with nonces of 8 or 12 octets and ChaCha20-Poly1305 (RFC 8439), made for many
 //! records under few keys.
 //!
-//! A [`Seal`] or [`Open`] keeps one context of the library under one key and gives it a new nonce for each
-//! record: nothing is allocated and no key schedule computed on the way. The context is made at the first
-//! use and takes 1.2 kB with OpenSSL 3.0. An idle connection can [`rest`](Seal::rest): what is left then
-//! is the key, and half a microsecond brings the context back.
+//! A [`Seal`] or [`Open`] is a key and no more, of 48 octets, so that there can be very many. The library's contexts,
+//! 1.2 kB each with OpenSSL 3.0, belong to the thread: the keys that were used last have theirs, which gets a new nonce
+//! for each record, without an allocation or a key schedule; another key takes the place of the one that was used
+//! longest ago, for a third of a microsecond. When a key is dropped, its schedule is overwritten on the same thread;
+//! on another one that used it, when another key comes or the thread ends.
+
+mod contexts;
+
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use openssl::cipher::{Cipher, CipherRef};
 use openssl::cipher_ctx::CipherCtx;
@@ -12,6 +17,7 @@ use openssl::error::ErrorStack;
 
 use crate::fetched::Fetched;
 use crate::hkdf::wipe;
+use contexts::{Kind, Way};
 
 /// Octets of a tag.
 pub const TAG_LEN: usize = 16;
@@ -95,30 +101,23 @@ impl From<ErrorStack> for Error {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
-    Seal,
-    Open,
-}
-
-/// The key, and the library's context when it is awake.
+/// The key, and what names it among the contexts.
 struct Keyed {
     key: [u8; MAX_KEY_LEN],
-    algorithm: Algorithm,
-    nonce_len: NonceLen,
-    way: Way,
-    context: Option<CipherCtx>,
+    kind: Kind,
+    number: u64,
 }
 
 impl Drop for Keyed {
     fn drop(&mut self) {
-        // The context wipes itself.
         wipe(&mut self.key);
+        contexts::forget(self.number);
     }
 }
 
 impl Keyed {
     fn new(way: Way, algorithm: Algorithm, key: &[u8], nonce_len: NonceLen) -> Result<Self, Error> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
         if key.len() != algorithm.key_len() {
             return Err(Error::KeyLength);
         }
@@ -127,10 +126,12 @@ impl Keyed {
         }
         let mut keyed = Self {
             key: [0; MAX_KEY_LEN],
-            algorithm,
-            nonce_len,
-            way,
-            context: None,
+            kind: Kind {
+                way,
+                algorithm,
+                nonce_len,
+            },
+            number: NUMBER.fetch_add(1, Ordering::Relaxed),
         };
         for (to, from) in keyed.key.iter_mut().zip(key) {
             *to = *from;
@@ -138,38 +139,21 @@ impl Keyed {
         Ok(keyed)
     }
 
-    /// The context, made if it is not there, ready for text under `nonce`.
-    fn begin(&mut self, nonce: &[u8], additional: &[u8]) -> Result<&mut CipherCtx, Error> {
-        if nonce.len() != self.nonce_len.octets() {
+    /// A context ready for text under `nonce`.
+    fn begin(&self, nonce: &[u8], additional: &[u8]) -> Result<CipherCtx, Error> {
+        if nonce.len() != self.kind.nonce_len.octets() {
             return Err(Error::NonceLength);
         }
-        let context = match &mut self.context {
-            Some(context) => context,
-            empty => {
-                let mut context = CipherCtx::new()?;
-                let cipher = self.algorithm.cipher();
-                match self.way {
-                    Way::Seal => context.encrypt_init(Some(cipher), None, None)?,
-                    Way::Open => context.decrypt_init(Some(cipher), None, None)?,
-                }
-                if self.nonce_len != NonceLen::Twelve {
-                    context.set_iv_length(self.nonce_len.octets())?;
-                }
-                match self.way {
-                    Way::Seal => context.encrypt_init(None, Some(&self.key), None)?,
-                    Way::Open => context.decrypt_init(None, Some(&self.key), None)?,
-                }
-                empty.insert(context)
-            }
-        };
-        match self.way {
-            Way::Seal => context.encrypt_init(None, None, Some(nonce))?,
-            Way::Open => context.decrypt_init(None, None, Some(nonce))?,
-        }
+        let mut context = contexts::take(self.number, self.kind, &self.key, nonce)?;
         if !additional.is_empty() {
             context.cipher_update(additional, None)?;
         }
         Ok(context)
+    }
+
+    /// Keeps the context for the next text.
+    fn end(&self, context: CipherCtx) {
+        contexts::give_back(self.number, self.kind, context);
     }
 }
 
@@ -208,17 +192,13 @@ impl Seal {
         additional: &[u8],
         text: &mut [u8],
     ) -> Result<[u8; TAG_LEN], Error> {
-        let context = self.0.begin(nonce, additional)?;
-        update(context, text)?;
+        let mut context = self.0.begin(nonce, additional)?;
+        update(&mut context, text)?;
         context.cipher_final(&mut [])?;
         let mut tag = [0; TAG_LEN];
         context.tag(&mut tag)?;
+        self.0.end(context);
         Ok(tag)
-    }
-
-    /// Frees all but the key, until the next use.
-    pub fn rest(&mut self) {
-        self.0.context = None;
     }
 }
 
@@ -261,17 +241,17 @@ impl Open {
     /// # Errors
     /// [`Error::NonceLength`], [`Error::Library`].
     pub fn begin(&mut self, nonce: &[u8], additional: &[u8]) -> Result<Opening<'_>, Error> {
-        self.0.begin(nonce, additional).map(Opening)
-    }
-
-    /// Frees all but the key, until the next use.
-    pub fn rest(&mut self) {
-        self.0.context = None;
+        let context = self.0.begin(nonce, additional)?;
+        let key = &self.0;
+        Ok(Opening { key, context })
     }
 }
 
 /// A text that is being decrypted. **Nothing of it may be believed before [`finish`](Self::finish)**.
-pub struct Opening<'k>(&'k mut CipherCtx);
+pub struct Opening<'k> {
+    key: &'k Keyed,
+    context: CipherCtx,
+}
 
 impl Opening<'_> {
     /// Decrypts the next piece in place.
@@ -279,24 +259,24 @@ impl Opening<'_> {
     /// # Errors
     /// [`Error::Library`].
     pub fn decrypt(&mut self, piece: &mut [u8]) -> Result<(), Error> {
-        update(self.0, piece)
+        update(&mut self.context, piece)
     }
 
     /// Compares the tag.
     ///
     /// # Errors
     /// [`Error::Tag`]: all pieces must be thrown away.
-    pub fn finish(self, tag: &[u8; TAG_LEN]) -> Result<(), Error> {
-        self.0.set_tag(tag)?;
-        match self.0.cipher_final(&mut []) {
-            Ok(_) => Ok(()),
-            Err(_) => Err(Error::Tag),
-        }
+    pub fn finish(mut self, tag: &[u8; TAG_LEN]) -> Result<(), Error> {
+        self.context.set_tag(tag)?;
+        let result = self.context.cipher_final(&mut []);
+        self.key.end(self.context);
+        result.map(drop).map_err(|_| Error::Tag)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::contexts::{KEPT, count};
     use super::{Algorithm, Error, NonceLen, Open, Seal};
 
     fn hex(text: &str) -> Vec<u8> {
@@ -343,7 +323,7 @@ mod tests {
             let nonce = hex(nonce);
             let mut seal = Seal::new(algorithm, &key, nonce_len).unwrap();
             let mut open = Open::new(algorithm, &key, nonce_len).unwrap();
-            // The second time with the context that is there, the third with a new one.
+            // The first time with a new context, then with the one that is there.
             for _ in 0..3 {
                 let mut text = plain.clone();
                 let tag = seal.seal(&nonce, &additional, &mut text).unwrap();
@@ -365,8 +345,6 @@ mod tests {
                 assert_eq!(opened, Err(Error::Tag));
                 assert!(text.iter().all(|octet| *octet == 0));
             }
-            seal.rest();
-            open.rest();
             let tag = seal.seal(&nonce, &additional, &mut []).unwrap();
             assert_eq!(open.open(&nonce, &additional, &mut [], &tag), Ok(()));
         }
@@ -404,6 +382,72 @@ mod tests {
         }
         let short = Seal::new(algorithm, &key, NonceLen::Eight);
         assert_eq!(short.err(), Some(Error::NonceLength));
+    }
+
+    /// More keys than contexts, in an order in which each is pushed out again and again, and in one in which the last
+    /// ones stay.
+    #[test]
+    fn keys_take_turns() {
+        let pair = |number: u8| {
+            let algorithm = match number % 3 {
+                0 => Algorithm::Aes128Gcm,
+                1 => Algorithm::Aes256Gcm,
+                _ => Algorithm::ChaCha20Poly1305,
+            };
+            let key = vec![number; algorithm.key_len()];
+            let seal = Seal::new(algorithm, &key, NonceLen::Twelve).unwrap();
+            (seal, Open::new(algorithm, &key, NonceLen::Twelve).unwrap())
+        };
+        let mut pairs: Vec<_> = (0..3 * KEPT as u8).map(pair).collect();
+        // What another thread makes of it, where none of these contexts are.
+        let alone = |number: u8, nonce: [u8; 12]| {
+            let sealed = std::thread::spawn(move || {
+                let mut text = *b"text";
+                let tag = pair(number).0.seal(&nonce, b"more", &mut text).unwrap();
+                (text, tag)
+            });
+            sealed.join().unwrap()
+        };
+        let orders = [1, 7, 31].map(|step| (0..3 * KEPT).map(move |at| at * step % (3 * KEPT)));
+        for (round, at) in orders.into_iter().flatten().enumerate() {
+            let (number, nonce) = (at as u8, [round as u8; 12]);
+            let (seal, open) = &mut pairs[at];
+            for _ in 0..2 {
+                let mut text = *b"text";
+                let tag = seal.seal(&nonce, b"more", &mut text).unwrap();
+                assert_eq!((text, tag), alone(number, nonce));
+                open.open(&nonce, b"more", &mut text, &tag).unwrap();
+                assert_eq!(&text, b"text");
+                assert_eq!(open.open(&nonce, b"", &mut text, &tag), Err(Error::Tag));
+            }
+            assert!(count().0 <= KEPT);
+        }
+        assert_eq!(count(), (KEPT, KEPT));
+    }
+
+    #[test]
+    fn what_is_dropped_leaves_no_key_behind() {
+        let new = || {
+            let seal = Seal::new(Algorithm::Aes128Gcm, &[5; 16], NonceLen::Eight).unwrap();
+            (
+                seal,
+                Open::new(Algorithm::ChaCha20Poly1305, &[5; 32], NonceLen::Twelve).unwrap(),
+            )
+        };
+        let (mut seal, mut open) = new();
+        seal.seal(&[1; 8], &[], &mut [1, 2, 3]).unwrap();
+        assert_eq!(
+            open.open(&[1; 12], &[], &mut [1], &[0; 16]),
+            Err(Error::Tag)
+        );
+        assert_eq!(count(), (2, 2));
+        drop((seal, open));
+        // The next key takes the context that is left, which has the nonce's length.
+        assert_eq!(count(), (1, 0));
+        let mut seal = new().0;
+        let first = seal.seal(&[1; 8], &[], &mut [1, 2, 3]).unwrap();
+        assert_eq!(count(), (1, 1));
+        assert_eq!(seal.seal(&[1; 8], &[], &mut [1, 2, 3]), Ok(first));
     }
 
     #[test]

@@ -135,14 +135,6 @@ impl Sealer {
             Sealer::Standard(sealer) => sealer.is_finished(),
         }
     }
-
-    /// Frees what can be computed again from the key.
-    pub fn rest(&mut self) {
-        match self {
-            Sealer::Legacy(sealer) => sealer.rest(),
-            Sealer::Standard(sealer) => sealer.rest(),
-        }
-    }
 }
 
 impl Opener {
@@ -207,14 +199,6 @@ impl Opener {
         match self {
             Opener::Legacy(_) => false,
             Opener::Standard(opener) => opener.is_finished(),
-        }
-    }
-
-    /// Frees what can be computed again from the key.
-    pub fn rest(&mut self) {
-        match self {
-            Opener::Legacy(opener) => opener.rest(),
-            Opener::Standard(opener) => opener.rest(),
         }
     }
 }
@@ -285,8 +269,6 @@ mod tests {
             assert_eq!(theirs.0.is_record_due(), is_standard);
             let form = theirs.1.form();
             assert_eq!(form.is_none(), is_standard);
-            ours.0.rest();
-            theirs.1.rest();
             wire.clear();
             ours.0.seal(200, fin, b"end", &mut wire).unwrap();
             assert_eq!(theirs.1.open(200, &wire, &mut out), Ok(fin));

@@ -24,7 +24,7 @@ fn an_idle_connection_takes_less_than_four_kibioctets() {
     let mut pair = Pair::default();
     let open = |pair: &mut Pair, count: usize| {
         for number in 0..count {
-            // Idle connections give the library's contexts back; the next ones take them.
+            // Idle connections give large buffers back; the next ones take them.
             if number % 50 == 0 {
                 pair.client.pass(Duration::from_secs(30));
                 pair.server.pass(Duration::from_secs(30));

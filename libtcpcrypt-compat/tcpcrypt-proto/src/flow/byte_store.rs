@@ -3,16 +3,23 @@
 
 use std::collections::VecDeque;
 
-/// What the first piece holds at least: most connections carry a few short messages.
-const FIRST_PIECE: usize = 2048;
+/// What the first piece holds at least: most connections carry a few short messages. A store that needed no more
+/// keeps it, so that the next message costs nothing.
+const FIRST_PIECE: usize = 256;
 
-/// What the others hold at least.
+/// So many times as much as the last one the next piece holds, up to [`PIECE`].
+const GROWTH: usize = 8;
+
+/// What pieces of a store hold at least that had more than two of them.
 pub(super) const PIECE: usize = 16 * 1024;
+
+/// Pieces that a store has a place for without being asked to give it back.
+const SMALL: usize = 4;
 
 /// A drained store gives back more room for pieces than this.
 const KEPT_PIECES: usize = 16;
 
-/// Slices that one packet is put together from. The pieces behind the first hold [`PIECE`] octets, so this is
+/// Slices that one packet is put together from. The pieces behind the first two hold [`PIECE`] octets, so this is
 /// enough for a packet of 64 kB.
 pub(super) const MAX_SLICES: usize = 8;
 
@@ -57,15 +64,12 @@ impl ByteStore {
             .back()
             .is_some_and(|last| last.octets.capacity() - last.octets.len() >= need);
         if !fits {
-            let least = if self.pieces.is_empty() {
-                need
-            } else {
-                need.max(PIECE)
-            };
+            let last = self.pieces.back().map(|last| last.octets.capacity());
+            let room = last.map_or(FIRST_PIECE, |last| last.saturating_mul(GROWTH).min(PIECE));
+            let least = if last.is_none() { need } else { need.max(room) };
             let octets = match self.spare.take().filter(|spare| spare.capacity() >= least) {
                 Some(spare) => spare,
-                None if self.pieces.is_empty() => Vec::with_capacity(need.max(FIRST_PIECE)),
-                None => Vec::with_capacity(need.max(PIECE)),
+                None => Vec::with_capacity(need.max(room)),
             };
             self.pieces.push_back(Piece {
                 start: self.end,
@@ -136,6 +140,12 @@ impl ByteStore {
         if self.pieces.is_empty() && self.pieces.capacity() > KEPT_PIECES {
             self.pieces = VecDeque::new();
         }
+    }
+
+    /// Whether there is much to give back.
+    pub(super) fn is_large(&self) -> bool {
+        let spare = self.spare.as_ref().map_or(0, Vec::capacity);
+        spare > FIRST_PIECE || self.pieces.capacity() > SMALL
     }
 
     /// Gives back what is kept for the next turn.

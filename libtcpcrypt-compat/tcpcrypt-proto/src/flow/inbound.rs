@@ -315,8 +315,12 @@ impl Inbound {
         self.opener.form()
     }
 
+    /// Whether there is more room than connections keep that have nothing under way.
+    pub(super) fn is_large(&self) -> bool {
+        self.text.is_large() || self.map.is_large()
+    }
+
     pub(super) fn rest(&mut self) {
-        self.opener.rest();
         self.text.rest();
         self.map.rest();
     }

@@ -166,7 +166,7 @@ struct Latest {
 
 /// The data phase of one connection.
 ///
-/// A flow that has nothing under way holds 34 kB of buffers at most, and none once it was silent for some seconds. What it holds at most is bounded by constants,
+/// A flow that has nothing under way holds 34 kB of buffers at most, and 1.5 kB once it was silent for some seconds. What it holds at most is bounded by constants,
 /// whatever the peer sends: about 16 MiB of records on their way out (only what the local TCP sent), and about
 /// 6 MiB of octets received, with as much again for the borders of the shortest possible records.
 pub struct Flow {
@@ -292,6 +292,9 @@ impl Flow {
         if matches!(step, Step::Failed(_)) {
             return step;
         }
+        if self.is_large() {
+            self.timers.rest_later();
+        }
         match self.follow_peer(now) {
             Ok(()) => step,
             Err(error) => {
@@ -391,7 +394,12 @@ impl Flow {
         self.path.mtu()
     }
 
-    /// Octets of memory held beside the flow itself and the cipher contexts.
+    /// Whether there is more room than connections keep that have nothing under way.
+    fn is_large(&self) -> bool {
+        self.out.is_large() || self.inbound.is_large()
+    }
+
+    /// Octets of memory held beside the flow itself.
     #[must_use]
     pub fn footprint(&self) -> usize {
         self.out.footprint()

@@ -236,8 +236,12 @@ impl Outbound {
         self.map.base().plain != self.map.end().plain || (self.fin.is_some() && !self.fin_acked)
     }
 
+    /// Whether there is more room than connections keep that have nothing under way.
+    pub(super) fn is_large(&self) -> bool {
+        self.records.is_large() || self.map.is_large()
+    }
+
     pub(super) fn rest(&mut self) {
-        self.sealer.rest();
         self.records.rest();
         self.map.rest();
     }

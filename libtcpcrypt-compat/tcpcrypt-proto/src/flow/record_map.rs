@@ -20,6 +20,9 @@ pub(super) struct RecordMap {
     ends: VecDeque<Border>,
 }
 
+/// Borders that a map has room for without being asked to give it back.
+const SMALL: usize = 16;
+
 /// A drained map gives back more room than this.
 const KEPT_ROOM: usize = 64;
 
@@ -220,6 +223,11 @@ impl RecordMap {
         if self.ends.is_empty() && self.ends.capacity() > KEPT_ROOM {
             self.ends = VecDeque::new();
         }
+    }
+
+    /// Whether there is much to give back.
+    pub(super) fn is_large(&self) -> bool {
+        self.ends.capacity() > SMALL
     }
 
     /// Gives back what is kept for the next records.

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 /// before it sends again.
 const INCOMPLETE: Duration = Duration::from_millis(40);
 
-/// How long without a packet until cipher contexts are freed. They are two thirds of a connection's memory, and what
-/// many connections held at the same time the process keeps. To bring them back costs half a microsecond.
+/// How long without a packet until buffers are freed that are larger than short messages need. What many connections
+/// held at the same time the process keeps.
 const REST: Duration = Duration::from_millis(250);
 
 /// How long the local TCP may be silent while the peer has not acknowledged all of what it sent: Linux's 15
@@ -36,7 +36,7 @@ impl Timers {
         Self {
             last_packet: now,
             last_outgoing: now,
-            rest_at: now.checked_add(REST),
+            rest_at: None,
             incomplete_at: None,
             received: -1,
             told: -1,
@@ -46,8 +46,13 @@ impl Timers {
     /// There was a packet.
     pub(super) fn active(&mut self, now: Instant) {
         self.last_packet = now;
+    }
+
+    /// There is something to be freed when the connection is silent. With a timer for each connection that speaks
+    /// there would be as many of them as questions.
+    pub(super) fn rest_later(&mut self) {
         if self.rest_at.is_none() {
-            self.rest_at = now.checked_add(REST);
+            self.rest_at = self.last_packet.checked_add(REST);
         }
     }
 

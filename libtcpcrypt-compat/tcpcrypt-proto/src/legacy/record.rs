@@ -117,11 +117,6 @@ impl Sealer {
         self.records += 1;
         framing::seal(&mut self.key, &nonce, 0, flags, data, out)
     }
-
-    /// Frees what can be computed again from the key. For connections that have nothing to say.
-    pub fn rest(&mut self) {
-        self.key.rest();
-    }
 }
 
 /// Reads the records of one direction.
@@ -189,11 +184,6 @@ impl Opener {
         }
         Err(failure)
     }
-
-    /// Frees what can be computed again from the key. For connections that have nothing to say.
-    pub fn rest(&mut self) {
-        self.key.rest();
-    }
 }
 
 #[cfg(test)]
@@ -246,8 +236,6 @@ mod tests {
                 assert_eq!(out.len(), 4 + size);
                 offset += record.len() as u64;
             }
-            sealer.rest();
-            opener.rest();
         }
     }
 

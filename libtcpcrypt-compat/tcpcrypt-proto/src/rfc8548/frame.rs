@@ -178,11 +178,6 @@ impl Sealer {
     pub fn is_finished(&self) -> bool {
         self.finished
     }
-
-    /// Frees what can be computed again from the key. For connections that have nothing to say.
-    pub fn rest(&mut self) {
-        self.key.rest();
-    }
 }
 
 /// Reads the frames of one direction, in their order.
@@ -250,11 +245,6 @@ impl Opener {
         self.finished = flags.fin;
         Ok(flags)
     }
-
-    /// Frees what can be computed again from the key. For connections that have nothing to say.
-    pub fn rest(&mut self) {
-        self.key.rest();
-    }
 }
 
 #[cfg(test)]
@@ -314,8 +304,6 @@ mod tests {
             assert_eq!(b_in.open(0, &to_b, &mut out), Ok(NONE));
             assert_eq!(a_in.open(0, &to_a, &mut out), Ok(NONE));
             assert_eq!(out, b"datadata");
-            a_out.rest();
-            b_in.rest();
             let again = sealed(&mut a_out, 24, NONE, b"more");
             assert_eq!(b_in.open(24, &again, &mut out), Ok(NONE));
         }

@@ -326,13 +326,6 @@ impl Stream {
             records.assume_subtracted();
         }
     }
-
-    /// Frees what can be computed again, while the connection has nothing to say.
-    pub fn rest(&mut self) {
-        if let State::Records(records) = &mut self.0 {
-            records.rest();
-        }
-    }
 }
 
 /// The length of the first unit of `wire` that has to be a segment of its own: a record, or what is left.

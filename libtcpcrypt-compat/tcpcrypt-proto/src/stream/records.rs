@@ -181,11 +181,6 @@ impl Records {
     pub(super) fn overhead(&self) -> (u64, u64) {
         (self.sent.overhead(), self.received.overhead())
     }
-
-    pub(super) fn rest(&mut self) {
-        self.sealer.rest();
-        self.opener.rest();
-    }
 }
 
 impl Count {

@@ -20,6 +20,9 @@ pub(crate) const URG: Flags = Flags(0x30);
 /// way.
 pub(crate) const DRAINED: usize = 36 << 10;
 
+/// What it may hold after a rest: room for short messages.
+pub(crate) const RESTED: usize = 1536;
+
 /// A segment taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Seg {

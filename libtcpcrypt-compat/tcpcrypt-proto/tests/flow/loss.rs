@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::bench::{DRAINED, End, Out, Seg, pair_at, text};
+use super::bench::{DRAINED, End, Out, RESTED, Seg, pair_at, text};
 use super::host::{Daemon, Dice, Host};
 use tcpcrypt_proto::flow::Closing;
 
@@ -215,7 +215,7 @@ fn transfer(seed: u64, sizes: [usize; 2], sack: bool, other_borders: bool, troub
         assert_eq!(end.flow.closing(), Closing::Closed);
         assert!(end.flow.footprint() <= DRAINED);
         end.wait(Duration::from_secs(30));
-        assert_eq!(end.flow.footprint(), 0);
+        assert!(end.flow.footprint() < RESTED);
     }
 }
 

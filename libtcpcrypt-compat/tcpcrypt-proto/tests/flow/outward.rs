@@ -1,6 +1,8 @@
 //! From the local TCP to the wire.
 
-use super::bench::{ACK, DRAINED, PSH, RST, Seg, URG, pair, pair_at, text};
+use std::time::Duration;
+
+use super::bench::{ACK, DRAINED, End, PSH, RESTED, RST, Seg, URG, pair, pair_at, text};
 use tcpcrypt_proto::packet::Flags;
 
 #[test]
@@ -171,7 +173,7 @@ fn acknowledgements_end_at_records() {
         a.send(&Seg::new(1000 + part.start as u32, 2000, ACK, &data[part]))
             .only();
     }
-    let acked = |a: &mut super::bench::End, wire| a.receive(&Seg::new(2108, wire, ACK, b"")).step;
+    let acked = |a: &mut End, wire| a.receive(&Seg::new(2108, wire, ACK, b"")).step;
     assert_eq!(acked(&mut a, 1110).expect("passes").ack, 1000);
     // In the header, in the data, in the tag.
     for inside in [1112, 1150, 1229] {
@@ -195,7 +197,7 @@ fn blocks_from_the_wire_shrink_to_records() {
         a.send(&Seg::new(1000 + i * 100, 2000, ACK, &text(100)))
             .only();
     }
-    let told = |a: &mut super::bench::End, blocks: &[(u32, u32)]| {
+    let told = |a: &mut End, blocks: &[(u32, u32)]| {
         let seg = Seg::new(2108, 1110, ACK, b"").sack(blocks);
         a.receive(&seg).only().blocks()
     };
@@ -258,7 +260,7 @@ fn resets_have_exact_numbers() {
 }
 
 #[test]
-fn an_idle_flow_holds_nothing() {
+fn a_silent_flow_holds_nothing() {
     assert!(size_of::<tcpcrypt_proto::flow::Flow>() < 1024);
     assert!(size_of::<tcpcrypt_proto::flow::Tombstone>() <= 64);
     let (mut a, mut b) = pair(true);
@@ -273,8 +275,51 @@ fn an_idle_flow_holds_nothing() {
     assert!(a.flow.footprint() <= DRAINED && b.flow.footprint() <= DRAINED);
     assert!(a.flow.poll_timeout().is_some());
     for end in [&mut a, &mut b] {
-        end.wait(std::time::Duration::from_secs(30));
+        end.wait(Duration::from_secs(30));
         assert!(end.flow.poll_timeout().is_none(), "nothing to do");
         assert_eq!(end.flow.footprint(), 0);
     }
+}
+
+/// With a timer for each of them, many connections that speak now and then would be nothing but timers.
+#[test]
+fn short_messages_keep_a_little_and_need_no_timer() {
+    let (mut a, mut b) = pair(true);
+    let talk = |number: u32, a: &mut End, b: &mut End| {
+        let (ours, theirs) = (1000 + number * 150, 2000 + number * 50);
+        let question = a.send(&Seg::new(ours, theirs, PSH, &text(150))).only();
+        assert_eq!(b.receive(&question).only().payload, text(150));
+        let answer = b.send(&Seg::new(theirs, ours + 150, PSH, &text(50))).only();
+        assert_eq!(a.receive(&answer).only().payload, text(50));
+        let ack = a.send(&Seg::new(ours + 150, theirs + 50, ACK, b"")).only();
+        b.receive(&ack);
+    };
+    let mut kept = [0; 2];
+    for number in 0..100 {
+        talk(number, &mut a, &mut b);
+        for (end, kept) in [&mut a, &mut b].into_iter().zip(&mut kept) {
+            assert_eq!(end.flow.poll_timeout(), None);
+            end.wait(Duration::from_secs(1));
+            assert!(number == 0 || end.flow.footprint() == *kept);
+            *kept = end.flow.footprint();
+        }
+    }
+    assert!(
+        kept.iter().all(|kept| (1..RESTED).contains(kept)),
+        "{kept:?}"
+    );
+    // What a long one needs goes back, and then the connection goes on.
+    let (ours, theirs) = (1000 + 100 * 150, 2000 + 100 * 50);
+    let long = a.send(&Seg::new(ours, theirs, PSH, &text(1000))).only();
+    b.receive(&long);
+    let ack = b.send(&Seg::new(theirs, ours + 1000, ACK, b"")).only();
+    a.receive(&ack);
+    for end in [&mut a, &mut b] {
+        assert!(end.flow.footprint() > 1000);
+        assert!(end.flow.poll_timeout().is_some());
+        end.wait(Duration::from_secs(1));
+        assert_eq!((end.flow.footprint(), end.flow.poll_timeout()), (0, None));
+    }
+    let again = a.send(&Seg::new(ours + 1000, theirs, PSH, b"more")).only();
+    assert_eq!(b.receive(&again).only().payload, b"more");
 }

@@ -92,7 +92,6 @@ pub(super) struct Connection {
     pub quirk: Option<Quirk>,
     /// Entered among the timers for this.
     pub deadline: Option<Instant>,
-    pub used: Instant,
     /// In the queue of those that have more to do.
     pub queued: bool,
     pub fate: Fate,

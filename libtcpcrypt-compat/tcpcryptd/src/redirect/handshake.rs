@@ -115,7 +115,6 @@ impl Proxy {
             unread: Vec::new(),
             quirk: None,
             deadline: None,
-            used: now,
             queued: false,
             fate: Fate::Undecided,
         });
@@ -269,7 +268,7 @@ impl Proxy {
         };
         let mut wire = Vec::new();
         let numbers = connection.numbers;
-        let mut stream = match connection.client.take() {
+        let stream = match connection.client.take() {
             Some(client) => client.begin(&mut self.host, now, numbers, &mut wire)?,
             None => Stream::plain(),
         };
@@ -277,7 +276,6 @@ impl Proxy {
         far.together = connection.sack;
         far.write(shape, &wire, &mut self.buffers)?;
         let is_ready = stream.is_ready();
-        stream.rest();
         connection.stream = Some(stream);
         if is_ready {
             connection.settled(&mut self.host);

@@ -82,8 +82,6 @@ const ANSWERING: Duration = Duration::from_secs(30);
 /// INIT1 comes with the segment that makes a connection. One that did not come after this time will not: the
 /// client never got our answer, and perhaps it is our application that has to speak first.
 const INIT1_PATIENCE: Duration = Duration::from_secs(3);
-/// A connection that was silent this long gives back what it can.
-const RESTING: Duration = Duration::from_secs(30);
 /// Connections that were begun and not accepted, beyond which peers begin none that are encrypted.
 const BEGUN: usize = 4096;
 /// Send buffer toward what may be the original in divert mode, in octets as the kernel is asked for them. Fewer
@@ -183,18 +181,11 @@ impl Proxy {
 
     /// Gives a connection its turn, and puts it back or ends it.
     fn carry(&mut self, now: Instant, key: Key, mut connection: Box<Connection>) {
-        connection.used = now;
         match connection.carry(&mut self.host, now, &mut self.buffers) {
             Ok(Carried::Done) => self.destroy(now, key, connection, None),
             Ok(carried) => {
                 if carried == Carried::More && !std::mem::replace(&mut connection.queued, true) {
                     self.ready.push_back(key);
-                }
-                let is_ready = connection.stream.as_ref().is_some_and(|it| it.is_ready());
-                let both = connection.near.is_some() && connection.far.is_some();
-                if is_ready && both && connection.deadline.is_none() {
-                    let rest = now.checked_add(RESTING);
-                    self.table.set_deadline(key, &mut connection, rest);
                 }
                 self.table.put_back(key, connection);
             }
@@ -270,12 +261,6 @@ impl Proxy {
                 continue;
             };
             if stream.is_ready() {
-                if now.saturating_duration_since(connection.used) >= RESTING {
-                    stream.rest();
-                } else {
-                    let again = connection.used.checked_add(RESTING);
-                    self.table.set_deadline(key, &mut connection, again);
-                }
                 self.table.put_back(key, connection);
             } else if stream.lost_patience() {
                 connection.settled(&mut self.host);
