@@ -13,6 +13,7 @@ use crate::legacy::init::Message;
 use crate::packet::Seq;
 use crate::records::Dialect;
 
+use super::bequest::Bequest;
 use super::records::Records;
 use super::{Broken, State};
 
@@ -157,5 +158,6 @@ pub(super) fn enable(
     };
     let later = turned.unconfirmed.map(|later| (origin.peer, later));
     let (sealer, opener) = (turned.sealer, turned.opener);
-    Ok(Records::new(sealer, opener, identity, later, turned.leaves))
+    let bequest = Bequest::new(later, turned.leaves);
+    Ok(Records::new(sealer, opener, identity, bequest))
 }

@@ -11,6 +11,7 @@
 //!
 //! How the options travel is nothing of this module: it makes and takes them, as long as there is room for.
 
+mod bequest;
 mod client;
 mod handshake;
 mod plain_peers;
@@ -24,6 +25,7 @@ use crate::event::Line;
 use crate::flow::Failure;
 use crate::records::Dialect;
 
+pub use bequest::Bequest;
 pub use client::Client;
 pub(crate) use plain_peers::PlainPeers;
 pub use records::{READ_ROOM, Records};
@@ -129,28 +131,79 @@ impl Stream {
                     }
                     Err(broken) => return Err(self.broken(broken)),
                 },
-                State::Records(records) => {
-                    let result = records.receive(rest, room, plain);
-                    let confirmed = records.confirmed();
-                    if let Some((peer, later)) = confirmed {
-                        later.confirm(&mut host.stream_context(now), peer);
+                State::Records(_) | State::Plain => {
+                    let taken = self.take_data(rest, room, plain);
+                    if let (true, Some(bequest)) = (self.is_authenticated(), self.bequest()) {
+                        bequest.confirm(host, now);
                     }
-                    return match result {
-                        Ok(consumed) => {
-                            all.consumed = all.consumed.saturating_add(consumed);
-                            Ok(all)
-                        }
-                        Err(failure) => Err(self.broken(failure.into())),
-                    };
-                }
-                State::Plain => {
-                    let taken = rest.get(..room).unwrap_or(rest);
-                    plain.extend_from_slice(taken);
-                    all.consumed = all.consumed.saturating_add(taken.len());
+                    let taken = taken.map_err(|broken| self.broken(broken))?;
+                    all.consumed = all.consumed.saturating_add(taken);
                     return Ok(all);
                 }
                 State::Over => return Err(Broken(Line::SendingRst)),
             }
+        }
+    }
+
+    /// As [`receive`](Self::receive) for streams that [are ready](Self::is_ready), without the endpoint: nothing is
+    /// answered then. Returns the number of octets that were taken. What is to be remembered as soon as the peer
+    /// [is authenticated](Self::is_authenticated) stays where it is.
+    ///
+    /// # Errors
+    /// [`Broken`]; nothing can be done with the stream any more.
+    pub fn receive_data(
+        &mut self,
+        input: &[u8],
+        room: usize,
+        plain: &mut Vec<u8>,
+    ) -> Result<usize, Broken> {
+        self.take_data(input, room, plain)
+            .map_err(|broken| self.broken(broken))
+    }
+
+    fn take_data(
+        &mut self,
+        input: &[u8],
+        room: usize,
+        plain: &mut Vec<u8>,
+    ) -> Result<usize, Broken> {
+        match &mut self.0 {
+            State::Records(records) => Ok(records.receive(input, room, plain)?),
+            State::Plain => {
+                let taken = input.get(..room).unwrap_or(input);
+                plain.extend_from_slice(taken);
+                Ok(taken.len())
+            }
+            State::Handshake(_) | State::Over => Err(Broken(Line::SendingRst)),
+        }
+    }
+
+    /// Whether a record of the peer was genuine, which shows that it has the keys.
+    #[must_use]
+    pub fn is_authenticated(&self) -> bool {
+        matches!(&self.0, State::Records(records) if records.is_authenticated())
+    }
+
+    fn bequest(&mut self) -> Option<&mut Bequest> {
+        match &mut self.0 {
+            State::Records(records) => records.bequest.as_mut(),
+            _ => None,
+        }
+    }
+
+    /// Takes out what needs the endpoint, so that somebody without one can carry the stream. Whoever has it must
+    /// [confirm](Bequest::confirm) it when the peer [is authenticated](Self::is_authenticated).
+    pub fn part_from_bequest(&mut self) -> Option<Bequest> {
+        match &mut self.0 {
+            State::Records(records) => records.bequest.take(),
+            _ => None,
+        }
+    }
+
+    /// Puts it back.
+    pub fn rejoin(&mut self, bequest: Bequest) {
+        if let State::Records(records) = &mut self.0 {
+            records.bequest = Some(bequest);
         }
     }
 
@@ -222,8 +275,8 @@ impl Stream {
 
     /// Forgets the session that the connection leaves behind for a later one (RFC 8548 section 3.5).
     pub fn forget_session(&mut self, host: &mut Endpoint, now: Instant) {
-        if let State::Records(records) = &mut self.0 {
-            records.forget_session(host.stream_context(now).cache);
+        if let Some(bequest) = self.bequest() {
+            bequest.forget_session(host, now);
         }
     }
 

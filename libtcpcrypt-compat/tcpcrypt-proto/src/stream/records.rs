@@ -1,13 +1,12 @@
 //! Records in a stream: the data phase.
 
-use std::net::IpAddr;
-
-use crate::cache::{Name, SessionCache};
-use crate::conn::{Identity, Unconfirmed};
+use crate::conn::Identity;
 use crate::flow::Failure;
 use crate::framing::{Flags, HEADER_LEN, MAX_DATA_LEN};
 use crate::legacy::record::OffsetForm;
 use crate::records::{Dialect, Opener, Sealer};
+
+use super::bequest::Bequest;
 
 /// With this much room for octets of the wire, a whole record always fits.
 pub const READ_ROOM: usize = HEADER_LEN + u16::MAX as usize;
@@ -29,10 +28,8 @@ pub struct Records {
     sent: Count,
     received: Count,
     identity: Identity,
-    /// What is to be remembered of the peer once it has shown that it has the keys.
-    later: Option<(IpAddr, Box<Unconfirmed>)>,
-    /// The session that it leaves behind for a later connection.
-    leaves: Name,
+    /// Unless somebody else keeps it.
+    pub(super) bequest: Option<Bequest>,
     authenticated: bool,
 }
 
@@ -48,8 +45,7 @@ impl Records {
         sealer: Sealer,
         opener: Opener,
         identity: Identity,
-        later: Option<(IpAddr, Box<Unconfirmed>)>,
-        leaves: Name,
+        bequest: Bequest,
     ) -> Self {
         Self {
             sealer,
@@ -57,8 +53,7 @@ impl Records {
             sent: Count::default(),
             received: Count::default(),
             identity,
-            later,
-            leaves,
+            bequest: Some(bequest),
             authenticated: false,
         }
     }
@@ -161,17 +156,9 @@ impl Records {
         }
     }
 
-    /// What is to be remembered, once, as soon as that may be.
-    pub(super) fn confirmed(&mut self) -> Option<(IpAddr, Box<Unconfirmed>)> {
-        self.later.take_if(|_| self.authenticated)
-    }
-
-    /// Forgets what the connection leaves behind for a later one.
-    pub(super) fn forget_session(&mut self, cache: &mut SessionCache) {
-        if let Some((_, later)) = &mut self.later {
-            later.forget_session();
-        }
-        cache.forget(&self.leaves);
+    /// A record of the peer was genuine: it has the keys.
+    pub(super) fn is_authenticated(&self) -> bool {
+        self.authenticated
     }
 
     pub(super) fn session(&self) -> Identity {
