@@ -55,8 +55,9 @@ impl End {
 
     /// Whether a segment behind the SYN has come from the other end: data, or an acknowledgement of ours.
     pub(super) fn was_answered(&self) -> bool {
-        let unanswered = || self.socket.unacknowledged().unwrap_or(u64::MAX);
-        self.read > 0 || self.ended || self.written > 0 && unanswered() < self.written
+        // The SYN may count as one; a record is longer than that.
+        let acknowledged = || self.socket.acknowledged().unwrap_or(0);
+        self.read > 0 || self.ended || self.written > 0 && acknowledged() > 1
     }
 
     /// Reads into `buffer`. `None`: nothing there, or the end.
