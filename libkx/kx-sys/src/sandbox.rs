@@ -129,6 +129,13 @@ pub const PROXY_CALLS: &[i64] = &[
     libc::SYS_socket,
 ];
 
+/// System calls that carry octets between connections that are there.
+pub const CARRY_CALLS: &[i64] = &[
+    libc::SYS_getsockopt,
+    libc::SYS_setsockopt,
+    libc::SYS_shutdown,
+];
+
 /// System calls that look at files without opening them, and at oneself.
 pub const LOOK_CALLS: &[i64] = &[
     libc::SYS_fcntl,

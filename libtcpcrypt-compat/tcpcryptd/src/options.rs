@@ -7,6 +7,7 @@ use kx_cli::getopt::{Found, Getopt, GetoptError, atoi, strtoul};
 use kx_crypto::aead::Algorithm;
 use tcpcrypt_proto::dialect::{Policy, UnknownPolicy};
 
+use crate::redirect::MOST_THREADS;
 use crate::usage;
 
 /// The option of ours.
@@ -17,6 +18,9 @@ const AEAD: &[u8] = b"--aead=";
 
 /// Another.
 const ENO_BY: &[u8] = b"--eno-by=";
+
+/// Another.
+const THREADS: &[u8] = b"--threads=";
 
 /// How many `-x` there may be, and how many `-T`.
 const MAX_PARAMETERS: usize = 12;
@@ -77,6 +81,9 @@ pub struct Options {
     /// `--eno-by=`: how redirect mode does its handshakes; without it [`EnoBy::Auto`]. The original has no such
     /// option.
     pub eno_by: Option<EnoBy>,
+    /// `--threads=`: how many threads carry the streams of redirect mode; without it as many as there are processors.
+    /// The original has no such option.
+    pub threads: Option<usize>,
 }
 
 impl Default for Options {
@@ -102,6 +109,7 @@ impl Default for Options {
             eno: Policy::Auto,
             aead: None,
             eno_by: None,
+            threads: None,
         }
     }
 }
@@ -147,6 +155,12 @@ pub enum Stop {
     /// `--eno-by=` without `-e`.
     #[error("--eno-by belongs to redirect mode (-e)")]
     NotRedirectEnoBy,
+    /// `--threads=` with something else than such a number.
+    #[error("--threads takes a number from 0 to {MOST_THREADS}, not '{0}'")]
+    UnknownThreads(String),
+    /// `--threads=` without `-e`.
+    #[error("--threads belongs to redirect mode (-e)")]
+    NotRedirectThreads,
 }
 
 impl Options {
@@ -159,7 +173,7 @@ impl Options {
             match word.as_bytes() {
                 b"--help" => return Err(Stop::Help),
                 b"--version" => return Err(Stop::Version),
-                word if [ENO, AEAD, ENO_BY]
+                word if [ENO, AEAD, ENO_BY, THREADS]
                     .iter()
                     .any(|name| word.starts_with(name)) => {}
                 [b'-', b'-', ..] => return Err(Stop::UnknownWord),
@@ -210,6 +224,9 @@ impl Options {
         if options.eno_by.is_some() && !options.redirect {
             return Err(Stop::NotRedirectEnoBy);
         }
+        if options.threads.is_some() && !options.redirect {
+            return Err(Stop::NotRedirectThreads);
+        }
         Ok(options)
     }
 
@@ -240,6 +257,12 @@ impl Options {
                     b"ebpf" => self.eno_by = Some(EnoBy::Program),
                     b"queue" => self.eno_by = Some(EnoBy::Queue),
                     _ => wrong = Some(Stop::UnknownEnoBy(text(value))),
+                }
+            } else if let Some(value) = value(THREADS) {
+                let number = text(value).parse().ok();
+                self.threads = number.filter(|number| *number <= MOST_THREADS);
+                if self.threads.is_none() {
+                    wrong = Some(Stop::UnknownThreads(text(value)));
                 }
             } else {
                 return true;
@@ -443,6 +466,22 @@ mod tests {
         }
         let unknown = Stop::UnknownEnoBy("bpf".into());
         assert_eq!(by(&["-e", "--eno-by=bpf"]), Err(unknown));
+    }
+
+    #[test]
+    fn threads_are_a_number() {
+        let threads = |words: &[&str]| parse(words).map(|options| options.threads);
+        assert_eq!(threads(&["-e"]), Ok(None));
+        assert_eq!(threads(&["-e", "--threads=0"]), Ok(Some(0)));
+        assert_eq!(threads(&["--threads=64", "-e"]), Ok(Some(64)));
+        assert_eq!(threads(&["--threads=1"]), Err(Stop::NotRedirectThreads));
+        for wrong in ["65", "", "-1", "x", "18446744073709551617"] {
+            let unknown = Stop::UnknownThreads(wrong.into());
+            assert_eq!(
+                threads(&["-e", &format!("--threads={wrong}")]),
+                Err(unknown)
+            );
+        }
     }
 
     #[test]

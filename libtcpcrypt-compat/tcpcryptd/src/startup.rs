@@ -261,7 +261,8 @@ fn daemon(
     let mut tracking = track_liberally(log);
     if let Some(listeners) = listeners {
         let lookup = ConntrackLookup::open().map_err(call("nfct_open()"))?;
-        let connections = redirect::connections_of(raise_file_limit());
+        let threads = options.threads.unwrap_or_else(redirect::threads);
+        let connections = redirect::connections_of(raise_file_limit(), threads);
         let begun = begin_listening(options, log, &listeners, &mut endpoint);
         let program = match begun {
             Ok(program) => program,
@@ -287,6 +288,7 @@ fn daemon(
                 key_log,
                 connections,
                 tracking,
+                threads,
             },
         );
     }
@@ -425,7 +427,7 @@ fn proxy(
     parts: redirect::Parts,
 ) -> Result<(), StartError> {
     let has_program = parts.program.is_some();
-    let mut daemon = ProxyDaemon::new(parts).map_err(call("epoll_create()"))?;
+    let mut daemon = ProxyDaemon::new(parts, log).map_err(call("epoll_create()"))?;
     let calls = [
         sandbox::BASIC_CALLS,
         sandbox::SOCKET_CALLS,

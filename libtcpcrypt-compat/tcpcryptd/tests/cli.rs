@@ -134,6 +134,11 @@ fn what_is_refused_before_anything_is_done() {
         ),
         (&["--eno-by=ebpf"], "--eno-by belongs to redirect mode (-e)"),
         (
+            &["-e", "--threads=65"],
+            "--threads takes a number from 0 to 64, not '65'",
+        ),
+        (&["--threads=4"], "--threads belongs to redirect mode (-e)"),
+        (
             &["--eno=x"],
             "--eno takes legacy, rfc, auto or off, not 'x'",
         ),

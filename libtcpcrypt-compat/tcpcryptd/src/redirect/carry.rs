@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use tcpcrypt_proto::endpoint::Endpoint;
 use tcpcrypt_proto::event::Line;
-use tcpcrypt_proto::stream::{Broken, READ_ROOM, Shape, Stream};
+use tcpcrypt_proto::stream::{Broken, READ_ROOM, Received, Shape, Stream};
 
 use super::buffers::Buffers;
 use super::connection::Connection;
@@ -62,16 +62,16 @@ pub(super) enum Carried {
 }
 
 impl Connection {
-    /// Moves what can be moved.
+    /// Moves what can be moved. Without the endpoint only what is a [stream](Self::is_stream).
     pub(super) fn carry(
         &mut self,
-        host: &mut Endpoint,
+        mut host: Option<&mut Endpoint>,
         now: Instant,
         buffers: &mut Buffers,
     ) -> Result<Carried, Trouble> {
         let mut moved = 0;
         while moved < TURN {
-            let inward = self.carry_inward(host, now, buffers)?;
+            let inward = self.carry_inward(host.as_deref_mut(), now, buffers)?;
             let outward = self.carry_outward(buffers)?;
             if inward + outward == 0 {
                 return self.close_what_ended(buffers);
@@ -84,7 +84,7 @@ impl Connection {
     /// From the wire to the application.
     fn carry_inward(
         &mut self,
-        host: &mut Endpoint,
+        mut host: Option<&mut Endpoint>,
         now: Instant,
         buffers: &mut Buffers,
     ) -> Result<usize, Trouble> {
@@ -121,14 +121,14 @@ impl Connection {
         let input = buffers.wire.get(..kept + count).unwrap_or_default();
         buffers.opened.clear();
         buffers.reply.clear();
-        let received = stream.receive(
-            host,
-            now,
-            input,
-            usize::MAX,
-            &mut buffers.opened,
-            &mut buffers.reply,
-        )?;
+        let (opened, reply) = (&mut buffers.opened, &mut buffers.reply);
+        let received = match &mut host {
+            Some(host) => stream.receive(host, now, input, usize::MAX, opened, reply)?,
+            None => Received {
+                consumed: stream.receive_data(input, usize::MAX, opened)?,
+                settled: false,
+            },
+        };
         let rest = input.get(received.consumed..).unwrap_or_default();
         if rest.len() > READ_ROOM {
             return Err(Trouble::System);
@@ -167,7 +167,7 @@ impl Connection {
         let moved = count + before;
         buffers.opened = opened;
         result?;
-        if received.settled {
+        if let (true, Some(host)) = (received.settled, host) {
             self.settled(host);
         }
         Ok(moved.max(1))

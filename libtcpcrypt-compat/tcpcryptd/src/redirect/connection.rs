@@ -3,14 +3,17 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use rustix::event::epoll::EventFlags;
 use tcpcrypt_proto::endpoint::{Endpoint, Fate};
 use tcpcrypt_proto::eno::EnoOption;
 use tcpcrypt_proto::packet::{Flags, FourTuple, Seq, View};
 use tcpcrypt_proto::records::Dialect;
 use tcpcrypt_proto::stream::{Client, Server, Settled, Stream};
 
+use super::buffers::Buffers;
 use super::end::End;
 use super::quirk::Quirk;
+use super::table::Side;
 
 /// Who opened it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +57,15 @@ pub(super) struct Answer {
     pub end: Seq,
     /// It permits selective acknowledgements.
     pub sack: bool,
+}
+
+/// By what a connection is known to packets, programs and events; see there.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Names {
+    pub redirected: Redirected,
+    pub listed: FourTuple,
+    pub alias: Option<FourTuple>,
+    pub onward: FourTuple,
 }
 
 /// One connection.
@@ -138,6 +150,51 @@ impl Connection {
         let goes_on = self.agreed == Settled::Resumed && self.following.is_some();
         if self.sign != Sign::Tos || !goes_on {
             self.unmark();
+        }
+    }
+
+    /// Takes note of what epoll says of one of its sockets; true if a connection that stood has failed.
+    pub(super) fn has_failed(&mut self, side: Side, flags: EventFlags) -> bool {
+        use EventFlags as F;
+        let end = match side {
+            Side::Near => &mut self.near,
+            Side::Far => &mut self.far,
+        };
+        let Some(end) = end else { return false };
+        end.readable |= flags.intersects(F::IN | F::RDHUP | F::HUP | F::ERR);
+        end.writable |= flags.intersects(F::OUT);
+        flags.intersects(F::ERR) && self.connected
+    }
+
+    /// Whether it is a stream that needs nothing but its sockets and its keys from here on: the handshake and all that
+    /// the queue and the kernel's program have to do with it are over, and it has carried as many octets as a
+    /// connection that is worth another thread's while.
+    pub(super) fn is_stream(&self) -> bool {
+        let (Some(near), Some(far), Some(stream)) = (&self.near, &self.far, &self.stream) else {
+            return false;
+        };
+        self.connected
+            && stream.is_ready()
+            && self.fate != Fate::Undecided
+            && self.sign == Sign::None
+            && !self.is_with_original()
+            && near.moved().max(far.moved()) >= super::STREAM
+    }
+
+    /// By what the table knows it.
+    pub(super) fn names(&self) -> Names {
+        Names {
+            redirected: self.redirected,
+            listed: self.listed,
+            alias: self.alias,
+            onward: self.onward,
+        }
+    }
+
+    /// What waits to be written is not to be.
+    pub(super) fn forget_waiting(&mut self, buffers: &mut Buffers) {
+        for end in [&mut self.near, &mut self.far].into_iter().flatten() {
+            end.forget(buffers);
         }
     }
 

@@ -53,6 +53,11 @@ impl End {
         self.at < self.waiting.len()
     }
 
+    /// Octets that went through it so far.
+    pub(super) fn moved(&self) -> u64 {
+        self.read.saturating_add(self.written)
+    }
+
     /// Whether a segment behind the SYN has come from the other end: data, or an acknowledgement of ours.
     pub(super) fn was_answered(&self) -> bool {
         // The SYN may count as one; a record is longer than that.

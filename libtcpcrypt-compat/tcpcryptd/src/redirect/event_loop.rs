@@ -1,4 +1,4 @@
-//! One thread that waits for packets, connections, sockets, requests, signals and deadlines.
+//! The thread that waits for packets, connections, sockets, requests, signals and deadlines.
 
 use std::fmt;
 use std::io;
@@ -22,6 +22,7 @@ use crate::log::{DEBUG, Log};
 use super::buffers::Buffers;
 use super::quirk::Ending;
 use super::table::{Key, Syns, Table};
+use super::workers::Workers;
 use super::{Counters, Program, Proxy};
 
 /// Datagrams received with one call.
@@ -37,8 +38,9 @@ const EVENTS: usize = 256;
 const QUEUE: u64 = 0;
 const CONTROL: u64 = 1;
 const SIGNALS: u64 = 2;
+const REPORTS: u64 = 3;
 /// The first of them, and those behind it up to the last that belongs to no connection.
-const LISTENERS: u64 = 3;
+const LISTENERS: u64 = 4;
 const LAST: u64 = u32::MAX as u64;
 
 /// What the loop works with; everything is open when it is made.
@@ -65,6 +67,8 @@ pub struct Parts {
     pub connections: usize,
     /// To be put back at the end.
     pub tracking: Option<LiberalTracking>,
+    /// Threads that carry streams.
+    pub threads: usize,
 }
 
 /// Why the loop ended.
@@ -93,11 +97,15 @@ pub struct ProxyDaemon {
 }
 
 impl ProxyDaemon {
-    /// Everything is there.
+    /// Everything is there. Starts the threads, which confine themselves, and tells `log` how.
     ///
     /// # Errors
     /// The system's.
-    pub fn new(parts: Parts) -> io::Result<ProxyDaemon> {
+    pub fn new(parts: Parts, log: &Log) -> io::Result<ProxyDaemon> {
+        let workers = Workers::start(parts.threads, |confined| {
+            let line = format_args!("{} threads carry streams: {confined}", parts.threads);
+            log.say(DEBUG, line);
+        })?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let watch = |fd: rustix::fd::BorrowedFd<'_>, token| {
             let data = epoll::EventData::new_u64(token);
@@ -106,6 +114,7 @@ impl ProxyDaemon {
         watch(parts.queue.as_fd(), QUEUE)?;
         watch(parts.control.as_fd(), CONTROL)?;
         watch(parts.signals.as_fd(), SIGNALS)?;
+        watch(workers.as_fd(), REPORTS)?;
         for (token, listener) in (LISTENERS..).zip(&parts.listeners) {
             watch(listener.as_fd(), token)?;
         }
@@ -127,6 +136,7 @@ impl ProxyDaemon {
                 syns: Syns::default(),
                 ending: Ending::default(),
                 buffers: Buffers::new(),
+                workers,
                 ready: std::collections::VecDeque::new(),
                 held: 0,
                 limit: parts.connections,
@@ -191,6 +201,13 @@ impl ProxyDaemon {
                     CONTROL => requests = true,
                     SIGNALS if self.is_asked_to_end(log)? => return Ok(Ended::Signal),
                     SIGNALS => {}
+                    REPORTS => {
+                        if let Some(lost) = self.proxy.handle_reports(now) {
+                            log.complain(format_args!(
+                                "a thread that carries streams has ended; {lost} connections were reset"
+                            ));
+                        }
+                    }
                     token @ LISTENERS..=LAST => {
                         let which = usize::try_from(token - LISTENERS).unwrap_or(usize::MAX);
                         self.proxy.handle_accepts(now, which);
@@ -353,6 +370,12 @@ impl fmt::Display for ProxyDaemon {
             counters.redirected,
             counters.refused,
             stats.sessions,
+        )?;
+        let carried: Vec<_> = self.proxy.workers.carried().collect();
+        writeln!(
+            formatter,
+            "Threads: {} streams handed over so far, now {carried:?}",
+            counters.handed_over,
         )?;
         writeln!(
             formatter,

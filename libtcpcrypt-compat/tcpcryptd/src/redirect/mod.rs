@@ -13,11 +13,15 @@ mod carry;
 mod connection;
 mod end;
 mod event_loop;
+mod hand_over;
 mod handshake;
+mod mailbox;
 mod packets;
 mod program;
 mod quirk;
 mod table;
+mod worker;
+mod workers;
 
 use std::collections::VecDeque;
 use std::io;
@@ -40,6 +44,7 @@ use connection::Connection;
 use end::End;
 use quirk::Ending;
 use table::{Key, Side, Syns, Table};
+use workers::Workers;
 
 pub use event_loop::{Ended, Parts, ProxyDaemon};
 pub use program::Program;
@@ -90,6 +95,13 @@ const BEGUN: usize = 4096;
 const FLIGHT: usize = 36 * 1024;
 /// SYN-ACKs that wait in the queue, which has room for 16,384 packets.
 const HELD: usize = 4096;
+/// Octets after which a connection is a stream, and another thread's. Most connections never are: to hand one over
+/// costs as much as to carry some kilobytes, and these need the thread with the queue and the endpoint anyway.
+const STREAM: u64 = 64 * 1024;
+/// Threads that carry streams, at most.
+pub const MOST_THREADS: usize = 64;
+/// Without another wish there are no more of them than this.
+const THREADS: usize = 8;
 /// Connections accepted before the others get their turn.
 const ACCEPTS_IN_A_ROW: usize = 64;
 
@@ -106,6 +118,8 @@ pub struct Counters {
     pub redirected: u64,
     /// Connections that could not be made.
     pub refused: u64,
+    /// Connections that another thread got to carry.
+    pub handed_over: u64,
 }
 
 /// The proxy: all that is no event loop.
@@ -122,6 +136,7 @@ pub struct Proxy {
     syns: Syns,
     ending: Ending,
     buffers: Buffers,
+    workers: Workers,
     /// Connections that have more to do.
     ready: VecDeque<Key>,
     /// SYN-ACKs that wait in the queue.
@@ -154,18 +169,7 @@ impl Proxy {
         let Some(mut connection) = self.table.take(key) else {
             return;
         };
-        let end = match side {
-            Side::Near => &mut connection.near,
-            Side::Far => &mut connection.far,
-        };
-        let mut failed = false;
-        if let Some(end) = end {
-            use epoll::EventFlags as F;
-            failed = flags.intersects(F::ERR) && connection.connected;
-            end.readable |= flags.intersects(F::IN | F::RDHUP | F::HUP | F::ERR);
-            end.writable |= flags.intersects(F::OUT);
-        }
-        if failed {
+        if connection.has_failed(side, flags) {
             self.destroy(now, key, connection, Some(Trouble::System));
             return;
         }
@@ -181,9 +185,12 @@ impl Proxy {
 
     /// Gives a connection its turn, and puts it back or ends it.
     fn carry(&mut self, now: Instant, key: Key, mut connection: Box<Connection>) {
-        match connection.carry(&mut self.host, now, &mut self.buffers) {
+        match connection.carry(Some(&mut self.host), now, &mut self.buffers) {
             Ok(Carried::Done) => self.destroy(now, key, connection, None),
             Ok(carried) => {
+                let Some(mut connection) = self.hand_over(key, connection) else {
+                    return;
+                };
                 if carried == Carried::More && !std::mem::replace(&mut connection.queued, true) {
                     self.ready.push_back(key);
                 }
@@ -210,12 +217,7 @@ impl Proxy {
         }
         self.table.forget(key, &mut connection);
         connection.give_up(&mut self.host, now);
-        for end in [&mut connection.near, &mut connection.far]
-            .into_iter()
-            .flatten()
-        {
-            end.forget(&mut self.buffers);
-        }
+        connection.forget_waiting(&mut self.buffers);
     }
 
     /// Connections that have more to do get one turn each.
@@ -276,6 +278,12 @@ impl Proxy {
     fn handle_requests_of_programs(&mut self, now: Instant) {
         while let Some(tuple) = self.host.poll_redirected_flush() {
             let key = self.table.by_listed.get(&tuple).copied();
+            if let Some(away) = key.and_then(|key| self.table.away(key)) {
+                if let Some(bequest) = &mut away.bequest {
+                    bequest.forget_session(&mut self.host, now);
+                }
+                continue;
+            }
             let connection = key.and_then(|key| self.table.get(key));
             if let Some(stream) = connection.and_then(|connection| connection.stream.as_mut()) {
                 stream.forget_session(&mut self.host, now);
@@ -283,6 +291,9 @@ impl Proxy {
         }
         while let Some(tuple) = self.host.poll_redirected_reset() {
             let key = self.table.by_listed.get(&tuple).copied();
+            if key.is_some_and(|key| self.end_away(key, true)) {
+                continue;
+            }
             if let Some((key, connection)) = key.and_then(|key| Some((key, self.table.take(key)?)))
             {
                 self.destroy(now, key, connection, None);
@@ -299,7 +310,9 @@ impl Proxy {
                 }
                 self.destroy(now, key, connection, None);
             }
+            self.end_away(key, false);
         }
+        self.workers.stop();
     }
 
     /// Whether there is something to do without an event.
@@ -322,10 +335,17 @@ impl AsFd for Proxy {
     }
 }
 
-/// Connections that fit a limit of open files.
+/// Connections that fit a limit of open files beside the descriptors of so many threads.
 #[must_use]
-pub fn connections_of(files: u64) -> usize {
+pub fn connections_of(files: u64, threads: usize) -> usize {
     // Two each; some are the daemon's own, and those that just close count, too.
-    let connections = files.saturating_sub(64) / 2;
-    usize::try_from(connections).unwrap_or(usize::MAX).max(1)
+    let files = usize::try_from(files).unwrap_or(usize::MAX);
+    let own = threads.saturating_mul(2).saturating_add(64);
+    (files.saturating_sub(own) / 2).max(1)
+}
+
+/// Threads that carry streams if nobody says how many: as many as there are processors, within reason.
+#[must_use]
+pub fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |count| count.get().min(THREADS))
 }

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use tcpcrypt_proto::eno::EnoOption;
 use tcpcrypt_proto::packet::{FourTuple, Seq};
+use tcpcrypt_proto::stream::Bequest;
 
-use super::connection::{Connection, Redirected, Way};
+use super::connection::{Connection, Names, Redirected, Way};
 
 /// SYNs whose SYN-ACK has not come by, at most.
 const SYNS: usize = 16_384;
@@ -53,6 +54,14 @@ impl Key {
 struct Place {
     generation: u32,
     connection: Option<Box<Connection>>,
+    away: Option<Box<Away>>,
+}
+
+/// A connection that a worker carries.
+pub(super) struct Away {
+    pub worker: usize,
+    pub names: Names,
+    pub bequest: Option<Bequest>,
 }
 
 /// The connections.
@@ -80,6 +89,7 @@ impl Table {
             self.places.push(Place {
                 generation: 0,
                 connection: None,
+                away: None,
             });
             u32::try_from(self.places.len().saturating_sub(1)).unwrap_or(u32::MAX)
         });
@@ -129,32 +139,78 @@ impl Table {
         }
     }
 
+    /// A connection that was taken out is with a worker.
+    pub(super) fn put_away(&mut self, key: Key, away: Away) {
+        if let Some(place) = self.place(key) {
+            place.away = Some(Box::new(away));
+        }
+    }
+
+    /// A connection that a worker carries.
+    pub(super) fn away(&mut self, key: Key) -> Option<&mut Away> {
+        let place = self.place(key)?;
+        match place.generation == key.generation {
+            true => place.away.as_deref_mut(),
+            false => None,
+        }
+    }
+
+    /// A connection that a worker carried does not come back.
+    pub(super) fn forget_away(&mut self, key: Key) -> Option<Away> {
+        let away = self.take_away(key)?;
+        self.forget_names(key, &away.names);
+        Some(away)
+    }
+
+    /// A worker gives one back.
+    pub(super) fn take_away(&mut self, key: Key) -> Option<Away> {
+        let place = self.place(key)?;
+        match place.generation == key.generation {
+            true => place.away.take().map(|away| *away),
+            false => None,
+        }
+    }
+
+    /// Those that a worker carries.
+    pub(super) fn keys_of_worker(&self, worker: usize) -> Vec<Key> {
+        let keys = self.places.iter().zip(0..).filter_map(|(place, index)| {
+            let generation = place.generation;
+            let away = place.away.as_ref()?;
+            (away.worker == worker).then_some(Key { index, generation })
+        });
+        keys.collect()
+    }
+
     /// A connection that was taken out does not come back.
     pub(super) fn forget(&mut self, key: Key, connection: &mut Connection) {
-        self.count = self.count.saturating_sub(1);
         self.set_deadline(key, connection, None);
-        self.forget_redirected(key, connection);
-        if self.by_onward.get(&connection.onward) == Some(&key) {
-            self.by_onward.remove(&connection.onward);
+        self.forget_names(key, &connection.names());
+    }
+
+    fn forget_names(&mut self, key: Key, names: &Names) {
+        self.count = self.count.saturating_sub(1);
+        self.forget_redirected(key, &names.redirected);
+        if self.by_onward.get(&names.onward) == Some(&key) {
+            self.by_onward.remove(&names.onward);
         }
-        if self.by_listed.get(&connection.listed) == Some(&key) {
-            self.by_listed.remove(&connection.listed);
+        if self.by_listed.get(&names.listed) == Some(&key) {
+            self.by_listed.remove(&names.listed);
         }
-        if self.by_accepted.get(&connection.redirected) == Some(&key) {
-            self.by_accepted.remove(&connection.redirected);
+        if self.by_accepted.get(&names.redirected) == Some(&key) {
+            self.by_accepted.remove(&names.redirected);
         }
         self.free.push(key.index);
     }
 
-    pub(super) fn forget_redirected(&mut self, key: Key, connection: &Connection) {
-        if self.by_redirected.get(&connection.redirected) == Some(&key) {
-            self.by_redirected.remove(&connection.redirected);
+    fn forget_redirected(&mut self, key: Key, redirected: &Redirected) {
+        if self.by_redirected.get(redirected) == Some(&key) {
+            self.by_redirected.remove(redirected);
         }
     }
 
     /// The opener's half stands.
     pub(super) fn accepted(&mut self, key: Key, connection: &Connection) {
-        self.forget_redirected(key, connection);
+        self.forget_redirected(key, &connection.redirected);
         if connection.way == Way::In {
             self.by_accepted.insert(connection.redirected, key);
         }

@@ -1,0 +1,280 @@
+//! A thread that carries connections whose keys are agreed: their octets, and nothing else.
+//!
+//! It has an epoll, buffers and connections of its own and can neither make sockets nor open files; what concerns
+//! packets, programs and sessions stays with the thread that has the endpoint. When it ends, in whatever way, what it
+//! carried is reset, and that thread is told.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use kx_sys::privileges;
+use kx_sys::sandbox;
+use rustix::event::{Timespec, epoll};
+use rustix::fd::OwnedFd;
+use rustix::thread::CapabilitySet;
+use tcpcrypt_proto::event::Line;
+use tcpcrypt_proto::stream::Stream;
+
+use super::buffers::Buffers;
+use super::carry::{Carried, Trouble};
+use super::connection::Connection;
+use super::mailbox::Mailbox;
+use super::table::{Key, Side};
+use super::{Proxy, RESTING};
+
+/// The number under which epoll knows the mailbox; a socket's has an upper half that is not 0.
+const ORDERS: u64 = 0;
+/// Events taken with one call.
+const EVENTS: usize = 256;
+
+/// What it is told.
+pub(super) enum Order {
+    /// To carry this one.
+    Carry(Key, Box<Connection>),
+    /// To reset this one, without a word.
+    End(Key),
+    /// To reset all and end.
+    Stop,
+    #[cfg(test)]
+    Panic,
+}
+
+/// What it tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Report {
+    /// The peer of this one has shown that it has the keys.
+    Authenticated(Key),
+    /// This one has ended, perhaps because of this.
+    Ended(Key, Option<Line>),
+    /// This thread has ended.
+    Gone(usize),
+}
+
+struct Held {
+    connection: Box<Connection>,
+    /// It was told that the peer has the keys.
+    told: bool,
+}
+
+/// The thread.
+pub(super) struct Worker {
+    index: usize,
+    orders: Arc<Mailbox<Order>>,
+    reports: Arc<Mailbox<Report>>,
+    epoll: OwnedFd,
+    connections: HashMap<Key, Held>,
+    /// Connections that have more to do.
+    ready: VecDeque<Key>,
+    buffers: Buffers,
+    /// When connections that are silent are looked for.
+    sweep: Option<Instant>,
+}
+
+impl Worker {
+    pub(super) fn new(
+        index: usize,
+        orders: Arc<Mailbox<Order>>,
+        reports: Arc<Mailbox<Report>>,
+        buffers: Buffers,
+    ) -> io::Result<Worker> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let data = epoll::EventData::new_u64(ORDERS);
+        epoll::add(&epoll, &*orders, data, epoll::EventFlags::IN)?;
+        Ok(Worker {
+            index,
+            orders,
+            reports,
+            epoll,
+            connections: HashMap::new(),
+            ready: VecDeque::new(),
+            buffers,
+            sweep: None,
+        })
+    }
+
+    /// Gives up what the thread needs not. Says what was done.
+    pub(super) fn confine() -> String {
+        let capabilities = match privileges::keep_only(CapabilitySet::empty()) {
+            Ok(_) => "no capabilities",
+            Err(_) => "capabilities as before",
+        };
+        let report = sandbox::confine(
+            &[
+                sandbox::BASIC_CALLS,
+                sandbox::SOCKET_CALLS,
+                sandbox::EPOLL_CALLS,
+                sandbox::CARRY_CALLS,
+            ],
+            &[],
+        );
+        format!("{capabilities}; {report}")
+    }
+
+    /// Works until it is told to stop.
+    ///
+    /// # Errors
+    /// The system's waiting fails.
+    pub(super) fn run(mut self) -> io::Result<()> {
+        let mut events = Vec::with_capacity(EVENTS);
+        loop {
+            events.clear();
+            let timeout = self.timeout();
+            match epoll::wait(
+                &self.epoll,
+                rustix::buffer::spare_capacity(&mut events),
+                timeout.as_ref(),
+            ) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            let now = Instant::now();
+            for event in &events {
+                match event.data.u64() {
+                    ORDERS if self.obey() => return Ok(()),
+                    ORDERS => {}
+                    token => {
+                        let (key, side) = Key::of_token(token);
+                        self.handle_socket(now, key, side, event.flags);
+                    }
+                }
+            }
+            for _ in 0..self.ready.len() {
+                if let Some(key) = self.ready.pop_front() {
+                    if let Some(held) = self.connections.get_mut(&key) {
+                        held.connection.queued = false;
+                    }
+                    self.carry(now, key);
+                }
+            }
+            if self.sweep.is_some_and(|at| at <= now) {
+                self.let_rest(now);
+            }
+        }
+    }
+
+    fn timeout(&self) -> Option<Timespec> {
+        let wait = match self.ready.is_empty() {
+            true => {
+                self.sweep?.saturating_duration_since(Instant::now()) + Duration::from_millis(1)
+            }
+            false => Duration::ZERO,
+        };
+        // It is never long.
+        Timespec::try_from(wait).ok()
+    }
+
+    /// Does what it was told; true if that is to end.
+    fn obey(&mut self) -> bool {
+        for order in self.orders.take() {
+            match order {
+                Order::Carry(key, connection) => self.take_over(key, connection),
+                Order::End(key) => {
+                    self.drop_connection(key);
+                }
+                Order::Stop => return true,
+                #[cfg(test)]
+                Order::Panic => panic!("as was asked for"),
+            }
+        }
+        false
+    }
+
+    fn take_over(&mut self, key: Key, connection: Box<Connection>) {
+        // That something is there to read, or room to write, is an event of the new epoll.
+        let ends = [(Side::Near, &connection.near), (Side::Far, &connection.far)];
+        let watched = ends.into_iter().all(|(side, end)| {
+            end.as_ref()
+                .is_some_and(|end| Proxy::watch(&self.epoll, key, side, end).is_ok())
+        });
+        let told = is_authenticated(&connection);
+        self.connections.insert(key, Held { connection, told });
+        if !watched {
+            self.end(key, Some(Trouble::System));
+        }
+    }
+
+    fn handle_socket(&mut self, now: Instant, key: Key, side: Side, flags: epoll::EventFlags) {
+        let Some(held) = self.connections.get_mut(&key) else {
+            return;
+        };
+        match held.connection.has_failed(side, flags) {
+            true => self.end(key, Some(Trouble::System)),
+            false => self.carry(now, key),
+        }
+    }
+
+    /// Gives a connection its turn.
+    fn carry(&mut self, now: Instant, key: Key) {
+        let Some(held) = self.connections.get_mut(&key) else {
+            return;
+        };
+        let connection = &mut held.connection;
+        connection.used = now;
+        let carried = connection.carry(None, now, &mut self.buffers);
+        if !held.told && is_authenticated(connection) {
+            held.told = true;
+            self.reports.post(Report::Authenticated(key));
+        }
+        match carried {
+            Ok(Carried::Waiting) => {}
+            Ok(Carried::More) => {
+                if !std::mem::replace(&mut connection.queued, true) {
+                    self.ready.push_back(key);
+                }
+            }
+            Ok(Carried::Done) => self.end(key, None),
+            Err(trouble) => self.end(key, Some(trouble)),
+        }
+        if self.sweep.is_none() {
+            self.sweep = now.checked_add(RESTING);
+        }
+    }
+
+    fn end(&mut self, key: Key, trouble: Option<Trouble>) {
+        let line = match trouble {
+            Some(Trouble::Broken(line)) => Some(line),
+            Some(Trouble::System) | None => None,
+        };
+        if self.drop_connection(key) {
+            self.reports.post(Report::Ended(key, line));
+        }
+    }
+
+    /// Closes its sockets. One that was not closed in order resets its peer.
+    fn drop_connection(&mut self, key: Key) -> bool {
+        let Some(mut held) = self.connections.remove(&key) else {
+            return false;
+        };
+        held.connection.forget_waiting(&mut self.buffers);
+        true
+    }
+
+    /// Connections that were silent for long give back what they can.
+    fn let_rest(&mut self, now: Instant) {
+        let mut some_were_not = false;
+        for held in self.connections.values_mut() {
+            let connection = &mut held.connection;
+            if now.saturating_duration_since(connection.used) < RESTING {
+                some_were_not = true;
+            } else if let Some(stream) = &mut connection.stream {
+                stream.rest();
+            }
+        }
+        self.sweep = now.checked_add(RESTING).filter(|_| some_were_not);
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // Reset before it is said, so that who hears of it can rely on it.
+        self.connections.clear();
+        self.reports.post(Report::Gone(self.index));
+    }
+}
+
+fn is_authenticated(connection: &Connection) -> bool {
+    let stream = connection.stream.as_ref();
+    stream.is_some_and(Stream::is_authenticated)
+}
