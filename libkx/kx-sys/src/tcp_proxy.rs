@@ -273,6 +273,14 @@ impl ProxySocket {
         let _ = sockopt::set_socket_send_buffer_size(&self.0, octets);
     }
 
+    /// About this many octets wait to be sent at most, beside those that are on their way.
+    pub fn limit_unsent(&self, octets: u32) {
+        // Without it the kernel takes as much as it likes.
+        let octets = libc::c_int::try_from(octets).unwrap_or(libc::c_int::MAX);
+        let (level, name) = (libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT);
+        let _ = set_int(&self.0, level, name, octets);
+    }
+
     /// What was received is acknowledged without waiting for data to go with it.
     pub fn acknowledge_now(&self) {
         // Without it the acknowledgement comes a little later.
@@ -588,6 +596,26 @@ mod tests {
             let end = peer.read(&mut [0; 4]);
             assert_eq!(end.is_ok(), orderly, "{end:?}");
         }
+    }
+
+    #[test]
+    fn what_waits_to_be_sent_is_limited() {
+        let taken = |limit: Option<u32>| {
+            let (socket, _peer) = pair();
+            if let Some(limit) = limit {
+                socket.limit_unsent(limit);
+            }
+            let mut sent = 0;
+            while let count @ 1.. = socket.write(&[7; 16384]).expect("open") {
+                sent += count;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+            // What the peer's kernel has taken is acknowledged.
+            let gone = usize::try_from(socket.acknowledged().expect("known"));
+            sent.saturating_sub(gone.expect("small"))
+        };
+        let (free, limited) = (taken(None), taken(Some(65536)));
+        assert!(limited < 400_000 && limited * 2 < free, "{limited}, {free}");
     }
 
     #[test]
