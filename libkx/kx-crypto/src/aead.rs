@@ -5,7 +5,7 @@
 //! 1.2 kB each with OpenSSL 3.0, belong to the thread: the keys that were used last have theirs, which gets a new nonce
 //! for each record, without an allocation or a key schedule; another key takes the place of the one that was used
 //! longest ago, for a third of a microsecond. When a key is dropped, its schedule is overwritten on the same thread;
-//! on another one that used it, when another key comes or the thread ends.
+//! on another one that used it, when another key comes, the thread ends or it [wipes its contexts](wipe_contexts).
 
 mod contexts;
 
@@ -157,6 +157,12 @@ impl Keyed {
     }
 }
 
+/// Frees the contexts of the calling thread and wipes what they have of keys. To be called when a key goes over to
+/// another thread: where it is dropped nobody can reach the contexts of this one.
+pub fn wipe_contexts() {
+    contexts::clear();
+}
+
 /// Encrypts or decrypts in place.
 fn update(context: &mut CipherCtx, text: &mut [u8]) -> Result<(), Error> {
     // The library counts in a C int and the binding panics above it.
@@ -277,7 +283,7 @@ impl Opening<'_> {
 #[cfg(test)]
 mod tests {
     use super::contexts::{KEPT, count};
-    use super::{Algorithm, Error, NonceLen, Open, Seal};
+    use super::{Algorithm, Error, NonceLen, Open, Seal, wipe_contexts};
 
     fn hex(text: &str) -> Vec<u8> {
         (0..text.len())
@@ -448,6 +454,12 @@ mod tests {
         let first = seal.seal(&[1; 8], &[], &mut [1, 2, 3]).unwrap();
         assert_eq!(count(), (1, 1));
         assert_eq!(seal.seal(&[1; 8], &[], &mut [1, 2, 3]), Ok(first));
+        // It goes over to another thread, and works there.
+        wipe_contexts();
+        assert_eq!(count(), (0, 0));
+        let elsewhere = std::thread::spawn(move || seal.seal(&[1; 8], &[], &mut [1, 2, 3]));
+        assert_eq!(elsewhere.join().unwrap(), Ok(first));
+        assert_eq!(count(), (0, 0));
     }
 
     #[test]

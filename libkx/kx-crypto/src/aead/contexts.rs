@@ -140,6 +140,11 @@ pub(super) fn forget(owner: u64) {
     });
 }
 
+/// Frees all contexts of this thread; the library wipes them.
+pub(super) fn clear() {
+    with(Vec::clear);
+}
+
 /// How many contexts this thread has, and how many of them with a key.
 #[cfg(test)]
 pub(super) fn count() -> (usize, usize) {

@@ -192,8 +192,10 @@ impl Stream {
     }
 
     /// Takes out what needs the endpoint, so that somebody without one can carry the stream. Whoever has it must
-    /// [confirm](Bequest::confirm) it when the peer [is authenticated](Self::is_authenticated).
+    /// [confirm](Bequest::confirm) it when the peer [is authenticated](Self::is_authenticated). What the calling thread
+    /// has of the stream's keys beside the stream itself is wiped.
     pub fn part_from_bequest(&mut self) -> Option<Bequest> {
+        kx_crypto::aead::wipe_contexts();
         match &mut self.0 {
             State::Records(records) => records.bequest.take(),
             _ => None,

@@ -7,7 +7,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use kx_sys::privileges;
 use kx_sys::sandbox;
@@ -17,12 +17,12 @@ use rustix::thread::CapabilitySet;
 use tcpcrypt_proto::event::Line;
 use tcpcrypt_proto::stream::Stream;
 
+use super::Proxy;
 use super::buffers::Buffers;
 use super::carry::{Carried, Trouble};
 use super::connection::Connection;
 use super::mailbox::Mailbox;
 use super::table::{Key, Side};
-use super::{Proxy, RESTING};
 
 /// The number under which epoll knows the mailbox; a socket's has an upper half that is not 0.
 const ORDERS: u64 = 0;
@@ -71,8 +71,6 @@ pub(super) struct Worker {
     /// Connections that have more to do.
     ready: VecDeque<Key>,
     buffers: Buffers,
-    /// When connections that are silent are looked for.
-    sweep: Option<Instant>,
 }
 
 impl Worker {
@@ -93,7 +91,6 @@ impl Worker {
             connections: HashMap::new(),
             ready: VecDeque::new(),
             buffers,
-            sweep: None,
         })
     }
 
@@ -151,21 +148,16 @@ impl Worker {
                     self.carry(now, key);
                 }
             }
-            if self.sweep.is_some_and(|at| at <= now) {
-                self.let_rest(now);
-            }
         }
     }
 
+    /// None at all while there is more to do.
     fn timeout(&self) -> Option<Timespec> {
-        let wait = match self.ready.is_empty() {
-            true => {
-                self.sweep?.saturating_duration_since(Instant::now()) + Duration::from_millis(1)
-            }
-            false => Duration::ZERO,
+        let at_once = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
         };
-        // It is never long.
-        Timespec::try_from(wait).ok()
+        (!self.ready.is_empty()).then_some(at_once)
     }
 
     /// Does what it was told; true if that is to end.
@@ -216,7 +208,6 @@ impl Worker {
             return;
         };
         let connection = &mut held.connection;
-        connection.used = now;
         let carried = connection.carry(None, now, &mut self.buffers);
         if !held.told && is_authenticated(connection) {
             held.told = true;
@@ -231,9 +222,6 @@ impl Worker {
             }
             Ok(Carried::Done) => self.end(key, None),
             Err(trouble) => self.end(key, Some(trouble)),
-        }
-        if self.sweep.is_none() {
-            self.sweep = now.checked_add(RESTING);
         }
     }
 
@@ -254,20 +242,6 @@ impl Worker {
         };
         held.connection.forget_waiting(&mut self.buffers);
         true
-    }
-
-    /// Connections that were silent for long give back what they can.
-    fn let_rest(&mut self, now: Instant) {
-        let mut some_were_not = false;
-        for held in self.connections.values_mut() {
-            let connection = &mut held.connection;
-            if now.saturating_duration_since(connection.used) < RESTING {
-                some_were_not = true;
-            } else if let Some(stream) = &mut connection.stream {
-                stream.rest();
-            }
-        }
-        self.sweep = now.checked_add(RESTING).filter(|_| some_were_not);
     }
 }
 

@@ -149,7 +149,7 @@ impl Drop for Workers {
 mod tests {
     use std::io::{Read, Write};
     use std::net::{Shutdown, TcpListener, TcpStream};
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     use kx_sys::tcp_proxy::ProxySocket;
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -212,7 +212,6 @@ mod tests {
             unread: Vec::new(),
             quirk: None,
             deadline: None,
-            used: Instant::now(),
             queued: false,
             fate: Fate::Plain,
         })
