@@ -2,8 +2,10 @@
 //! that ends.
 
 use std::io::{self, Read};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use interop_tests::independent_peer::wire::Wire;
 use interop_tests::lab::PORT;
 use interop_tests::lab::applications::{exchange, local, remote, talk};
 use interop_tests::lab::case::case;
@@ -15,7 +17,9 @@ use interop_tests::lab::redirect::{
     Speech, WAYS, agreed_id, in_both_dialects, in_either_way, is_resumed, one_talk, speaking,
 };
 use interop_tests::lab::scenarios::{ANSWER, QUESTION, close_both};
+use interop_tests::lab::segment::{ACK, RST, SYN, Segment};
 use interop_tests::program::signal;
+use interop_tests::wait::SOON;
 
 /// A peer without tcpcrypt, at either end; the server speaks first, too.
 #[test]
@@ -181,6 +185,50 @@ fn redirect_restarts_of_either_daemon() {
             assert!(is_resumed(&one_talk(lab, &client, &server)));
         },
     );
+}
+
+/// Linux says of data that overtake the making of their socket on another processor that they have none, and resets
+/// who sent them: the application, or the peer. That is one connection of 30,000, so here such resets are made.
+#[test]
+fn redirect_resets_of_what_stands_go_nowhere() {
+    const PROXY: u16 = 65530;
+    let name = "redirect_resets_of_what_stands_go_nowhere";
+    speaking(name, Speech::LEGACY, |lab, _, _| {
+        let tap = lab.tap();
+        let mut at_client = Wire::through_the_queue(&lab.client);
+        let at_server = Wire::through_the_queue(&lab.server);
+        let (near, far) = lab.connection(PORT).expect("connecting");
+        talk(&near, &far, QUESTION, ANSWER).expect("talking");
+        let reset = |from: [u8; 4], to: SocketAddr, seq: u32| {
+            let mut reset = Segment::new((from, PROXY), to);
+            (reset.flags, reset.seq) = (RST, seq);
+            reset
+        };
+        // What the application awaits next: the answer is the only thing that it has got.
+        let port = local(&near).port();
+        let to_application = at_client.wait(port, SOON, |it| it.has(SYN | ACK));
+        let awaited = to_application.expect("a SYN-ACK").end();
+        let awaited = awaited.wrapping_add(ANSWER.len() as u32);
+        at_client.send(&reset([127, 0, 0, 1], local(&near), awaited));
+        talk(&near, &far, QUESTION, ANSWER).expect("the application was not reset");
+        // What the client's daemon awaits next.
+        let seen = tap.segments();
+        let mut to_client = seen.iter().rev().filter(|it| it.source == remote(&near));
+        let last = to_client.next().expect("the server's last segment");
+        at_server.send(&reset(
+            lab.server.address.octets(),
+            last.destination,
+            last.end(),
+        ));
+        talk(&near, &far, QUESTION, ANSWER).expect("the peer was not reset");
+        // Of what does not stand nothing is kept back.
+        let stray = SocketAddr::from((lab.client.address, 9));
+        let mut acknowledgement = Segment::new(stray, (lab.server.address, PROXY));
+        acknowledgement.flags = ACK;
+        at_client.send(&acknowledgement);
+        let told = |it: &Segment| it.has(RST) && it.destination == stray;
+        assert!(tap.wait_for(SOON, told).is_some());
+    });
 }
 
 /// A daemon that is killed resets its connections; new ones are plain.

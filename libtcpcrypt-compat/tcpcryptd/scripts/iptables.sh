@@ -163,6 +163,7 @@ nft_redirect_rules() {
     syn="tcp flags & (syn | ack | rst | fin) == syn"
     answer="tcp flags & (syn | ack | rst | fin) == syn | ack"
     bare="tcp flags & (syn | ack | rst | fin) == ack"
+    reset="tcp flags & (syn | ack | rst | fin) == rst"
     other="tcp flags & (syn | ack) != syn"
     handshakes="        $to ip dscp $HANDSHAKE_DSCP $other $queue"
     clear="        meta l4proto tcp ip dscp $HANDSHAKE_DSCP ip dscp set 0"
@@ -177,6 +178,7 @@ table $FAMILY $TABLE {
     chain near {
         type filter hook output priority raw; policy accept;
         oifname lo meta mark & $NEAR_MARK == $NEAR_MARK notrack
+        tcp sport $PROXY_PORT $reset $queue
     }
     chain output {
         type route hook output priority mangle; policy accept;
@@ -368,6 +370,7 @@ redirect_rules() {
     to="-p tcp -m multiport $not --dports $PORTS"
     from="-p tcp -m multiport $not --sports $PORTS"
     bare="--tcp-flags SYN,ACK,RST,FIN ACK"
+    reset="--tcp-flags SYN,ACK,RST,FIN RST"
     by_program=$PROGRAM_MARK/$PROGRAM_MARK
     asked="-p tcp -m mark --mark $REDIRECT_MARK/$REDIRECT_MARK"
     redirect="-j REDIRECT --to-ports $PROXY_PORT"
@@ -376,6 +379,8 @@ redirect_rules() {
     {
         # The other half has the same ends.
         rule_in raw "$1" OUTPUT -o lo -p tcp -m mark --mark $NEAR_MARK/$NEAR_MARK -j CT --notrack || return
+        # Before connection tracking believes them: some kernels reset what stands.
+        rule_in raw "$1" OUTPUT -p tcp --sport $PROXY_PORT $reset $queue || return
         # New connections: the daemon says whether it wants them.
         rule_in mangle "$1" OUTPUT ! -o lo $to $syn -m mark ! --mark $by_program $queue || return
         rule_in mangle "$1" PREROUTING ! -i lo $to $syn -m addrtype --dst-type LOCAL $queue || return

@@ -19,6 +19,7 @@ use super::{HELD, MARK_REDIRECT, PORT, Proxy, SMALLEST_MSS};
 
 const SYN: Flags = Flags::SYN;
 const SYN_ACK: Flags = Flags(Flags::SYN.0 | Flags::ACK.0);
+const RST: Flags = Flags::RST;
 
 /// Octets that the option behind a SYN takes, with padding.
 const SHORT_OPTION: u16 = 4;
@@ -101,6 +102,7 @@ impl Proxy {
                 self.outgoing_syn_ack(now, tuple, &view, packet, out, verdicts)
             }
             (SYN_ACK, Direction::In) => self.incoming_syn_ack(now, tuple, &view, out),
+            (RST, Direction::Out) if tuple.local.port() == PORT => self.stray_reset(&tuple),
             _ => self.segment(direction, tuple, &view, out),
         }
     }
@@ -200,7 +202,7 @@ impl Proxy {
         if here.port() != PORT {
             return Judged::Accept;
         }
-        let redirected = Redirected { here, opener };
+        let redirected = redirected(&tuple);
         if let Some(key) = self.table.by_redirected.get(&redirected).copied() {
             if let Some(judged) = self.repeated_syn_ack(now, key, view, out) {
                 return judged;
@@ -367,12 +369,28 @@ impl Proxy {
         }
     }
 
+    /// The kernel says that it has no socket for what an opener sent. While the acknowledgement of a SYN-ACK becomes a
+    /// socket on one processor, another that has the data behind it finds neither, for a moment (seen with Linux 6.18).
+    /// Here that is no rarity: the SYN-ACK comes from our thread, the data from the application's. They come again.
+    fn stray_reset(&self, tuple: &FourTuple) -> Judged {
+        let redirected = redirected(tuple);
+        let waits = self.table.by_redirected.contains_key(&redirected);
+        match waits || self.redirected_key(tuple).is_some() {
+            true => Judged::Drop,
+            false => Judged::Accept,
+        }
+    }
+
     fn redirected_key(&self, tuple: &FourTuple) -> Option<Key> {
-        let redirected = Redirected {
-            here: tuple.local,
-            opener: tuple.remote,
-        };
-        self.table.by_accepted.get(&redirected).copied()
+        self.table.by_accepted.get(&redirected(tuple)).copied()
+    }
+}
+
+/// The half that an opener made, by the addresses of our packets.
+fn redirected(tuple: &FourTuple) -> Redirected {
+    Redirected {
+        here: tuple.local,
+        opener: tuple.remote,
     }
 }
 

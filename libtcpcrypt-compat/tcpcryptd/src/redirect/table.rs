@@ -8,7 +8,7 @@ use tcpcrypt_proto::eno::EnoOption;
 use tcpcrypt_proto::packet::{FourTuple, Seq};
 use tcpcrypt_proto::stream::Bequest;
 
-use super::connection::{Connection, Names, Redirected, Way};
+use super::connection::{Connection, Names, Redirected};
 
 /// SYNs whose SYN-ACK has not come by, at most.
 const SYNS: usize = 16_384;
@@ -72,7 +72,7 @@ pub(super) struct Table {
     pub by_onward: HashMap<FourTuple, Key>,
     pub by_redirected: HashMap<Redirected, Key>,
     pub by_listed: HashMap<FourTuple, Key>,
-    /// Of connections that peers opened, from the moment that they stand.
+    /// Of connections whose opener's half stands.
     pub by_accepted: HashMap<Redirected, Key>,
     timers: BTreeSet<(Instant, Key)>,
     count: usize,
@@ -211,9 +211,7 @@ impl Table {
     /// The opener's half stands.
     pub(super) fn accepted(&mut self, key: Key, connection: &Connection) {
         self.forget_redirected(key, &connection.redirected);
-        if connection.way == Way::In {
-            self.by_accepted.insert(connection.redirected, key);
-        }
+        self.by_accepted.insert(connection.redirected, key);
     }
 
     pub(super) fn set_deadline(
