@@ -42,7 +42,7 @@ impl Drop for Key {
 }
 
 /// Overwrites with zeros in a way that the compiler keeps.
-pub(crate) fn wipe(octets: &mut [u8]) {
+pub fn wipe(octets: &mut [u8]) {
     octets.fill(0);
     zeroize::optimization_barrier(&*octets);
 }

@@ -31,9 +31,14 @@ pub trait Entropy {
 /// Keys that may lie ready. As many as key exchanges that begin before there is leisure again.
 const READY: usize = 16;
 
+/// Octets that are drawn at once: a call of the library costs as much as some hundred of them.
+const DRAWN: usize = 512;
+
 /// The generators of the cryptographic library, which the operating system seeds.
 #[derive(Default)]
 pub struct System {
+    /// Drawn and not given to anybody.
+    drawn: Vec<u8>,
     extra: Option<(Key, u64)>,
     /// Keys that nobody has seen, each for one exchange, all on `curve`.
     ready: Vec<PrivateKey>,
@@ -56,9 +61,30 @@ impl System {
     }
 }
 
+impl System {
+    fn draw(&mut self, out: &mut [u8]) -> Result<(), Unavailable> {
+        if out.len() > DRAWN {
+            return random::fill(out);
+        }
+        if out.len() > self.drawn.len() {
+            self.drawn.resize(DRAWN, 0);
+            if let Err(error) = random::fill(&mut self.drawn) {
+                self.drawn.clear();
+                return Err(error);
+            }
+        }
+        let left = self.drawn.len().saturating_sub(out.len());
+        let taken = self.drawn.get_mut(left..).unwrap_or_default();
+        out.copy_from_slice(taken);
+        hkdf::wipe(taken);
+        self.drawn.truncate(left);
+        Ok(())
+    }
+}
+
 impl Entropy for System {
     fn fill(&mut self, out: &mut [u8]) -> Result<(), Unavailable> {
-        random::fill(out)?;
+        self.draw(out)?;
         if let Some((key, counter)) = &mut self.extra {
             for piece in out.chunks_mut(hkdf::KEY_LEN) {
                 *counter = counter.wrapping_add(1);
@@ -104,7 +130,7 @@ impl Entropy for System {
 mod tests {
     use kx_crypto::ecdh::Curve;
 
-    use super::{Entropy, READY, System};
+    use super::{DRAWN, Entropy, READY, System};
 
     #[test]
     fn never_the_same() {
@@ -124,6 +150,20 @@ mod tests {
         assert_ne!(drawn[1], drawn[2]);
         let key = System::default().private_key(Curve::P256).unwrap();
         assert_eq!(key.public().len(), 65);
+    }
+
+    #[test]
+    fn what_is_drawn_at_once_is_given_once() {
+        let mut source = System::default();
+        let mut seen = std::collections::HashSet::new();
+        for length in [9, 16, DRAWN - 1, DRAWN, DRAWN + 1].repeat(40) {
+            let mut out = vec![0; length];
+            source.fill(&mut out).unwrap();
+            for piece in out.chunks_exact(8) {
+                assert!(seen.insert(piece.to_vec()), "twice the same");
+            }
+            assert!(source.drawn.len() <= DRAWN);
+        }
     }
 
     #[test]
