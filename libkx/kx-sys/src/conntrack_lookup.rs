@@ -33,6 +33,9 @@ const TYPE_MASK: u16 = 0x3fff;
 /// Octets of a `struct nlmsghdr` and of the `struct nfgenmsg` behind it.
 const HEADERS: usize = 20;
 
+/// A request fits, over IPv6 as well.
+const REQUEST: usize = 128;
+
 /// Where a connection comes from and where it goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ends {
@@ -95,7 +98,7 @@ impl ConntrackLookup {
 }
 
 fn request(sequence: u32, reply: Ends) -> Vec<u8> {
-    let mut addresses = Vec::new();
+    let mut addresses = Vec::with_capacity(REQUEST);
     put_ip(&mut addresses, reply.source, V4_SOURCE, V6_SOURCE);
     put_ip(
         &mut addresses,
@@ -103,7 +106,7 @@ fn request(sequence: u32, reply: Ends) -> Vec<u8> {
         V4_DESTINATION,
         V6_DESTINATION,
     );
-    let mut ports = Vec::new();
+    let mut ports = Vec::with_capacity(REQUEST);
     put(&mut ports, PROTO_NUMBER, &[libc::IPPROTO_TCP as u8]);
     put(&mut ports, SOURCE_PORT, &reply.source.port().to_be_bytes());
     put(
@@ -111,10 +114,11 @@ fn request(sequence: u32, reply: Ends) -> Vec<u8> {
         DESTINATION_PORT,
         &reply.destination.port().to_be_bytes(),
     );
-    let mut tuple = Vec::new();
+    let mut tuple = Vec::with_capacity(REQUEST);
     put(&mut tuple, TUPLE_IP | NESTED, &addresses);
     put(&mut tuple, TUPLE_PROTO | NESTED, &ports);
-    let mut message = vec![0; 4];
+    let mut message = Vec::with_capacity(REQUEST);
+    message.extend_from_slice(&[0; 4]);
     message.extend_from_slice(&GET.to_ne_bytes());
     message.extend_from_slice(&(libc::NLM_F_REQUEST as u16).to_ne_bytes());
     message.extend_from_slice(&sequence.to_ne_bytes());

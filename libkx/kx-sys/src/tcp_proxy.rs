@@ -91,6 +91,8 @@ impl Listener {
             sockopt::set_ipv6_v6only(&socket, true)?;
         }
         sockopt::set_socket_reuseaddr(&socket, true)?;
+        // What is accepted has it from here.
+        prepare(&socket)?;
         rustix::net::bind(&socket, &address)?;
         Ok(Listener(socket))
     }
@@ -116,9 +118,7 @@ impl Listener {
             Err(rustix::io::Errno::AGAIN) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let socket = ProxySocket(socket);
-        socket.prepare()?;
-        Ok(Some((socket, address_of(peer)?)))
+        Ok(Some((ProxySocket(socket), address_of(peer)?)))
     }
 }
 
@@ -131,6 +131,14 @@ fn stream(to: SocketAddr) -> io::Result<OwnedFd> {
         flags,
         None,
     )?)
+}
+
+/// What every socket of a proxy needs: segments at once, urgent data in their place, a reset at its end.
+fn prepare(socket: &OwnedFd) -> io::Result<()> {
+    sockopt::set_tcp_nodelay(socket, true)?;
+    sockopt::set_socket_oobinline(socket, true)?;
+    sockopt::set_socket_linger(socket, Some(Duration::ZERO))?;
+    Ok(())
 }
 
 impl ProxySocket {
@@ -162,7 +170,7 @@ impl ProxySocket {
     /// The system's.
     pub fn unconnected(from: Option<IpAddr>, to: SocketAddr) -> io::Result<ProxySocket> {
         let socket = ProxySocket(stream(to)?);
-        socket.prepare()?;
+        prepare(&socket.0)?;
         if let Some(from) = from {
             // The port is chosen with the other end in view: there are as many for each.
             set_int(
@@ -208,7 +216,7 @@ impl ProxySocket {
 
     fn connect_from(from: SocketAddr, to: SocketAddr, mark: u32) -> io::Result<ProxySocket> {
         let socket = ProxySocket(stream(to)?);
-        socket.prepare()?;
+        prepare(&socket.0)?;
         socket.set_mark(mark)?;
         let (level, name) = match to {
             SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_TRANSPARENT),
@@ -228,14 +236,6 @@ impl ProxySocket {
         rustix::net::bind(&socket.0, &from)?;
         socket.begin(to)?;
         Ok(socket)
-    }
-
-    /// What every socket of a proxy needs: segments at once, urgent data in their place, a reset at its end.
-    fn prepare(&self) -> io::Result<()> {
-        sockopt::set_tcp_nodelay(&self.0, true)?;
-        sockopt::set_socket_oobinline(&self.0, true)?;
-        sockopt::set_socket_linger(&self.0, Some(Duration::ZERO))?;
-        Ok(())
     }
 
     /// From here on closing ends the connection in order.
@@ -306,12 +306,12 @@ impl ProxySocket {
         address_of(rustix::net::getsockname(&self.0)?)
     }
 
-    /// Where a connection went before the packet filter redirected it.
+    /// Where a connection went before the packet filter redirected it to `here`, [this end](Self::local).
     ///
     /// # Errors
     /// It was not redirected.
-    pub fn original_destination(&self) -> io::Result<SocketAddr> {
-        if sockopt::socket_domain(&self.0)? == AddressFamily::INET6 {
+    pub fn original_destination(&self, here: SocketAddr) -> io::Result<SocketAddr> {
+        if here.is_ipv6() {
             let address = sockopt::ipv6_original_dst(&self.0)?;
             return Ok(SocketAddr::new((*address.ip()).into(), address.port()));
         }
@@ -324,14 +324,6 @@ impl ProxySocket {
     /// The system's.
     pub fn segment_size(&self) -> io::Result<usize> {
         segment_size(&self.0)
-    }
-
-    /// Whether both ends of a connection permit selective acknowledgements.
-    ///
-    /// # Errors
-    /// The system's.
-    pub fn permits_sack(&self) -> io::Result<bool> {
-        permits_sack(self.0.as_fd())
     }
 
     /// Octets of ours that the other end has acknowledged. The SYN may be one of them.
@@ -573,9 +565,11 @@ mod tests {
         assert_eq!(socket.read(&mut buffer).expect("open"), Some(4));
         assert_eq!(socket.read(&mut buffer).expect("ended"), Some(0));
         assert!(socket.segment_size().expect("known") > 500);
-        assert!(socket.original_destination().is_err());
+        let here = socket.local().expect("connected");
+        assert!(socket.original_destination(here).is_err());
         let sack = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_sack").expect("a setting");
-        assert_eq!(socket.permits_sack().expect("known"), sack.trim() != "0");
+        let permitted = permits_sack(socket.as_fd()).expect("known");
+        assert_eq!(permitted, sack.trim() != "0");
     }
 
     #[test]
@@ -583,6 +577,21 @@ mod tests {
         assert!(stays_here(Ipv4Addr::LOCALHOST.into(), 0).expect("a route"));
         // Whether or not there is one, it does not lead to this host.
         assert!(!stays_here(Ipv4Addr::new(192, 0, 2, 1).into(), 0).unwrap_or(false));
+    }
+
+    /// They have it from the socket that listens.
+    #[test]
+    fn accepted_sockets_are_prepared() {
+        let listener = Listener::bind(0).expect("a port");
+        listener.listen(1).expect("listening");
+        let port = rustix::net::getsockname(&listener.0).expect("bound");
+        let port = address_of(port).expect("an address").port();
+        let mut peer = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("connected");
+        let (socket, _) = listener.accept().expect("accepted").expect("one");
+        assert!(sockopt::tcp_nodelay(&socket.0).expect("known"));
+        assert!(sockopt::socket_oobinline(&socket.0).expect("known"));
+        drop(socket);
+        assert!(peer.read(&mut [0; 4]).is_err(), "it is reset");
     }
 
     #[test]

@@ -287,13 +287,17 @@ impl SockOps {
         let socket = socket.as_fd();
         // The kernel shows a connection as standing a moment before it calls the program, both in one hold of the
         // socket's lock. This question is answered under that lock, so what follows comes behind the program.
-        crate::tcp_proxy::permits_sack(socket)?;
+        let permits_sack = crate::tcp_proxy::permits_sack(socket)?;
         let mut record = [0; record::RECORD];
         let key = key_of(socket);
-        match self.loaded.sockets.get(&key, &mut record)? {
-            true => Ok(record::read(&record)),
-            false => Ok(Seen::default()),
-        }
+        let seen = match self.loaded.sockets.get(&key, &mut record)? {
+            true => record::read(&record),
+            false => Seen::default(),
+        };
+        Ok(Seen {
+            permits_sack,
+            ..seen
+        })
     }
 }
 

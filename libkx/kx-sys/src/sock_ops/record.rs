@@ -116,6 +116,8 @@ pub struct Seen {
     /// Sequence numbers behind our SYN and behind the peer's, where the streams begin; 0 without an
     /// answer.
     pub numbers: (u32, u32),
+    /// Both ends permit selective acknowledgements.
+    pub permits_sack: bool,
 }
 
 /// What is kept with a socket that will connect.
@@ -164,6 +166,7 @@ pub(super) fn read(record: &[u8; RECORD]) -> Seen {
         syn_ack: option(SYN_ACK_LENGTH, SYN_ACK),
         third: option(THIRD_LENGTH, THIRD),
         numbers: (number(OURS), number(THEIRS)),
+        permits_sack: false,
     }
 }
 

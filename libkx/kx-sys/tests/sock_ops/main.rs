@@ -75,15 +75,17 @@ fn seen(syn: RawOption, syn_ack: RawOption, third: Option<&[u8]>) -> Seen {
         syn_ack: Some(syn_ack),
         third,
         numbers: (0, 0),
+        permits_sack: false,
     }
 }
 
-/// What was seen of a socket, apart from numbers that nobody can foresee.
+/// What was seen of a socket's options, apart from numbers that nobody can foresee.
 fn look(sock_ops: &SockOps, socket: impl AsFd) -> Seen {
     let seen = sock_ops.seen(socket).expect("looked up");
     assert_eq!(seen.numbers == (0, 0), seen.syn_ack.is_none());
     Seen {
         numbers: (0, 0),
+        permits_sack: false,
         ..seen
     }
 }

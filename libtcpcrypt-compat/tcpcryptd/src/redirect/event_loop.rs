@@ -20,6 +20,7 @@ use crate::key_log::KeyLogFile;
 use crate::log::{DEBUG, Log};
 
 use super::buffers::Buffers;
+use super::near_routes::NearRoutes;
 use super::quirk::Ending;
 use super::table::{Key, Syns, Table};
 use super::workers::Workers;
@@ -134,6 +135,7 @@ impl ProxyDaemon {
                 epoll,
                 table: Table::default(),
                 syns: Syns::default(),
+                near_routes: NearRoutes::default(),
                 ending: Ending::default(),
                 buffers: Buffers::new(),
                 workers,

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use kx_sys::conntrack_lookup::Ends;
 use kx_sys::nfqueue::{Decision, Verdict, Verdicts};
-use kx_sys::tcp_proxy::{ProxySocket, stays_here};
+use kx_sys::tcp_proxy::ProxySocket;
 use tcpcrypt_proto::endpoint::Fate;
 use tcpcrypt_proto::packet::{Direction, FourTuple, Seq, View};
 use tcpcrypt_proto::stream::{Client, Server, Settled, Stream};
@@ -61,7 +61,7 @@ impl Proxy {
             // An application that chose its address keeps it.
             Way::Out => self.connect(now, opener.ip(), to, &mut client, asked),
             // Only with our rules the answers would find their way.
-            Way::In if stays_here(opener.ip(), MARK_NEAR).unwrap_or(false) => {
+            Way::In if self.near_routes.lead_to(now, opener.ip()) => {
                 ProxySocket::connect_as(opener, to, MARK_NEAR).map(|socket| (socket, Sign::None))
             }
             Way::In => ProxySocket::connect(None, to, 0, false).map(|socket| (socket, Sign::None)),
@@ -189,7 +189,7 @@ impl Proxy {
         let answer = Answer {
             option: seen.syn_ack.filter(|_| has_room),
             end: seen.numbers.1,
-            sack: far.socket.permits_sack()?,
+            sack: seen.sack,
         };
         if seen.syn.is_none() {
             // What was not written was not asked, so nothing is learned of the peer.
@@ -376,7 +376,7 @@ impl Proxy {
     /// An opener's half stands, and its SYN-ACK did not come by: the original's rules leave those with ECN bits
     /// alone. The other half follows. Only the program can have answered a peer's offer.
     fn accepted_unseen(&mut self, now: Instant, socket: ProxySocket, redirected: Redirected) {
-        let Ok(destination) = socket.original_destination() else {
+        let Ok(destination) = socket.original_destination(redirected.here) else {
             // Reset by dropping it.
             return;
         };
@@ -435,6 +435,7 @@ impl Proxy {
             syn_ack: Some(answer),
             third,
             numbers,
+            sack,
         } = program.seen(socket)
         else {
             return Ok(());
@@ -448,7 +449,7 @@ impl Proxy {
             connection.server = Some(server);
             connection.agreed = Settled::Exchange;
             connection.numbers = numbers;
-            connection.sack = socket.permits_sack()?;
+            connection.sack = sack;
         }
         Ok(())
     }
@@ -467,7 +468,7 @@ impl Proxy {
             Way::Out => connection.listed.remote,
             Way::In => connection.listed.local,
         };
-        let agrees = socket.original_destination().ok() == Some(meant);
+        let agrees = socket.original_destination(here).ok() == Some(meant);
         if !agrees || !connection.connected {
             return self.destroy(now, key, connection, None);
         }

@@ -16,6 +16,7 @@ mod event_loop;
 mod hand_over;
 mod handshake;
 mod mailbox;
+mod near_routes;
 mod packets;
 mod program;
 mod quirk;
@@ -42,6 +43,7 @@ use buffers::Buffers;
 use carry::{Carried, Trouble};
 use connection::Connection;
 use end::End;
+use near_routes::NearRoutes;
 use quirk::Ending;
 use table::{Key, Side, Syns, Table};
 use workers::Workers;
@@ -134,6 +136,7 @@ pub struct Proxy {
     epoll: OwnedFd,
     table: Table,
     syns: Syns,
+    near_routes: NearRoutes,
     ending: Ending,
     buffers: Buffers,
     workers: Workers,

@@ -30,6 +30,8 @@ pub(super) struct Seen {
     pub third: Option<EnoOption>,
     /// The numbers behind the SYNs: ours, the peer's.
     pub numbers: (Seq, Seq),
+    /// Both ends permit selective acknowledgements.
+    pub sack: bool,
 }
 
 impl Program {
@@ -81,6 +83,7 @@ impl Program {
             syn_ack: option(seen.syn_ack),
             third: option(seen.third),
             numbers: (Seq(seen.numbers.0), Seq(seen.numbers.1)),
+            sack: seen.permits_sack,
         }
     }
 }
