@@ -366,7 +366,7 @@ fn redirect_loss_is_repaired() {
 
 #[test]
 fn redirect_short_connections() {
-    let many = if slow() { 30_000_u32 } else { 500 };
+    let many = if slow() { 10_000_u32 } else { 500 };
     let name = "redirect_short_connections";
     for speech in [Speech::LEGACY, Speech::STANDARD_IPV6] {
         for modes in [&MODES[..1], &MODES_BY_PROGRAM[..1]] {
