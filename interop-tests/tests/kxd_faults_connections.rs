@@ -172,7 +172,14 @@ fn out_of_descriptors_it_recovers_as_soon_as_some_are_free() {
         .filter_map(|_| TcpStream::connect(server.address()).ok())
         .collect();
     assert_eq!(sockets.len(), 100, "the kernel's queue takes them");
-    std::thread::sleep(Duration::from_millis(500));
+    // Ours sees it coming and refuses connections; the original goes on accepting until it cannot.
+    let text = if ours() {
+        "Refusing connection"
+    } else {
+        "too many open files"
+    };
+    let told = wait::until(SOON, || server.log_contains(text).then_some(()));
+    assert!(told.is_some(), "the log does not tell");
     assert!(server.is_running());
     drop(sockets);
     let again = wait::until(SOON, || (server.get("/v1/k").body == b"KEY").then_some(()));
@@ -180,13 +187,6 @@ fn out_of_descriptors_it_recovers_as_soon_as_some_are_free() {
         again.is_some(),
         "no key after the descriptors were free again"
     );
-    // Ours sees it coming and refuses connections; the original goes on accepting until it cannot.
-    let text = if ours() {
-        "Refusing connection"
-    } else {
-        "too many open files"
-    };
-    assert!(server.log_contains(text), "the log does not tell");
 }
 
 #[test]
