@@ -2,7 +2,7 @@
 //!
 //! Our own script tells the daemon first, so that nothing leaves. Of others who take rules away the daemon
 //! learns at once (nftables) or when it looks the next time; until then the kernel sends plain text, which
-//! nobody can prevent any more, and the tests bound for how long.
+//! nobody can prevent any more; the tests print for how long.
 
 use std::net::TcpStream;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use interop_tests::lab::case::case;
 use interop_tests::lab::daemon::Daemon;
 use interop_tests::lab::rule_script::{self, LEGACY};
 use interop_tests::lab::rules_gone::{
-    GONE, LEAK, OTHER_PORT, assert_plain_now, assert_reset_and_others_go_on, assert_short_leak,
-    open_both, write_until_reset,
+    GONE, OTHER_PORT, assert_plain_now, assert_reset_and_others_go_on, assert_short_leak,
+    open_both, wait_for_resets, write_until_reset,
 };
 use interop_tests::lab::scenarios::{ANSWER, QUESTION, assert_secret, id_of, one_talk};
 use interop_tests::lab::{Lab, PORT, Settings};
@@ -142,12 +142,12 @@ fn idle_connections_end_with_the_rules() {
         // Those of the other family have their rules still.
         lab.client.script("ip6tables-legacy -t mangle -F");
         let tap = lab.tap();
-        std::thread::sleep(LEAK);
+        wait_for_resets(&client, 1);
         assert_reset_and_others_go_on(&six);
         let (near, far) = &many[149];
         talk(near, far, QUESTION, ANSWER).expect("IPv4 goes on");
         lab.client.script("iptables-legacy -t mangle -F OUTPUT");
-        std::thread::sleep(LEAK);
+        wait_for_resets(&client, 2);
         for (near, far) in &many {
             expect_reset(near, QUESTION).expect("reset here");
             expect_reset(far, ANSWER).expect("reset there");
@@ -229,7 +229,7 @@ fn only_connections_without_rules_end() {
         lab.client.rule(&format!(
             "-D OUTPUT -p tcp -m multiport --ports {OTHER_PORT} -j NFQUEUE --queue-num 666 --queue-bypass"
         ));
-        std::thread::sleep(LEAK);
+        wait_for_resets(&client, 1);
         expect_reset(&goes.0, QUESTION).expect("reset here");
         expect_reset(&goes.1, ANSWER).expect("reset there");
         talk(&stays.0, &stays.1, QUESTION, ANSWER).expect("the other goes on");

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use proptest::prelude::ProptestConfig;
-use proptest::test_runner::RngSeed;
 use tcpcrypt_proto::config::Config;
 
 use crate::model::rng::Rng;
@@ -135,11 +134,6 @@ pub(crate) fn cases(few: u32) -> ProptestConfig {
     let more = std::env::var_os("KX_SLOW").is_some_and(|value| value == "1");
     ProptestConfig {
         cases: if more { 4 * few } else { few },
-        // The same cases each time, as with fuzz-smoke; PROPTEST_RNG_SEED=N looks for new ones.
-        rng_seed: match std::env::var("PROPTEST_RNG_SEED") {
-            Ok(_) => ProptestConfig::default().rng_seed,
-            Err(_) => RngSeed::Fixed(1),
-        },
         ..ProptestConfig::default()
     }
 }
