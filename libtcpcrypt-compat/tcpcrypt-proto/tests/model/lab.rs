@@ -680,6 +680,8 @@ impl Lab {
             }
             self.count += 1;
             self.events.insert((at, self.count), (to, packet));
+            let under_way = self.events.len();
+            assert!(under_way < 50_000, "a storm at {:?}", self.now);
         }
     }
 

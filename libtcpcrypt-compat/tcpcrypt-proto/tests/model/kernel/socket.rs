@@ -11,6 +11,8 @@ use super::settings::{Probe, Settings};
 use crate::model::family::longer_header;
 use crate::model::rng::Rng;
 
+const HALF_A_SECOND: Duration = Duration::from_millis(500);
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
     SynSent,
@@ -58,6 +60,8 @@ pub(crate) struct Socket {
     orphan: bool,
     time_wait: Option<Duration>,
     keep_alive: Option<Duration>,
+    /// When a segment that cannot be right was answered for the last time.
+    contradicted: Option<Duration>,
     /// Segments that were thrown away because of their timestamps.
     pub(crate) late: u64,
     pub(super) out: Vec<Vec<u8>>,
@@ -87,6 +91,7 @@ impl Socket {
             orphan: false,
             time_wait: None,
             keep_alive: None,
+            contradicted: None,
             late: 0,
             out: Vec::new(),
         }
@@ -312,7 +317,7 @@ impl Socket {
             // RFC 7323 section 5: from an earlier turn of the numbers, or just late.
             if later(recent, value) && !is_reset {
                 self.late += 1;
-                receive.ack_now = true;
+                self.contradict(now, segment);
                 return;
             }
         }
@@ -327,7 +332,7 @@ impl Socket {
                 if segment.payload.len() as i64 + from > 0 && to > from {
                     receive.duplicate = Some((from.max(1) as u64, to.max(1) as u64));
                 }
-                receive.ack_now = true;
+                self.contradict(now, segment);
             }
             return;
         } else if is_reset {
@@ -335,11 +340,11 @@ impl Socket {
             if from == receive.next as i64 {
                 self.finish(End::Reset);
             } else {
-                receive.ack_now = true;
+                self.contradict(now, segment);
             }
             return;
         } else if segment.has(Flags::SYN) {
-            receive.ack_now = true;
+            self.contradict(now, segment);
             return;
         }
         if !segment.has(Flags::ACK) {
@@ -357,6 +362,24 @@ impl Socket {
         self.take_data(now, segment, from);
     }
 
+    /// Answers a segment that cannot be right. Of those without data Linux answers one in half a second, or two
+    /// hosts that are both wrong would go on for ever, and where the network duplicates would be more each time
+    /// (RFC 5961 section 7; tcp_invalid_ratelimit).
+    fn contradict(&mut self, now: Duration, segment: &Segment) {
+        if segment.length() == 0 || segment.has(Flags::SYN) {
+            if self
+                .contradicted
+                .is_some_and(|last| now < last + HALF_A_SECOND)
+            {
+                return;
+            }
+            self.contradicted = Some(now);
+        }
+        if let Some(receive) = &mut self.receive {
+            receive.ack_now = true;
+        }
+    }
+
     /// False when the rest of the segment is not to be looked at.
     fn take_ack(&mut self, now: Duration, segment: &Segment, position: i64) -> bool {
         let ack = self.send.position(segment.ack);
@@ -371,9 +394,7 @@ impl Socket {
         }
         if ack > self.send.max as i64 || ack < self.send.oldest_ack() {
             // The peer acknowledges what was never sent: nothing of it is believed.
-            if let Some(receive) = &mut self.receive {
-                receive.ack_now = true;
-            }
+            self.contradict(now, segment);
             return false;
         }
         let sender = &self.send;
