@@ -183,24 +183,40 @@ fn serve(listener: &TcpListener, over: &Over, stop: &AtomicBool) {
     }
 }
 
+/// Both ends of a connection.
+pub(crate) type Ends = (TcpStream, TcpStream);
+
 /// Opens `count` connections over which a word was said each way.
-pub(crate) fn hold_idle(lab: &Lab, count: usize) -> io::Result<Vec<(TcpStream, TcpStream)>> {
+pub(crate) fn hold_idle(lab: &Lab, count: usize) -> io::Result<Vec<Ends>> {
+    let mut held = Vec::with_capacity(count);
+    open_idle(lab, count, |ends| {
+        held.push(ends);
+        Ok(())
+    })?;
+    Ok(held)
+}
+
+/// The same, one after the other given to `keep`.
+pub(crate) fn open_idle(
+    lab: &Lab,
+    count: usize,
+    mut keep: impl FnMut(Ends) -> io::Result<()> + Send,
+) -> io::Result<()> {
     let listener = lab.server.listen(PORT);
     let address = lab.server_address(PORT);
     lab.client.within(|| {
-        (0..count)
-            .map(|_| {
-                let mut near = TcpStream::connect_timeout(&address, PATIENCE)?;
-                let (mut far, _) = listener.accept()?;
-                patient(&near)?;
-                patient(&far)?;
-                near.write_all(b"ping")?;
-                far.read_exact(&mut [0; 4])?;
-                far.write_all(b"pong")?;
-                near.read_exact(&mut [0; 4])?;
-                Ok((near, far))
-            })
-            .collect()
+        for _ in 0..count {
+            let mut near = TcpStream::connect_timeout(&address, PATIENCE)?;
+            let (mut far, _) = listener.accept()?;
+            patient(&near)?;
+            patient(&far)?;
+            near.write_all(b"ping")?;
+            far.read_exact(&mut [0; 4])?;
+            far.write_all(b"pong")?;
+            near.read_exact(&mut [0; 4])?;
+            keep((near, far))?;
+        }
+        Ok(())
     })
 }
 
@@ -209,17 +225,17 @@ const GROUP: usize = 10;
 
 /// Questions and answers of four octets, `count` of them, on [`GROUP`] connections at a time, taken at random
 /// from all: what each costs does not depend then on how many packets come with one call.
-pub(crate) fn talk(held: &[(TcpStream, TcpStream)], count: usize) -> io::Result<()> {
-    // Any numbers will do, as long as they are the same each time (xorshift, Marsaglia 2003).
-    let mut random = 0x2545_f491_4f6c_dd1d_u64;
+/// `random` is any number but 0, and another one behind it.
+pub(crate) fn talk(held: &[Ends], count: usize, random: &mut u64) -> io::Result<()> {
     let mut group = Vec::with_capacity(GROUP);
     for _ in 0..count / GROUP {
         group.clear();
         while group.len() < GROUP.min(held.len()) {
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
-            let at = usize::try_from(random % held.len() as u64).unwrap_or_default();
+            // Any numbers will do, as long as they are the same in each run (xorshift, Marsaglia 2003).
+            *random ^= *random << 13;
+            *random ^= *random >> 7;
+            *random ^= *random << 17;
+            let at = usize::try_from(*random % held.len() as u64).unwrap_or_default();
             if !group.contains(&at) {
                 group.push(at);
             }

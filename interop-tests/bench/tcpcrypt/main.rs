@@ -13,6 +13,7 @@
 //!        [NAME=DIRECTORY] ... DIRECTORY-OF-OURS
 
 mod accept_all;
+mod holders;
 mod load;
 mod over;
 mod report;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         match word.as_str() {
             // What the program calls itself with, inside a host.
             "-accept-all" => return accept_all::run(),
+            "-hold" => return holders::run(),
             "-rounds" => rounds = args.next().and_then(|n| n.parse().ok()).unwrap_or(rounds),
             "-only" => only = args.next(),
             "-ways" => chosen = args.next(),

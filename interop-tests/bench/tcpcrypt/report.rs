@@ -51,9 +51,13 @@ const ROWS: &[Row] = &[
     (
         "CPU per question and answer among 10 connections, both daemons (us)",
         1,
-        |f| f.among_few_us,
+        |f| f.among_us[0],
     ),
-    ("the same among many connections", 1, |f| f.among_many_us),
+    ("the same among 1,000 (the original: 800)", 1, |f| {
+        f.among_us[1]
+    }),
+    ("the same among 9,900", 1, |f| f.among_us[2]),
+    ("the same among 50,000", 1, |f| f.among_us[3]),
 ];
 
 /// A line on the terminal that the next one replaces; nothing in a pipe.

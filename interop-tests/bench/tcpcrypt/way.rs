@@ -12,13 +12,15 @@ use interop_tests::lab::{Lab, PORT, Settings};
 use interop_tests::program::Guarded;
 use interop_tests::wait;
 
+use crate::holders::Holders;
 use crate::load::{self, Short};
 use crate::over::{Over, Tls};
 
 /// Connections after which the original's timers run out ("tcpcrypt spec 5.1"), less a few.
 const ORIGINAL_LASTS: usize = 800;
-/// How many connections are few.
-const FEW: usize = 10;
+/// Among how many connections questions are asked: few; more than the original bears; nearly as many as a process may
+/// have descriptors for here; and more than that.
+pub(crate) const AMONG: [usize; 4] = [10, 1_000, 9_900, 50_000];
 /// Short connections at the same time.
 pub(crate) const CLIENTS: usize = 8;
 /// Part of the packets lost on arrival, at each host.
@@ -30,9 +32,9 @@ pub(crate) struct Amounts {
     pub(crate) bulk: Duration,
     pub(crate) short: Duration,
     pub(crate) idle: usize,
-    /// Questions and answers among few and among many connections.
+    /// Questions and answers among some connections.
     pub(crate) questions: usize,
-    /// How many are many.
+    /// Connections at most.
     pub(crate) many: usize,
 }
 
@@ -94,10 +96,8 @@ pub(crate) struct Figures {
     pub(crate) lossy_s: f64,
     /// Octets of a daemon per silent connection.
     pub(crate) idle: f64,
-    /// Both daemons, microseconds per question and answer, among few connections.
-    pub(crate) among_few_us: f64,
-    /// The same among many.
-    pub(crate) among_many_us: f64,
+    /// Both daemons, microseconds per question and answer, among so many connections as [`AMONG`] says.
+    pub(crate) among_us: [f64; AMONG.len()],
 }
 
 /// Short connections with one sort of key exchange.
@@ -230,8 +230,7 @@ pub(crate) fn measure(
         resumed: NOTHING,
         lossy_s: f64::NAN,
         idle: f64::NAN,
-        among_few_us: f64::NAN,
-        among_many_us: f64::NAN,
+        among_us: [f64::NAN; AMONG.len()],
     };
     if wanted("bulk") {
         bulk(way, settings, amounts, &mut figures);
@@ -257,9 +256,11 @@ pub(crate) fn measure(
         figures.idle = idle(way, settings, amounts).unwrap_or(f64::NAN);
     }
     if !matches!(way, Way::Bare | Way::Tls) && wanted("many") {
-        figures.among_few_us = among(way, settings, FEW, amounts).unwrap_or(f64::NAN);
-        figures.among_many_us =
-            among(way, settings, many(way, amounts), amounts).unwrap_or(f64::NAN);
+        for (us, count) in figures.among_us.iter_mut().zip(AMONG) {
+            if let Some(count) = possible(way, count, amounts, first) {
+                *us = among(way, settings, count, amounts).unwrap_or(f64::NAN);
+            }
+        }
     }
     figures
 }
@@ -331,25 +332,29 @@ fn phase(way: &Way, settings: Settings, amounts: Amounts, options: &[&str]) -> P
 fn among(way: &Way, settings: Settings, count: usize, amounts: Amounts) -> Option<f64> {
     let lab = Lab::new(settings);
     let between = Between::start(way, &lab, &[]);
-    let held = note(way, "many connections", load::hold_idle(&lab, count))?;
-    note(way, "among many", load::talk(&held, amounts.questions / 10))?;
+    let held = note(way, "many connections", Holders::open(&lab, count))?;
+    note(way, "among many", held.talk(amounts.questions / 10))?;
     let before = between.cpu();
-    note(way, "among many", load::talk(&held, amounts.questions))?;
+    note(way, "among many", held.talk(amounts.questions))?;
     let cpu = between.cpu().saturating_sub(before);
     Some(cpu.as_secs_f64() * 1e6 / amounts.questions as f64)
 }
 
-/// How many connections are many: as many as are wanted and as this process may hold both ends of.
-fn many(way: &Way, amounts: Amounts) -> usize {
+/// How many connections there are instead of `count`, if the way can have about so many. What takes long to open is
+/// opened once.
+fn possible(way: &Way, count: usize, amounts: Amounts, first: bool) -> Option<usize> {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    let ends = limit.and_then(|limit| usize::try_from(limit).ok());
-    let most = ends.map_or(amounts.many, |ends| {
-        amounts.many.min(ends.saturating_sub(200) / 2)
+    let descriptors = limit.map_or(usize::MAX, |limit| {
+        usize::try_from(limit).unwrap_or(usize::MAX)
     });
-    match way.is_original() {
-        true => most.min(ORIGINAL_LASTS),
-        false => most,
-    }
+    let most = match way {
+        _ if way.is_original() => return (count <= 1_000).then_some(count.min(ORIGINAL_LASTS)),
+        // Its daemon has two descriptors for each.
+        Way::Redirect(_) => descriptors.saturating_sub(200) / 2,
+        _ => usize::MAX,
+    };
+    let is_long = count > 10_000;
+    (count <= most.min(amounts.many) && (first || !is_long)).then_some(count)
 }
 
 /// Memory of both daemons, halved, per silent connection.

@@ -102,6 +102,20 @@ impl DescriptorChannel {
     }
 }
 
+/// One end that was inherited, or for a process that is to inherit it. The first must be of a
+/// [pair](DescriptorChannel::pair).
+impl From<OwnedFd> for DescriptorChannel {
+    fn from(end: OwnedFd) -> DescriptorChannel {
+        DescriptorChannel(end)
+    }
+}
+
+impl From<DescriptorChannel> for OwnedFd {
+    fn from(channel: DescriptorChannel) -> OwnedFd {
+        channel.0
+    }
+}
+
 impl AsFd for DescriptorChannel {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
