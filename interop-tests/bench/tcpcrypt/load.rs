@@ -9,6 +9,7 @@ use interop_tests::lab::applications::exchange;
 use interop_tests::lab::{Lab, PORT};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 
+use crate::apart::{self, Side};
 use crate::over::{Over, Stream};
 
 /// Longest wait of an application for anything.
@@ -121,12 +122,16 @@ pub(crate) fn short(
     let opened = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for _ in 0..clients {
-            scope.spawn(|| serve(&listener, over, &stop));
+            scope.spawn(|| {
+                apart::pin_thread(Side::Server);
+                serve(&listener, over, &stop);
+            });
         }
         let began = Instant::now();
         let result = lab.client.within(|| {
             std::thread::scope(|scope| {
                 let client = || -> io::Result<Vec<Duration>> {
+                    apart::pin_thread(Side::Client);
                     let mut times = Vec::new();
                     while began.elapsed() < time && opened.fetch_add(1, Ordering::Relaxed) < most {
                         let begin = Instant::now();

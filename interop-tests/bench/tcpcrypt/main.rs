@@ -6,13 +6,15 @@
 //! Printed are medians over the rounds, with the ratio to bare TCP in brackets, and ours to the original.
 //! CPU time is the scheduler's own (nanoseconds, all threads).
 //!
+//! `-apart`: for short connections each host has a processor of its own.
 //! `-ways`: only these: bare, tls, queue, original, kx, redirect. Other builds of ours, given as NAME=DIRECTORY before
 //! the last one, take their turns in divert mode, too.
 //!
 //! usage: kx-bench-tcpcrypt [-rounds N] [-quick] [-only PART,...] [-ways WAY,...] [-offload off|nic|on]
-//!        [NAME=DIRECTORY] ... DIRECTORY-OF-OURS
+//!        [-apart] [NAME=DIRECTORY] ... DIRECTORY-OF-OURS
 
 mod accept_all;
+mod apart;
 mod holders;
 mod load;
 mod over;
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
             "-hold" => return holders::run(),
             "-rounds" => rounds = args.next().and_then(|n| n.parse().ok()).unwrap_or(rounds),
             "-only" => only = args.next(),
+            "-apart" => apart::ask(),
             "-ways" => chosen = args.next(),
             // "tcpcrypt-datapath spec 0"
             "-offload" => {
@@ -86,7 +89,7 @@ fn main() -> ExitCode {
     let Some(ours) = ours else {
         eprintln!(
             "usage: kx-bench-tcpcrypt [-rounds N] [-quick] [-only PART,...] [-ways WAY,...] [-offload off|nic|on] \
-             [NAME=DIRECTORY] ... DIRECTORY"
+             [-apart] [NAME=DIRECTORY] ... DIRECTORY"
         );
         return ExitCode::from(2);
     };

@@ -5,6 +5,7 @@ use std::io::{IsTerminal, Write as _};
 
 use interop_tests::lab::{Lab, Settings};
 
+use crate::apart;
 use crate::load::LOSSY;
 use crate::way::{Amounts, CLIENTS, Figures, LOSS, Way};
 
@@ -88,10 +89,15 @@ fn setting(settings: Settings) -> String {
     let congestion = congestion.and_then(|rest| rest.split_whitespace().next());
     let kernel = lab.client.output("uname -r");
     format!(
-        "Linux {}, veth with MTU 1500, {}; congestion control {}",
+        "Linux {}, veth with MTU 1500, {}; congestion control {}{}",
         kernel.trim(),
         offload.join(", "),
-        congestion.unwrap_or("of the system")
+        congestion.unwrap_or("of the system"),
+        if apart::is_asked() {
+            "; each host on a processor of its own"
+        } else {
+            ""
+        }
     )
 }
 

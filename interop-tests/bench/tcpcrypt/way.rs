@@ -12,6 +12,7 @@ use interop_tests::lab::{Lab, PORT, Settings};
 use interop_tests::program::Guarded;
 use interop_tests::wait;
 
+use crate::apart::{self, Side};
 use crate::holders::Holders;
 use crate::load::{self, Short};
 use crate::over::{Over, Tls};
@@ -151,6 +152,13 @@ impl<'l> Between<'l> {
                 Between::Daemons(daemons)
             }
         }
+    }
+
+    fn apart(self) -> Between<'l> {
+        for (pid, side) in self.pids().into_iter().zip([Side::Client, Side::Server]) {
+            apart::pin_process(pid, side);
+        }
+        self
     }
 
     fn pids(&self) -> Vec<u32> {
@@ -299,7 +307,7 @@ fn phase(way: &Way, settings: Settings, amounts: Amounts, options: &[&str]) -> P
     };
     let run = |clients| -> Option<(Short, Duration)> {
         let lab = Lab::new(settings);
-        let between = Between::start(way, &lab, options);
+        let between = Between::start(way, &lab, options).apart();
         // The first connection is nobody's measure: ARP, page faults, the first session.
         let over = way.over(options.is_empty());
         note(
