@@ -101,15 +101,39 @@ impl Inbound {
             self.fin = Some(end);
         }
         let before = self.received;
-        let (place, payload) = self.unknown_part(place, payload);
-        let ahead = self.runs.start().unwrap_or(i64::MAX);
-        let end = place.saturating_add_unsigned(payload.len() as u64);
-        if place == self.received && end <= ahead {
-            self.feed(payload)?;
-        } else {
+        let (mut place, mut payload) = self.unknown_part(place, payload);
+        let is_old = payload.is_empty();
+        if place > self.received {
             let limit = usize::try_from(self.limit()).unwrap_or(usize::MAX);
             self.runs.insert(place, payload, limit);
+            payload = &[];
         }
+        // What continues the stream is taken however much waits behind it: nothing else makes room again.
+        while !payload.is_empty() {
+            let ahead = self.runs.start().unwrap_or(i64::MAX);
+            let room = usize::try_from(ahead.saturating_sub(place)).unwrap_or(usize::MAX);
+            let (next, rest) = payload.split_at(room.clamp(1, payload.len()));
+            self.feed(next)?;
+            self.feed_runs()?;
+            let behind = place.saturating_add_unsigned(next.len() as u64);
+            (place, payload) = self.unknown_part(behind, rest);
+        }
+        // In the standard the last frame says that it is (RFC 8548 section 3.7).
+        let may_end = self.partial.is_empty() && self.opener.may_end();
+        if self.fin_came() && !may_end {
+            return Err(Failure::Truncated);
+        }
+        Ok(if self.received > before {
+            Taken::Next
+        } else if is_old {
+            Taken::Old
+        } else {
+            Taken::Early
+        })
+    }
+
+    /// Continues the stream with what had come too early for it.
+    fn feed_runs(&mut self) -> Result<(), Failure> {
         while let Some(run) = self.runs.take(self.received) {
             let mut place = run.range().0;
             for piece in run.pieces() {
@@ -119,18 +143,7 @@ impl Inbound {
                 place = next;
             }
         }
-        // In the standard the last frame says that it is (RFC 8548 section 3.7).
-        let may_end = self.partial.is_empty() && self.opener.may_end();
-        if self.fin_came() && !may_end {
-            return Err(Failure::Truncated);
-        }
-        Ok(if self.received > before {
-            Taken::Next
-        } else if payload.is_empty() {
-            Taken::Old
-        } else {
-            Taken::Early
-        })
+        Ok(())
     }
 
     /// What of a piece of the stream is neither taken nor behind the FIN.

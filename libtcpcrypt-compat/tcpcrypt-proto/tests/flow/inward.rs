@@ -80,6 +80,30 @@ fn what_comes_early_is_kept_and_told() {
     assert_eq!((ack.ack, ack.blocks()), (1710, vec![]));
 }
 
+/// The room for what comes early is used up, and what the peer sends again reaches into it: other borders than at
+/// first, or joined by a network card. Nothing but what continues the stream makes room again.
+#[test]
+fn what_continues_the_stream_is_taken_however_much_waits() {
+    let (mut a, mut b) = pair_at(1000, 2000, |options| options.local_window_scale = Some(0));
+    b.send(&Seg::new(2000, 1000, ACK, b""));
+    let sent = records(&mut a, &[100; 120]);
+    let full = b.flow.footprint() + (128 << 10);
+    for early in sent.chunks(3).flat_map(|three| &three[1..]) {
+        b.receive(early);
+    }
+    assert!(b.flow.footprint() > full, "{}", b.flow.footprint());
+    let mut read = Vec::new();
+    let total = 120 * 120;
+    for from in (0..total).step_by(360) {
+        let again = cut(&sent, from, total.min(from + 400));
+        for local in b.receive(&again).all_local() {
+            assert_eq!(local.seq as usize, 1000 + read.len());
+            read.extend(local.payload);
+        }
+    }
+    assert!(read == text(120 * 100), "{} octets", read.len());
+}
+
 #[test]
 fn three_blocks_beside_timestamps() {
     let (mut a, mut b) = pair_at(1000, 2000, |options| {
