@@ -1,4 +1,4 @@
-//! The applications: one stream of octets, many short connections, many silent ones.
+//! The applications: streams of octets, many short connections, many silent ones.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -37,15 +37,26 @@ fn patient(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)
 }
 
-/// A stream.
+/// One stream, or several at once.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bulk {
     /// Octets delivered.
     pub(crate) octets: u64,
     /// How long that took from the first to the last.
     pub(crate) took: Duration,
-    /// It stood still for [`STANDSTILL`] before its end.
+    /// The longest time in which one of them brought nothing.
+    pub(crate) pause: Duration,
+    /// One stood still for [`STANDSTILL`] before its end.
     pub(crate) stalled: bool,
+}
+
+/// What a receiver saw of its stream.
+struct Received {
+    octets: u64,
+    /// When the first octets came, and the last.
+    times: Option<(Instant, Instant)>,
+    pause: Duration,
+    stalled: bool,
 }
 
 /// Both ends of one connection.
@@ -59,51 +70,103 @@ fn ends(lab: &Lab, over: &Over) -> io::Result<(Stream, Stream)> {
     })
 }
 
-/// One connection from client to server that sends for `time`.
-pub(crate) fn bulk(lab: &Lab, over: &Over, time: Duration) -> io::Result<Bulk> {
+/// `count` connections that send from client to server for `time`, all at once.
+pub(crate) fn bulk(lab: &Lab, over: &Over, count: usize, time: Duration) -> io::Result<Bulk> {
+    let streams = (0..count).map(|_| ends_that_spoke(lab, over));
+    carry(streams.collect::<io::Result<_>>()?, time)
+}
+
+/// One such stream, and beside it, for the same time, what [`short`] does.
+pub(crate) fn beside(
+    lab: &Lab,
+    over: &Over,
+    clients: usize,
+    time: Duration,
+    most: usize,
+) -> io::Result<(Bulk, Short)> {
+    let stream = ends_that_spoke(lab, over)?;
+    std::thread::scope(|scope| {
+        let short = scope.spawn(|| short(lab, over, clients, time, most));
+        let bulk = carry(vec![stream], time);
+        let short = short.join().map_err(|_| io::ErrorKind::Other)?;
+        Ok((bulk?, short?))
+    })
+}
+
+/// Both ends of a connection whose key exchange is over.
+fn ends_that_spoke(lab: &Lab, over: &Over) -> io::Result<(Stream, Stream)> {
     let (mut near, mut far) = ends(lab, over)?;
-    // The key exchange is not meant.
     near.write_all(b"go")?;
     far.read_exact(&mut [0; 2])?;
     near.tcp().set_write_timeout(Some(STANDSTILL))?;
     far.tcp().set_read_timeout(Some(STANDSTILL))?;
-    std::thread::scope(|scope| {
-        scope.spawn(move || {
-            let block = vec![0x5a; 1 << 18];
-            let end = Instant::now() + time;
-            while Instant::now() < end && near.write_all(&block).is_ok() {}
-            let _ = near.tcp().shutdown(Shutdown::Write);
-        });
-        let mut block = vec![0; 1 << 18];
-        let (mut total, mut began, mut last) = (0, None, None);
-        let mut stalled = false;
-        // What still trickles then is no stream either.
-        let limit = Instant::now() + time + Duration::from_secs(2);
-        loop {
-            let count = match far.read(&mut block) {
-                Ok(0) => break,
-                Ok(count) => count,
-                Err(_) => {
-                    stalled = true;
-                    break;
-                }
-            };
-            let now = Instant::now();
-            if now > limit {
-                stalled = true;
+    Ok((near, far))
+}
+
+fn carry(streams: Vec<(Stream, Stream)>, time: Duration) -> io::Result<Bulk> {
+    let received = std::thread::scope(|scope| {
+        let receivers: Vec<_> = streams
+            .into_iter()
+            .map(|(near, far)| {
+                scope.spawn(move || send(near, time));
+                scope.spawn(move || receive(far, time))
+            })
+            .collect();
+        let joined = receivers.into_iter().map(|thread| thread.join());
+        joined.collect::<Result<Vec<_>, _>>()
+    });
+    let received = received.map_err(|_| io::ErrorKind::Other)?;
+    let times = || received.iter().filter_map(|one| one.times);
+    let began = times().map(|(first, _)| first).min();
+    let ended = times().map(|(_, last)| last).max();
+    let took = ended.zip(began).map(|(ended, began)| ended - began);
+    let pause = received.iter().map(|one| one.pause).max();
+    Ok(Bulk {
+        octets: received.iter().map(|one| one.octets).sum(),
+        took: took.unwrap_or_default(),
+        pause: pause.unwrap_or_default(),
+        stalled: received.iter().any(|one| one.stalled),
+    })
+}
+
+fn send(mut near: Stream, time: Duration) {
+    apart::pin_thread(Side::Client);
+    let block = vec![0x5a; 1 << 18];
+    let end = Instant::now() + time;
+    while Instant::now() < end && near.write_all(&block).is_ok() {}
+    let _ = near.tcp().shutdown(Shutdown::Write);
+}
+
+fn receive(mut far: Stream, time: Duration) -> Received {
+    apart::pin_thread(Side::Server);
+    let mut block = vec![0; 1 << 18];
+    let mut received = Received {
+        octets: 0,
+        times: None,
+        pause: Duration::ZERO,
+        stalled: false,
+    };
+    // What still trickles then is no stream either.
+    let limit = Instant::now() + time + Duration::from_secs(2);
+    loop {
+        let count = far.read(&mut block);
+        let now = Instant::now();
+        let (first, last) = received.times.unwrap_or((now, now));
+        match count {
+            Ok(0) => break,
+            Ok(count) if now <= limit => {
+                received.octets += count as u64;
+                received.times = Some((first, now));
+                received.pause = received.pause.max(now - last);
+            }
+            _ => {
+                received.stalled = true;
+                received.pause = received.pause.max(now - last);
                 break;
             }
-            began.get_or_insert(now);
-            last = Some(now);
-            total += count as u64;
         }
-        let took = last.zip(began).map(|(last, began)| last - began);
-        Ok(Bulk {
-            octets: total,
-            took: took.unwrap_or_default(),
-            stalled,
-        })
-    })
+    }
+    received
 }
 
 /// `clients` at once open connections one after the other, for `time` or until `most` were opened: four

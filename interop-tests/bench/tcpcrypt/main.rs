@@ -3,12 +3,14 @@
 //! Six ways over the same cable with the same settings take turns in each round: bare TCP; TLS 1.3 with the
 //! same curve and cipher; a queue whose packets are all accepted unchanged, at both ends; the original, if
 //! `KX_REF_TCPCRYPTD` names one; ours in divert mode, and in redirect mode by the standard.
-//! Printed are medians over the rounds, with the ratio to bare TCP in brackets, and ours to the original.
-//! CPU time is the scheduler's own (nanoseconds, all threads).
+//! Printed are medians over the rounds, with the ratio to bare TCP in brackets, and ours to the original and to
+//! other builds. CPU time is the scheduler's own (nanoseconds, all threads).
 //!
-//! `-apart`: for short connections each host has a processor of its own.
-//! `-ways`: only these: bare, tls, queue, original, kx, redirect. Other builds of ours, given as NAME=DIRECTORY before
-//! the last one, take their turns in divert mode, too.
+//! `-only`: only these parts: bulk, streams, full, resumed, lossy, idle, many.
+//! `-apart`: for streams and short connections each host has a processor of its own.
+//! `-ways`: only these ways: bare, tls, queue, original, kx, redirect, and redirect0, which is redirect mode with
+//! `--threads=0` and is measured only if named. Other builds of ours, given as NAME=DIRECTORY before the last one,
+//! take their turns in the same modes.
 //!
 //! usage: kx-bench-tcpcrypt [-rounds N] [-quick] [-only PART,...] [-ways WAY,...] [-offload off|nic|on]
 //!        [-apart] [NAME=DIRECTORY] ... DIRECTORY-OF-OURS
@@ -19,6 +21,7 @@ mod holders;
 mod load;
 mod over;
 mod report;
+mod streams;
 mod way;
 
 use std::path::Path;
@@ -28,7 +31,7 @@ use std::time::Duration;
 use interop_tests::lab::implementation::{Implementation, original};
 use interop_tests::lab::{Offload, Settings, missing};
 
-use way::{Amounts, Way};
+use way::{Amounts, Mode, Way};
 
 fn main() -> ExitCode {
     let mut rounds = 3;
@@ -42,7 +45,7 @@ fn main() -> ExitCode {
     let mut only = None;
     let mut offload = Offload::Off;
     let mut chosen: Option<String> = None;
-    let mut others: Vec<Way> = Vec::new();
+    let mut builds: Vec<(&'static str, &'static Implementation)> = Vec::new();
     let mut ours = None;
     let mut args = std::env::args().skip(1);
     while let Some(word) = args.next() {
@@ -80,7 +83,7 @@ fn main() -> ExitCode {
                     };
                     // For as long as this program runs.
                     let name = Box::leak(Box::from(name));
-                    others.push(Way::Daemon(name, Box::leak(Box::new(other))));
+                    builds.push((name, Box::leak(Box::new(other))));
                 }
                 None => ours = Implementation::in_directory(Path::new(dir)),
             },
@@ -101,23 +104,29 @@ fn main() -> ExitCode {
         offload,
         ..Settings::default()
     };
-    let ours: &'static Implementation = Box::leak(Box::new(ours));
+    builds.push(("kx", Box::leak(Box::new(ours))));
     let is_chosen = |way| {
         let chosen = chosen.as_deref();
-        chosen.is_none_or(|chosen| chosen.split(',').any(|one| one == way))
+        chosen.map_or(way != Mode::RedirectAlone.way(), |chosen| {
+            chosen.split(',').any(|one| one == way)
+        })
     };
     let mut ways = Vec::new();
     ways.extend(is_chosen("bare").then_some(Way::Bare));
     ways.extend(is_chosen("tls").then_some(Way::Tls));
     ways.extend(is_chosen("queue").then_some(Way::Queue));
     match original().filter(|_| is_chosen("original")) {
-        Some(original) => ways.push(Way::Daemon("original", original)),
+        Some(original) => ways.push(Way::Daemon("original", original, Mode::Divert)),
         None if chosen.is_some() => {}
         None => println!("KX_REF_TCPCRYPTD names no original; it is left out.\n"),
     }
-    ways.append(&mut others);
-    ways.extend(is_chosen("kx").then_some(Way::Daemon("kx", ours)));
-    ways.extend(is_chosen("redirect").then_some(Way::Redirect(ours)));
+    for mode in Mode::ALL.into_iter().filter(|mode| is_chosen(mode.way())) {
+        ways.extend(
+            builds
+                .iter()
+                .map(|(name, build)| Way::Daemon(name, build, mode)),
+        );
+    }
     let mut all = vec![Vec::new(); ways.len()];
     for round in 1..=rounds {
         for (way, figures) in ways.iter().zip(&mut all) {

@@ -13,14 +13,34 @@ use crate::way::{Amounts, CLIENTS, Figures, LOSS, Way};
 type Row = (&'static str, usize, fn(&Figures) -> f64);
 
 const ROWS: &[Row] = &[
-    ("bulk, one stream (Gbit/s)", 2, |f| f.bulk_gbit),
+    ("bulk, one stream (Gbit/s)", 2, |f| f.bulk.gbit),
     ("streams that stood still for good, per round", 2, |f| {
-        f.stalls
+        f.bulk.stalls
     }),
     ("CPU per GB, applications and daemons (s)", 2, |f| {
-        f.bulk_cpu
+        f.bulk.cpu
     }),
-    ("CPU per GB, both daemons (s)", 2, |f| f.bulk_daemon_cpu),
+    ("CPU per GB, both daemons (s)", 2, |f| f.bulk.daemon_cpu),
+    ("4 streams at once (Gbit/s)", 2, |f| f.streams.several.gbit),
+    (
+        "the same, CPU per GB, applications and daemons (s)",
+        2,
+        |f| f.streams.several.cpu,
+    ),
+    ("the same, CPU per GB, both daemons (s)", 2, |f| {
+        f.streams.several.daemon_cpu
+    }),
+    ("a stream alone (Gbit/s)", 2, |f| f.streams.alone.gbit),
+    ("its longest pause (ms)", 2, |f| f.streams.alone.pause_ms),
+    (
+        "a stream beside 8 that open connections, full exchange (Gbit/s)",
+        2,
+        |f| f.streams.beside.gbit,
+    ),
+    ("its longest pause (ms)", 2, |f| f.streams.beside.pause_ms),
+    ("connections per second beside it", 0, |f| {
+        f.streams.opened_per_second
+    }),
     ("short connections per second, full exchange", 0, |f| {
         f.full.per_second
     }),
@@ -101,6 +121,20 @@ fn setting(settings: Settings) -> String {
     )
 }
 
+/// Columns of ours and of each other daemon in the same mode, and what their ratio is called. Ours is the last of
+/// a mode.
+fn pairs(ways: &[Way]) -> Vec<(usize, usize, String)> {
+    let pair = |(theirs, way): (usize, &Way)| {
+        let Way::Daemon(whose, ..) = way else {
+            return None;
+        };
+        let ours = ways.iter().rposition(|other| other.mode() == way.mode())?;
+        let title = format!("{} / {whose}", ways.get(ours)?.name());
+        (ours != theirs).then_some((ours, theirs, title))
+    };
+    ways.iter().enumerate().filter_map(pair).collect()
+}
+
 /// Medians of all rounds, with ratios.
 pub(crate) fn table(
     settings: Settings,
@@ -123,12 +157,13 @@ pub(crate) fn table(
         amounts.idle,
     );
     let names: Vec<_> = ways.iter().map(Way::name).collect();
-    let original = ways
-        .iter()
-        .position(|way| matches!(way, Way::Daemon(_, of) if of.original));
+    let pairs = pairs(ways);
     let _ = write!(out, "| | {} |", names.join(" | "));
-    let _ = writeln!(out, "{}", original.map_or("", |_| " kx / original |"));
-    let columns = names.len() + usize::from(original.is_some());
+    for (_, _, title) in &pairs {
+        let _ = write!(out, " {title} |");
+    }
+    let columns = names.len() + pairs.len();
+    out.push('\n');
     let _ = writeln!(out, "| --- |{}", " ---: |".repeat(columns));
     for (label, digits, of) in ROWS {
         let medians: Vec<f64> = all.iter().map(|f| median(f.iter().map(of))).collect();
@@ -147,13 +182,9 @@ pub(crate) fn table(
                 (false, false) => write!(out, " {value:.digits$} ({:.2}) |", value / bare),
             };
         }
-        if let Some(original) = original {
-            let ours = ways
-                .iter()
-                .rposition(|way| matches!(way, Way::Daemon(_, of) if !of.original));
-            let ours = ours.and_then(|at| medians.get(at));
-            let ours = ours.copied().unwrap_or(f64::NAN);
-            let ratio = ours / medians.get(original).copied().unwrap_or(f64::NAN);
+        for (ours, theirs, _) in &pairs {
+            let at = |column: usize| medians.get(column).copied().unwrap_or(f64::NAN);
+            let ratio = at(*ours) / at(*theirs);
             let _ = match ratio.is_nan() {
                 true => write!(out, " - |"),
                 false => write!(out, " {ratio:.2} |"),

@@ -16,6 +16,7 @@ use crate::apart::{self, Side};
 use crate::holders::Holders;
 use crate::load::{self, Short};
 use crate::over::{Over, Tls};
+use crate::streams::{self, Carried, Streams};
 
 /// Connections after which the original's timers run out ("tcpcrypt spec 5.1"), less a few.
 const ORIGINAL_LASTS: usize = 800;
@@ -48,50 +49,90 @@ pub(crate) enum Way {
     Tls,
     /// A queue at each end.
     Queue,
-    /// A daemon at each end, with its name.
-    Daemon(&'static str, &'static Implementation),
-    /// Ours in redirect mode, in the standard.
-    Redirect(&'static Implementation),
+    /// A daemon at each end, with the name of whose it is.
+    Daemon(&'static str, &'static Implementation, Mode),
 }
 
-impl Way {
-    pub(crate) fn name(&self) -> &'static str {
+/// How a daemon gets at the packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// By a queue, in the original's dialect.
+    Divert,
+    /// As an endpoint of both connections, in the standard.
+    Redirect,
+    /// The same, without threads that carry streams.
+    RedirectAlone,
+}
+
+impl Mode {
+    pub(crate) const ALL: [Mode; 3] = [Mode::Divert, Mode::Redirect, Mode::RedirectAlone];
+
+    /// What `-ways` calls it.
+    pub(crate) fn way(self) -> &'static str {
         match self {
-            Way::Bare => "bare TCP",
-            Way::Tls => "TLS 1.3",
-            Way::Queue => "NFQUEUE alone",
-            Way::Daemon(name, _) => name,
-            Way::Redirect(_) => "kx -e --eno=rfc",
+            Mode::Divert => "kx",
+            Mode::Redirect => "redirect",
+            Mode::RedirectAlone => "redirect0",
         }
     }
 
-    fn over(&self, resume: bool) -> Over {
+    fn options(self) -> &'static [&'static str] {
+        match self {
+            Mode::Divert => &[],
+            Mode::Redirect => &["-e", "--eno=rfc"],
+            Mode::RedirectAlone => &["-e", "--eno=rfc", "--threads=0"],
+        }
+    }
+}
+
+impl Way {
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Way::Bare => "bare TCP".to_owned(),
+            Way::Tls => "TLS 1.3".to_owned(),
+            Way::Queue => "NFQUEUE alone".to_owned(),
+            Way::Daemon(name, _, mode) => [&[*name], mode.options()].concat().join(" "),
+        }
+    }
+
+    /// The mode of the daemons, if there are any.
+    pub(crate) fn mode(&self) -> Option<Mode> {
+        match self {
+            Way::Daemon(_, _, mode) => Some(*mode),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn over(&self, resume: bool) -> Over {
         match self {
             Way::Tls => Over::Tls(Tls::new(resume).expect("TLS 1.3")),
             _ => Over::Tcp,
         }
     }
 
-    /// Whether there are daemons.
-    fn has_daemons(&self) -> bool {
-        matches!(self, Way::Daemon(..) | Way::Redirect(_))
+    /// Whether every packet goes through somebody's hands.
+    pub(crate) fn has_processes(&self) -> bool {
+        !matches!(self, Way::Bare | Way::Tls)
     }
 
     fn is_original(&self) -> bool {
-        matches!(self, Way::Daemon(_, implementation) if implementation.original)
+        matches!(self, Way::Daemon(_, implementation, _) if implementation.original)
+    }
+
+    /// How many connections there may be.
+    pub(crate) fn most(&self) -> usize {
+        match self.is_original() {
+            true => ORIGINAL_LASTS,
+            false => usize::MAX,
+        }
     }
 }
 
 /// What a way showed in one round; NaN is what it did not finish or what was not tried.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Figures {
-    pub(crate) bulk_gbit: f64,
-    /// Whether that stood still before its end; the rate is then that until there.
-    pub(crate) stalls: f64,
-    /// Seconds of all processes per GB of payload, the applications' kernel work included.
-    pub(crate) bulk_cpu: f64,
-    /// Seconds of both daemons per GB.
-    pub(crate) bulk_daemon_cpu: f64,
+    pub(crate) bulk: Carried,
+    pub(crate) streams: Streams,
     pub(crate) full: Phase,
     pub(crate) resumed: Phase,
     pub(crate) lossy_s: f64,
@@ -121,14 +162,14 @@ const NOTHING: Phase = Phase {
 };
 
 /// What stands between the two hosts and the cable.
-enum Between<'l> {
+pub(crate) enum Between<'l> {
     Nothing,
     Queues(Vec<Guarded>),
     Daemons([Daemon<'l>; 2]),
 }
 
 impl<'l> Between<'l> {
-    fn start(way: &Way, lab: &'l Lab, options: &[&str]) -> Between<'l> {
+    pub(crate) fn start(way: &Way, lab: &'l Lab, options: &[&str]) -> Between<'l> {
         match way {
             Way::Bare | Way::Tls => Between::Nothing,
             Way::Queue => {
@@ -136,25 +177,21 @@ impl<'l> Between<'l> {
                 divert(lab);
                 Between::Queues(children.into())
             }
-            Way::Daemon(_, implementation) => {
-                let daemons = lab
-                    .hosts()
-                    .map(|host| Daemon::start(host, implementation, options));
-                divert(lab);
-                Between::Daemons(daemons)
-            }
-            Way::Redirect(implementation) => {
-                let options = [options, &["-e", "--eno=rfc"]].concat();
+            Way::Daemon(_, implementation, mode) => {
+                let options = [options, mode.options()].concat();
                 let daemons = lab
                     .hosts()
                     .map(|host| Daemon::start(host, implementation, &options));
-                lab.redirect(&PORT.to_string());
+                match mode {
+                    Mode::Divert => divert(lab),
+                    Mode::Redirect | Mode::RedirectAlone => lab.redirect(&PORT.to_string()),
+                }
                 Between::Daemons(daemons)
             }
         }
     }
 
-    fn apart(self) -> Between<'l> {
+    pub(crate) fn apart(self) -> Between<'l> {
         for (pid, side) in self.pids().into_iter().zip([Side::Client, Side::Server]) {
             apart::pin_process(pid, side);
         }
@@ -169,7 +206,7 @@ impl<'l> Between<'l> {
         }
     }
 
-    fn cpu(&self) -> Duration {
+    pub(crate) fn cpu(&self) -> Duration {
         self.pids().into_iter().map(cpu).sum()
     }
 }
@@ -208,12 +245,12 @@ fn cpu(pid: u32) -> Duration {
 }
 
 /// CPU time of this process, also of threads that have ended.
-fn own_cpu() -> Duration {
+pub(crate) fn own_cpu() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     Duration::try_from(time).unwrap_or_default()
 }
 
-fn note<T>(way: &Way, what: &str, result: io::Result<T>) -> Option<T> {
+pub(crate) fn note<T>(way: &Way, what: &str, result: io::Result<T>) -> Option<T> {
     if let Err(error) = &result {
         eprintln!("{}: {what}: {error}", way.name());
     }
@@ -230,10 +267,8 @@ pub(crate) fn measure(
 ) -> Figures {
     let wanted = |part: &str| only.is_none_or(|only| only.split(',').any(|one| one == part));
     let mut figures = Figures {
-        bulk_gbit: f64::NAN,
-        stalls: 0.0,
-        bulk_cpu: f64::NAN,
-        bulk_daemon_cpu: f64::NAN,
+        bulk: Carried::NOTHING,
+        streams: Streams::NOTHING,
         full: NOTHING,
         resumed: NOTHING,
         lossy_s: f64::NAN,
@@ -241,14 +276,17 @@ pub(crate) fn measure(
         among_us: [f64::NAN; AMONG.len()],
     };
     if wanted("bulk") {
-        bulk(way, settings, amounts, &mut figures);
+        figures.bulk = streams::bulk(way, settings, amounts);
+    }
+    if wanted("streams") {
+        figures.streams = streams::streams(way, settings, amounts);
     }
     if wanted("full") {
         figures.full = phase(way, settings, amounts, &["-c"]);
     }
     // Without a daemon there is no difference.
     figures.resumed = figures.full;
-    if (way.has_daemons() || matches!(way, Way::Tls)) && wanted("resumed") {
+    if (way.mode().is_some() || matches!(way, Way::Tls)) && wanted("resumed") {
         figures.resumed = phase(way, settings, amounts, &[]);
     }
     // What does not end takes long: the original has one chance.
@@ -260,10 +298,10 @@ pub(crate) fn measure(
             figures.lossy_s = took.as_secs_f64();
         }
     }
-    if way.has_daemons() && first && wanted("idle") {
+    if way.mode().is_some() && first && wanted("idle") {
         figures.idle = idle(way, settings, amounts).unwrap_or(f64::NAN);
     }
-    if !matches!(way, Way::Bare | Way::Tls) && wanted("many") {
+    if way.has_processes() && wanted("many") {
         for (us, count) in figures.among_us.iter_mut().zip(AMONG) {
             if let Some(count) = possible(way, count, amounts, first) {
                 *us = among(way, settings, count, amounts).unwrap_or(f64::NAN);
@@ -273,38 +311,7 @@ pub(crate) fn measure(
     figures
 }
 
-fn bulk(way: &Way, settings: Settings, amounts: Amounts, figures: &mut Figures) {
-    let lab = Lab::new(settings);
-    let between = Between::start(way, &lab, &[]);
-    let (before, daemons_before) = (own_cpu(), between.cpu());
-    let Some(bulk) = note(
-        way,
-        "bulk",
-        load::bulk(&lab, &way.over(false), amounts.bulk),
-    ) else {
-        return;
-    };
-    if bulk.stalled {
-        let megabytes = bulk.octets / 1_000_000;
-        eprintln!("{}: bulk stalled after {megabytes} MB", way.name());
-        figures.stalls = 1.0;
-    }
-    let daemons = between.cpu().saturating_sub(daemons_before).as_secs_f64();
-    let own = own_cpu().saturating_sub(before).as_secs_f64();
-    let gigabytes = bulk.octets as f64 / 1e9;
-    figures.bulk_gbit = gigabytes * 8.0 / bulk.took.as_secs_f64();
-    figures.bulk_cpu = (own + daemons) / gigabytes;
-    if matches!(way, Way::Bare | Way::Tls) {
-        return;
-    }
-    figures.bulk_daemon_cpu = daemons / gigabytes;
-}
-
 fn phase(way: &Way, settings: Settings, amounts: Amounts, options: &[&str]) -> Phase {
-    let most = match way.is_original() {
-        true => ORIGINAL_LASTS,
-        false => usize::MAX,
-    };
     let run = |clients| -> Option<(Short, Duration)> {
         let lab = Lab::new(settings);
         let between = Between::start(way, &lab, options).apart();
@@ -316,7 +323,7 @@ fn phase(way: &Way, settings: Settings, amounts: Amounts, options: &[&str]) -> P
             load::short(&lab, &over, 1, amounts.short, 5),
         )?;
         let before = between.cpu();
-        let result = load::short(&lab, &over, clients, amounts.short, most - 5);
+        let result = load::short(&lab, &over, clients, amounts.short, way.most() - 5);
         let short = note(way, "short connections", result)?;
         Some((short, between.cpu().saturating_sub(before)))
     };
@@ -328,9 +335,9 @@ fn phase(way: &Way, settings: Settings, amounts: Amounts, options: &[&str]) -> P
         per_second: one.per_second,
         p50_us: one.p50_us,
         p99_us: one.p99_us,
-        daemon_cpu_us: match way {
-            Way::Bare | Way::Tls => f64::NAN,
-            _ => cpu,
+        daemon_cpu_us: match way.has_processes() {
+            true => cpu,
+            false => f64::NAN,
         },
         at_once_per_second: run(CLIENTS).map_or(f64::NAN, |(many, _)| many.per_second),
     }
@@ -355,10 +362,10 @@ fn possible(way: &Way, count: usize, amounts: Amounts, first: bool) -> Option<us
     let descriptors = limit.map_or(usize::MAX, |limit| {
         usize::try_from(limit).unwrap_or(usize::MAX)
     });
-    let most = match way {
+    let most = match way.mode() {
         _ if way.is_original() => return (count <= 1_000).then_some(count.min(ORIGINAL_LASTS)),
         // Its daemon has two descriptors for each.
-        Way::Redirect(_) => descriptors.saturating_sub(200) / 2,
+        Some(Mode::Redirect | Mode::RedirectAlone) => descriptors.saturating_sub(200) / 2,
         _ => usize::MAX,
     };
     let is_long = count > 10_000;
@@ -372,10 +379,7 @@ fn idle(way: &Way, settings: Settings, amounts: Amounts) -> Option<f64> {
     let Between::Daemons(daemons) = &between else {
         return None;
     };
-    let count = match way.is_original() {
-        true => amounts.idle.min(ORIGINAL_LASTS),
-        false => amounts.idle,
-    };
+    let count = amounts.idle.min(way.most());
     let resident = || daemons.iter().map(Daemon::resident_kib).sum::<u64>();
     let warm = note(way, "silent connections", load::hold_idle(&lab, count / 10))?;
     let before = resident();
