@@ -125,6 +125,15 @@ impl Outbound {
         }
     }
 
+    /// The same with the frames without any that may stand behind the last octet of plaintext.
+    pub(super) fn wire_behind(&self, plain: i64) -> i64 {
+        let end = self.map.end();
+        match plain >= end.plain {
+            true => end.wire,
+            false => self.wire_to(plain),
+        }
+    }
+
     /// What of the plaintext need not be sent again when the peer has all before a place on the wire.
     pub(super) fn plain_before(&self, wire: i64) -> i64 {
         match self.divides() {

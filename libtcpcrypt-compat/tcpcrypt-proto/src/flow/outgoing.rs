@@ -51,7 +51,7 @@ impl Flow {
             to = to.min(end);
         }
         if from < next {
-            self.sent_again(from, rewrite.length(0));
+            self.sent_again((from, to), rewrite.length(0));
         }
         let whole = to == from.saturating_add_unsigned(packet.payload().len() as u64);
         let fin = fin && whole && to == self.out.map.end().plain;
@@ -110,11 +110,7 @@ impl Flow {
             Flags(flags.0 & Flags::PSH.0) | fin
         };
         let (base, end) = (self.out.map.base(), self.out.map.end());
-        // Behind the last octet of plaintext there may be frames without any.
-        let last = match to >= end.plain {
-            true => end.wire,
-            false => self.out.wire_to(to),
-        };
+        let last = self.out.wire_behind(to);
         if to <= base.plain && first >= last {
             // All of it is acknowledged on the wire, which the local TCP does not know, or it is a keep-alive
             // with an octet of data.

@@ -241,23 +241,27 @@ impl Flow {
         Some(self.out.plain.seq(self.out.plain_before(place)))
     }
 
-    /// The local TCP sends data from this place on that have been records before.
-    pub(super) fn sent_again(&mut self, from: i64, headers: usize) {
+    /// The local TCP sends data from one place to another that have been records before, at least at first.
+    pub(super) fn sent_again(&mut self, (from, to): (i64, i64), headers: usize) {
         let map = &self.out.map;
         // Frames without data that stand in front of it go with it.
         let start = map.first_at_or_before_plain(from).wire;
-        let end = map.at_or_after_plain(from.saturating_add(1)).wire;
         // Behind the first octet that is missing it is not in vain.
         if start != map.base().wire || self.out.divides() && self.out.wire_from(from) > self.heard {
             return;
         }
         let next = map.end().wire;
         let length = match self.out.divides() {
-            // It goes in packets of full length.
-            true => i64::from(self.path.mtu()).saturating_sub_unsigned(headers as u64),
-            false => i64::MAX,
+            // In packets of full length, whatever the frames are: short ones that went by themselves go together now.
+            true => {
+                let full = i64::from(self.path.mtu()).saturating_sub_unsigned(headers as u64);
+                self.out.wire_behind(to).saturating_sub(start).min(full)
+            }
+            false => {
+                let end = map.at_or_after_plain(from.saturating_add(1)).wire;
+                end.saturating_sub(start)
+            }
         };
-        let length = end.saturating_sub(start).min(length);
         let now = self.timers.last_outgoing();
         self.path
             .repeated(now, (start, self.heard), headers, length, next);

@@ -78,6 +78,19 @@ fn a_record_repeated_in_vain_goes_in_pieces() {
     assert_eq!(local.payload, data(0).payload);
 }
 
+/// In the standard what went in short packets goes in one when it is repeated, and may be too long only then.
+#[test]
+fn short_frames_repeated_in_vain_in_one_packet_go_in_pieces() {
+    let (mut a, _) = super::standard::pair(|_| {});
+    let data = text(1380);
+    packets(&mut a, &Seg::new(1000, 2000, ACK, &data[..1]));
+    packets(&mut a, &Seg::new(1001, 2000, ACK, &data[1..]));
+    let all = Seg::new(1000, 2000, ACK, &data);
+    assert_eq!(lengths(&packets(&mut a, &all)), [40 + 21 + 1399]);
+    let pieces = packets(&mut a, &all);
+    assert_eq!(lengths(&pieces), [SAFE, 40 + 21 + 1399 - SAFE + 40]);
+}
+
 #[test]
 fn what_follows_a_lost_record_tells_whether_its_length_was_the_reason() {
     // Once lost, and the next one arrives as it is: it was chance.
