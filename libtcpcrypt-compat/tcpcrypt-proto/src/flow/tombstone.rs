@@ -39,7 +39,7 @@ pub struct Tombstone {
     out: End,
     inbound: End,
     peer: Peer,
-    /// A peer that is not known gets either number in turns.
+    /// A peer that is not known for sure gets either number in turns.
     short_next: bool,
 }
 
@@ -83,9 +83,9 @@ impl Tombstone {
         }
         let short = match self.peer {
             Peer::Ordinary => false,
-            Peer::Original => true,
-            Peer::Unknown if flags.has(Flags::RST) => false,
-            Peer::Unknown => {
+            known if flags.has(Flags::RST) => known == Peer::Original,
+            // One like us that sends both numbers passes for the original if the second is lost.
+            Peer::Unknown | Peer::Original => {
                 self.short_next = !self.short_next;
                 !self.short_next
             }

@@ -277,6 +277,34 @@ fn what_is_left_of_a_peer_that_said_nothing() {
     assert_eq!(acks, [2209, 2229, 2209, 2229]);
 }
 
+/// The true one of both acknowledgements was lost, so that one of us takes the other for the original. The short number
+/// of that one's FIN is where its last record begins: it says nothing.
+#[test]
+fn what_is_left_of_one_that_was_taken_for_the_original() {
+    let (mut a, mut b) = exchanged(false);
+    b.receive(&a.send(&Seg::new(1100, 2100, FIN, b"")).only());
+    let acks = b.send(&Seg::new(2100, 1101, ACK, b"")).all_wire();
+    assert_eq!(a.receive(&acks[0]).only().ack, 1101);
+    // 2108 + 119 + 1 is where the second record begins.
+    let last = b.send(&Seg::new(2100, 1101, FIN, &text(19))).only();
+    a.receive(&last);
+    let ack = Seg::new(1101, 2120, ACK, b"");
+    let short = a.send(&ack).only();
+    assert_eq!((short.seq, short.ack), (1211, 2228));
+    assert_eq!(a.flow.closing(), Closing::Closed);
+    let mut tomb = a.flow.tombstone();
+    b.receive(&short);
+    for expected in [2228, 2268] {
+        assert_eq!(b.flow.closing(), Closing::HalfClosed);
+        let fin = tomb_in(&tomb, a.tuple, &last).expect("passes");
+        assert_eq!((fin.seq, fin.flags), (2119, FIN));
+        let answer = tomb_out(&mut tomb, a.tuple, &ack).expect("passes");
+        assert_eq!(answer.ack, expected);
+        b.receive(&answer);
+    }
+    assert_eq!(b.flow.closing(), Closing::Closed);
+}
+
 #[test]
 fn what_is_left_of_a_failure_resets_both_ends() {
     let (mut a, mut b) = exchanged(false);
