@@ -2,7 +2,7 @@
 //!
 //! Our own script tells the daemon first, so that nothing leaves. Of others who take rules away the daemon
 //! learns at once (nftables) or when it looks the next time; until then the kernel sends plain text, which
-//! nobody can prevent any more; the tests print for how long.
+//! nobody can prevent any more; the tests bound for how long.
 
 use std::net::TcpStream;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use interop_tests::lab::case::case;
 use interop_tests::lab::daemon::Daemon;
 use interop_tests::lab::rule_script::{self, LEGACY};
 use interop_tests::lab::rules_gone::{
-    GONE, OTHER_PORT, assert_plain_now, assert_reset_and_others_go_on, assert_short_leak,
+    GONE, LEAK, OTHER_PORT, assert_plain_now, assert_reset_and_others_go_on, assert_short_leak,
     open_both, wait_for_resets, write_until_reset,
 };
 use interop_tests::lab::scenarios::{ANSWER, QUESTION, assert_secret, id_of, one_talk};
@@ -110,7 +110,7 @@ fn flushed_rules_of_iptables_end_encrypted_connections() {
     let name = "flushed_rules_of_iptables_end_encrypted_connections";
     with_script(name, Settings::default(), |lab, client, server| {
         for _ in 0..2 {
-            assert_short_leak(lab, &client, &server, "iptables-legacy -t mangle -F");
+            assert_short_leak(lab, &client, &server, "iptables-legacy -t mangle -F", LEAK);
             // Without a pause, since nobody said anything: encrypted again at once.
             rule_script::run(&lab.client, LEGACY, "start");
             one_talk(lab, &client, &server);
