@@ -50,17 +50,22 @@ fn carry(near: &TcpStream, far: &TcpStream, up: u64, down: u64) {
     });
 }
 
-/// What the daemon says of its threads: streams so far, and how many each of them carries.
-fn carried(daemon: &Daemon<'_>) -> (usize, Vec<usize>) {
+/// A line of the state that the daemon says now, without its first words.
+fn dumped(daemon: &Daemon<'_>, first: &str) -> String {
     let before = daemon.log().matches("DUMPING").count();
     daemon.signal("USR1");
     let line = wait::until(SOON, || {
         let log = daemon.log();
         let dump = log.split("DUMPING").nth(before + 1)?;
-        let line = dump.lines().find_map(|line| line.strip_prefix("Threads: "));
+        let line = dump.lines().find_map(|line| line.strip_prefix(first));
         Some(line?.to_owned())
     });
-    let line = line.expect("a dump");
+    line.expect("a dump")
+}
+
+/// What the daemon says of its threads: streams so far, and how many each of them carries.
+fn carried(daemon: &Daemon<'_>) -> (usize, Vec<usize>) {
+    let line = dumped(daemon, "Threads: ");
     let (count, rest) = line.split_once(' ').expect("a number");
     let list = rest
         .split_once('[')
@@ -88,6 +93,44 @@ fn of_threads(daemon: &Daemon<'_>, name: &str) -> Vec<String> {
         line.expect("known").trim_matches([':', '\t']).to_owned()
     };
     numbers.into_iter().map(value).collect()
+}
+
+/// What a thread learns of a peer is known before its application hears of it: whoever connects again then resumes.
+#[test]
+fn redirect_the_session_of_a_stream_is_there_at_once() {
+    const CONNECTIONS: u64 = 60;
+    for speech in SPEECHES {
+        with_threads(
+            "redirect_the_session_of_a_stream_is_there_at_once",
+            "--threads=2",
+            speech,
+            |lab, client, server| {
+                let listener = lab.server.listen(PORT);
+                let mut open = Vec::new();
+                for _ in 0..CONNECTIONS {
+                    let (near, far) = lab.connect_to(&listener).expect("connecting");
+                    // A stream before the server says anything.
+                    let much = Pattern::new(1, 300_000);
+                    std::thread::scope(|scope| {
+                        let sent = much.clone();
+                        let near = &near;
+                        scope.spawn(move || sent.write_to(near).expect("sending"));
+                        read_exactly(&far, &much.bytes()).expect("what was sent");
+                    });
+                    (&far).write_all(b"!").expect("answering");
+                    read_exactly(&near, b"!").expect("the answer");
+                    open.push((near, far));
+                }
+                let wanted = format!(
+                    "1 by key exchange, {} resumed, 0 fell back to plain, 0 reset",
+                    CONNECTIONS - 1
+                );
+                for daemon in [client, server] {
+                    assert_eq!(dumped(daemon, "So far: "), wanted);
+                }
+            },
+        );
+    }
 }
 
 /// Streams at the same time arrive unaltered, and lie on all threads alike.

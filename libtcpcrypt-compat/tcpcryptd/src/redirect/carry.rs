@@ -50,6 +50,14 @@ impl From<io::Error> for Trouble {
     }
 }
 
+/// Who remembers what a connection leaves behind.
+pub(super) enum Keeper<'a> {
+    /// This one.
+    Here(&'a mut Endpoint),
+    /// One whose thread is another; he is told with this, each time octets came, that the peer has shown its keys.
+    Elsewhere(&'a mut dyn FnMut()),
+}
+
 /// What is to be done with a connection next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Carried {
@@ -62,16 +70,16 @@ pub(super) enum Carried {
 }
 
 impl Connection {
-    /// Moves what can be moved. Without the endpoint only what is a [stream](Self::is_stream).
+    /// Moves what can be moved. Where the endpoint is elsewhere, only what is a [stream](Self::is_stream).
     pub(super) fn carry(
         &mut self,
-        mut host: Option<&mut Endpoint>,
+        mut keeper: Keeper<'_>,
         now: Instant,
         buffers: &mut Buffers,
     ) -> Result<Carried, Trouble> {
         let mut moved = 0;
         while moved < TURN {
-            let inward = self.carry_inward(host.as_deref_mut(), now, buffers)?;
+            let inward = self.carry_inward(&mut keeper, now, buffers)?;
             let outward = self.carry_outward(buffers)?;
             if inward + outward == 0 {
                 return self.close_what_ended(buffers);
@@ -84,7 +92,7 @@ impl Connection {
     /// From the wire to the application.
     fn carry_inward(
         &mut self,
-        mut host: Option<&mut Endpoint>,
+        keeper: &mut Keeper<'_>,
         now: Instant,
         buffers: &mut Buffers,
     ) -> Result<usize, Trouble> {
@@ -122,12 +130,19 @@ impl Connection {
         buffers.opened.clear();
         buffers.reply.clear();
         let (opened, reply) = (&mut buffers.opened, &mut buffers.reply);
-        let received = match &mut host {
-            Some(host) => stream.receive(host, now, input, usize::MAX, opened, reply)?,
-            None => Received {
-                consumed: stream.receive_data(input, usize::MAX, opened)?,
-                settled: false,
-            },
+        let received = match keeper {
+            Keeper::Here(host) => stream.receive(host, now, input, usize::MAX, opened, reply)?,
+            Keeper::Elsewhere(tell) => {
+                let consumed = stream.receive_data(input, usize::MAX, opened)?;
+                // Before the application gets any of it: its next connection may be the one that resumes.
+                if stream.is_authenticated() {
+                    tell();
+                }
+                Received {
+                    consumed,
+                    settled: false,
+                }
+            }
         };
         let rest = input.get(received.consumed..).unwrap_or_default();
         if rest.len() > READ_ROOM {
@@ -167,7 +182,7 @@ impl Connection {
         let moved = count + before;
         buffers.opened = opened;
         result?;
-        if let (true, Some(host)) = (received.settled, host) {
+        if let (true, Keeper::Here(host)) = (received.settled, keeper) {
             self.settled(host);
         }
         Ok(moved.max(1))
@@ -268,5 +283,89 @@ impl Connection {
             return Ok(Carried::Done);
         }
         Ok(Carried::Waiting)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{ErrorKind, Read, Write};
+    use std::net::SocketAddr;
+
+    use rustix::event::epoll::EventFlags;
+    use tcpcrypt_proto::config::Config;
+    use tcpcrypt_proto::dialect::Policy;
+    use tcpcrypt_proto::entropy::System;
+    use tcpcrypt_proto::packet::Seq;
+    use tcpcrypt_proto::stream::{Client, Server};
+
+    use super::super::table::Side;
+    use super::super::workers::tests::{connection, end};
+    use super::*;
+
+    /// Both ends of a connection that speaks the standard: the opener's, and the other.
+    fn agreed() -> (Stream, Stream) {
+        let now = Instant::now();
+        let endpoint = || {
+            let config = Config {
+                eno: Policy::Standard,
+                ..Config::default()
+            };
+            Endpoint::new(config, Box::new(System::default()), now)
+        };
+        let (mut near, mut far) = (endpoint(), endpoint());
+        let peer = SocketAddr::from(([10, 77, 0, 1], 80));
+        let mut client = Client::new(&mut near, now, 4000, peer).expect("wanted");
+        let offer = client.offer(&mut near, now, 40).expect("room");
+        let mut server = Server::new(&mut far, now, 80, peer, offer).expect("wanted");
+        let answer = server.answer(&mut far, now, 40);
+        client.answered(&mut near, now, answer);
+        server.third_segment(client.following());
+        let (mut init1, mut init2, mut none) = (Vec::new(), Vec::new(), Vec::new());
+        let numbers = (Seq(1), Seq(1));
+        let begun = client.begin(&mut near, now, numbers, &mut init1);
+        let mut opener = begun.expect("begun");
+        let mut other = server.begin(&mut far, now, numbers).expect("begun");
+        let mut take = |stream: &mut Stream, host, message: &[u8], reply: &mut Vec<u8>| {
+            let taken = stream.receive(host, now, message, READ_ROOM, &mut none, reply);
+            assert!(taken.expect("genuine").settled);
+        };
+        take(&mut other, &mut far, &init1, &mut init2);
+        take(&mut opener, &mut near, &init2, &mut Vec::new());
+        opener.part_from_bequest();
+        (opener, other)
+    }
+
+    /// An application that has heard of its peer may open the next connection at once, and that one is to resume.
+    #[test]
+    fn who_keeps_the_session_is_told_before_the_application_hears_of_the_peer() {
+        for has_data in [true, false] {
+            let (opener, mut other) = agreed();
+            let ((near, application), (far, mut peer)) = (end(), end());
+            let mut connection = connection(Some(near), Some(far));
+            assert!(!connection.has_failed(Side::Near, EventFlags::OUT));
+            assert!(!connection.has_failed(Side::Far, EventFlags::IN | EventFlags::OUT));
+            connection.stream = Some(opener);
+            let mut wire = Vec::new();
+            if has_data {
+                other.send(b"data", FRAME, &mut wire).expect("sealed");
+            }
+            other.finish(&mut wire).expect("sealed");
+            peer.write_all(&wire).expect("sent");
+            application.set_nonblocking(true).expect("set");
+            let mut told = 0;
+            let mut tell = || {
+                told += 1;
+                let heard = (&application).read(&mut [0; 8]);
+                assert_eq!(heard.map_err(|it| it.kind()), Err(ErrorKind::WouldBlock));
+            };
+            let keeper = Keeper::Elsewhere(&mut tell);
+            let carried = connection.carry(keeper, Instant::now(), &mut Buffers::new());
+            assert_eq!(carried.expect("well"), Carried::Waiting);
+            assert_eq!(told, 1);
+            application.set_nonblocking(false).expect("set");
+            let mut got = Vec::new();
+            (&application).read_to_end(&mut got).expect("the end");
+            assert_eq!(got, if has_data { &b"data"[..] } else { b"" });
+        }
     }
 }

@@ -139,6 +139,7 @@ impl ProxyDaemon {
                 ending: Ending::default(),
                 buffers: Buffers::new(),
                 workers,
+                lost: None,
                 ready: std::collections::VecDeque::new(),
                 held: 0,
                 limit: parts.connections,
@@ -203,13 +204,7 @@ impl ProxyDaemon {
                     CONTROL => requests = true,
                     SIGNALS if self.is_asked_to_end(log)? => return Ok(Ended::Signal),
                     SIGNALS => {}
-                    REPORTS => {
-                        if let Some(lost) = self.proxy.handle_reports(now) {
-                            log.complain(format_args!(
-                                "a thread that carries streams has ended; {lost} connections were reset"
-                            ));
-                        }
-                    }
+                    REPORTS => self.proxy.handle_reports(now),
                     token @ LISTENERS..=LAST => {
                         let which = usize::try_from(token - LISTENERS).unwrap_or(usize::MAX);
                         self.proxy.handle_accepts(now, which);
@@ -224,6 +219,11 @@ impl ProxyDaemon {
             }
             if requests {
                 self.handle_requests(now);
+            }
+            if let Some(lost) = self.proxy.take_lost() {
+                log.complain(format_args!(
+                    "a thread that carries streams has ended; {lost} connections were reset"
+                ));
             }
             self.proxy.handle_ready(now);
             self.proxy.handle_deadlines(now, &mut self.verdicts);

@@ -47,10 +47,21 @@ impl Proxy {
         None
     }
 
-    /// What the threads that carry have told. If some of them have ended that nobody told to: how many connections were
-    /// reset by that.
-    pub(super) fn handle_reports(&mut self, now: Instant) -> Option<usize> {
-        let mut lost = None;
+    /// Takes what the threads that carry have told, if they have: what they told of sessions in front of a packet has to
+    /// be known when that packet is looked at. They ring for it all the same.
+    pub(super) fn catch_up(&mut self, now: Instant) {
+        if self.workers.have_told() {
+            self.handle_reports(now);
+        }
+    }
+
+    /// How many connections were reset since the last call because threads have ended that nobody told to.
+    pub(super) fn take_lost(&mut self) -> Option<usize> {
+        self.lost.take()
+    }
+
+    /// What the threads that carry have told.
+    pub(super) fn handle_reports(&mut self, now: Instant) {
         for report in self.workers.reports() {
             match report {
                 Report::Authenticated(key) => {
@@ -67,12 +78,11 @@ impl Proxy {
                     }
                 }
                 Report::Gone(worker) => {
-                    let sum = lost.get_or_insert(0);
-                    *sum += self.worker_is_gone(now, worker);
+                    let more = self.worker_is_gone(now, worker);
+                    *self.lost.get_or_insert(0) += more;
                 }
             }
         }
-        lost
     }
 
     /// Programs and packets do not know a connection any more that a thread carried; says whether they did. With

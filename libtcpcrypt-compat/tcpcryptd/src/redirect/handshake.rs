@@ -36,6 +36,7 @@ impl Proxy {
             true => Way::Out,
             false => Way::In,
         };
+        self.catch_up(now);
         let (to, opener) = (original.destination, original.source);
         let (mut client, mut server) = (None, None);
         let isn = syn_ack.map(|view| view.ack() + u32::MAX);

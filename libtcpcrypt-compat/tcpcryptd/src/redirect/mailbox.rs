@@ -42,7 +42,8 @@ impl<T> Mailbox<T> {
         }
     }
 
-    /// Letters that wait. For the only one who leaves any, there will not be more of them.
+    /// Letters that wait. For the only one who leaves any, there will not be more of them; for the one who takes them, not
+    /// fewer.
     pub(super) fn len(&self) -> usize {
         self.letters().len()
     }

@@ -40,7 +40,7 @@ use tcpcrypt_proto::stream::Shape;
 use crate::injector::Injector;
 
 use buffers::Buffers;
-use carry::{Carried, Trouble};
+use carry::{Carried, Keeper, Trouble};
 use connection::Connection;
 use end::End;
 use near_routes::NearRoutes;
@@ -140,6 +140,8 @@ pub struct Proxy {
     ending: Ending,
     buffers: Buffers,
     workers: Workers,
+    /// Connections that were reset because a thread ended, which the log does not know yet.
+    lost: Option<usize>,
     /// Connections that have more to do.
     ready: VecDeque<Key>,
     /// SYN-ACKs that wait in the queue.
@@ -188,7 +190,7 @@ impl Proxy {
 
     /// Gives a connection its turn, and puts it back or ends it.
     fn carry(&mut self, now: Instant, key: Key, mut connection: Box<Connection>) {
-        match connection.carry(Some(&mut self.host), now, &mut self.buffers) {
+        match connection.carry(Keeper::Here(&mut self.host), now, &mut self.buffers) {
             Ok(Carried::Done) => self.destroy(now, key, connection, None),
             Ok(carried) => {
                 let Some(mut connection) = self.hand_over(key, connection) else {

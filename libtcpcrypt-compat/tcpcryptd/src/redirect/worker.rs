@@ -19,7 +19,7 @@ use tcpcrypt_proto::stream::Stream;
 
 use super::Proxy;
 use super::buffers::Buffers;
-use super::carry::{Carried, Trouble};
+use super::carry::{Carried, Keeper, Trouble};
 use super::connection::Connection;
 use super::mailbox::Mailbox;
 use super::table::{Key, Side};
@@ -207,13 +207,13 @@ impl Worker {
         let Some(held) = self.connections.get_mut(&key) else {
             return;
         };
-        let connection = &mut held.connection;
-        let carried = connection.carry(None, now, &mut self.buffers);
-        if !held.told && is_authenticated(connection) {
-            held.told = true;
-            self.reports.post(Report::Authenticated(key));
-        }
-        match carried {
+        let Held { connection, told } = held;
+        let mut tell = || {
+            if !std::mem::replace(told, true) {
+                self.reports.post(Report::Authenticated(key));
+            }
+        };
+        match connection.carry(Keeper::Elsewhere(&mut tell), now, &mut self.buffers) {
             Ok(Carried::Waiting) => {}
             Ok(Carried::More) => {
                 if !std::mem::replace(&mut connection.queued, true) {

@@ -94,6 +94,11 @@ impl Workers {
         }
     }
 
+    /// Whether the threads have told something.
+    pub(super) fn have_told(&self) -> bool {
+        self.reports.len() > 0
+    }
+
     /// What the threads have told.
     pub(super) fn reports(&self) -> impl Iterator<Item = Report> + use<> {
         self.reports.take().into_iter()
@@ -146,7 +151,7 @@ impl Drop for Workers {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::io::{Read, Write};
     use std::net::{Shutdown, TcpListener, TcpStream};
     use std::time::Duration;
@@ -166,7 +171,7 @@ mod tests {
     }
 
     /// One end, and who is at the other.
-    fn end() -> (End, TcpStream) {
+    pub(in super::super) fn end() -> (End, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
         let to = listener.local_addr().expect("address");
         let socket = ProxySocket::connect(None, to, 0, false).expect("begun");
@@ -178,7 +183,7 @@ mod tests {
     }
 
     /// A plain one that stands, as the handshake leaves it.
-    fn connection(near: Option<End>, far: Option<End>) -> Box<Connection> {
+    pub(in super::super) fn connection(near: Option<End>, far: Option<End>) -> Box<Connection> {
         let end = "10.0.0.1:1".parse().expect("address");
         let tuple = FourTuple {
             local: end,
