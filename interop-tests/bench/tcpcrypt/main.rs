@@ -6,7 +6,7 @@
 //! Printed are medians over the rounds, with the ratio to bare TCP in brackets, and ours to the original and to
 //! other builds. CPU time is the scheduler's own (nanoseconds, all threads).
 //!
-//! `-only`: only these parts: bulk, streams, full, resumed, lossy, idle, many.
+//! `-only`: only these parts: bulk, streams, full, resumed, far, lossy, idle, many.
 //! `-apart`: for streams and short connections each host has a processor of its own.
 //! `-ways`: only these ways: bare, tls, queue, original, kx, redirect, and redirect0, which is redirect mode with
 //! `--threads=0` and is measured only if named. Other builds of ours, given as NAME=DIRECTORY before the last one,
@@ -17,6 +17,7 @@
 
 mod accept_all;
 mod apart;
+mod far;
 mod holders;
 mod load;
 mod over;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         match word.as_str() {
             // What the program calls itself with, inside a host.
             "-accept-all" => return accept_all::run(),
+            "-delay" => return far::run(),
             "-hold" => return holders::run(),
             "-rounds" => rounds = args.next().and_then(|n| n.parse().ok()).unwrap_or(rounds),
             "-only" => only = args.next(),

@@ -57,6 +57,12 @@ const ROWS: &[Row] = &[
         f.resumed.p50_us
     }),
     ("the same, p99 (us)", 0, |f| f.resumed.p99_us),
+    (
+        "a millisecond away: connect to first answer, full, p50 (us)",
+        0,
+        |f| f.far_us[0],
+    ),
+    ("the same, resumed", 0, |f| f.far_us[1]),
     ("CPU per connection, both daemons, full (us)", 0, |f| {
         f.full.daemon_cpu_us
     }),

@@ -13,6 +13,7 @@ use interop_tests::program::Guarded;
 use interop_tests::wait;
 
 use crate::apart::{self, Side};
+use crate::far;
 use crate::holders::Holders;
 use crate::load::{self, Short};
 use crate::over::{Over, Tls};
@@ -115,6 +116,11 @@ impl Way {
         !matches!(self, Way::Bare | Way::Tls)
     }
 
+    /// Whether a session can go on in another connection.
+    fn may_resume(&self) -> bool {
+        self.mode().is_some() || matches!(self, Way::Tls)
+    }
+
     fn is_original(&self) -> bool {
         matches!(self, Way::Daemon(_, implementation, _) if implementation.original)
     }
@@ -135,6 +141,8 @@ pub(crate) struct Figures {
     pub(crate) streams: Streams,
     pub(crate) full: Phase,
     pub(crate) resumed: Phase,
+    /// Microseconds from connect to the first answer while a packet takes [`far::AWAY`]: full, and resumed.
+    pub(crate) far_us: [f64; 2],
     pub(crate) lossy_s: f64,
     /// Octets of a daemon per silent connection.
     pub(crate) idle: f64,
@@ -173,7 +181,9 @@ impl<'l> Between<'l> {
         match way {
             Way::Bare | Way::Tls => Between::Nothing,
             Way::Queue => {
-                let children = lab.hosts().map(|host| Guarded(accept_all(host)));
+                let children = lab.hosts();
+                let children =
+                    children.map(|host| Guarded(queue_process(host, "-accept-all", 666)));
                 divert(lab);
                 Between::Queues(children.into())
             }
@@ -220,15 +230,16 @@ fn divert(lab: &Lab) {
     }
 }
 
-fn accept_all(host: &Host) -> Child {
+/// This program once more, inside a host, as what has a queue there.
+pub(crate) fn queue_process(host: &Host, what: &str, number: u16) -> Child {
     let me = std::env::current_exe().expect("this program");
     let mut command = host.command(me);
-    command.arg("-accept-all").stdin(Stdio::null());
+    command.arg(what).stdin(Stdio::null());
     command.stdout(Stdio::null());
     let child = command.spawn().expect("the queue");
     let queues = wait::until(wait::SOON, || {
         let table = host.output("cat /proc/self/net/netfilter/nfnetlink_queue");
-        table.contains("666").then_some(())
+        table.contains(&number.to_string()).then_some(())
     });
     assert!(queues.is_some(), "no queue");
     child
@@ -271,6 +282,7 @@ pub(crate) fn measure(
         streams: Streams::NOTHING,
         full: NOTHING,
         resumed: NOTHING,
+        far_us: [f64::NAN; 2],
         lossy_s: f64::NAN,
         idle: f64::NAN,
         among_us: [f64::NAN; AMONG.len()],
@@ -286,8 +298,16 @@ pub(crate) fn measure(
     }
     // Without a daemon there is no difference.
     figures.resumed = figures.full;
-    if (way.mode().is_some() || matches!(way, Way::Tls)) && wanted("resumed") {
+    if way.may_resume() && wanted("resumed") {
         figures.resumed = phase(way, settings, amounts, &[]);
+    }
+    if wanted("far") {
+        let [full, resumed] = &mut figures.far_us;
+        *full = far(way, settings, amounts, &["-c"]);
+        *resumed = match way.may_resume() {
+            true => far(way, settings, amounts, &[]),
+            false => *full,
+        };
     }
     // What does not end takes long: the original has one chance.
     if !matches!(way, Way::Tls) && wanted("lossy") && (first || !way.is_original()) {
@@ -311,22 +331,37 @@ pub(crate) fn measure(
     figures
 }
 
+/// Short connections, `clients` at once, and CPU time of the daemons meanwhile.
+fn short(
+    way: &Way,
+    lab: &Lab,
+    amounts: Amounts,
+    options: &[&str],
+    clients: usize,
+) -> Option<(Short, Duration)> {
+    let between = Between::start(way, lab, options).apart();
+    // The first connection is nobody's measure: ARP, page faults, the first session.
+    let over = way.over(options.is_empty());
+    note(
+        way,
+        "warming up",
+        load::short(lab, &over, 1, amounts.short, 5),
+    )?;
+    let before = between.cpu();
+    let result = load::short(lab, &over, clients, amounts.short, way.most() - 5);
+    let short = note(way, "short connections", result)?;
+    Some((short, between.cpu().saturating_sub(before)))
+}
+
+/// Between hosts that are not beside each other.
+fn far(way: &Way, settings: Settings, amounts: Amounts, options: &[&str]) -> f64 {
+    let lab = Lab::new(settings);
+    let _away = far::move_apart(&lab);
+    short(way, &lab, amounts, options, 1).map_or(f64::NAN, |(one, _)| one.p50_us)
+}
+
 fn phase(way: &Way, settings: Settings, amounts: Amounts, options: &[&str]) -> Phase {
-    let run = |clients| -> Option<(Short, Duration)> {
-        let lab = Lab::new(settings);
-        let between = Between::start(way, &lab, options).apart();
-        // The first connection is nobody's measure: ARP, page faults, the first session.
-        let over = way.over(options.is_empty());
-        note(
-            way,
-            "warming up",
-            load::short(&lab, &over, 1, amounts.short, 5),
-        )?;
-        let before = between.cpu();
-        let result = load::short(&lab, &over, clients, amounts.short, way.most() - 5);
-        let short = note(way, "short connections", result)?;
-        Some((short, between.cpu().saturating_sub(before)))
-    };
+    let run = |clients| short(way, &Lab::new(settings), amounts, options, clients);
     let Some((one, cpu)) = run(1) else {
         return NOTHING;
     };
