@@ -39,6 +39,14 @@ pub fn status_number(status: ExitStatus) -> i32 {
         .unwrap_or_else(|| -status.signal().unwrap_or(0))
 }
 
+/// A field of a process's state in `/proc`, for example `CapEff`. Empty if one of the two is not there.
+pub fn status_field(pid: u32, field: &str) -> String {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let mut fields = text.lines().filter_map(|line| line.split_once(':'));
+    let value = fields.find_map(|(name, value)| (name == field).then_some(value));
+    value.unwrap_or_default().trim().to_owned()
+}
+
 /// A child that cannot outlive the test.
 #[derive(Debug)]
 pub struct Guarded(pub Child);

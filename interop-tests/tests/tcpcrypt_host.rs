@@ -13,6 +13,7 @@ use interop_tests::lab::scenarios::{
 use interop_tests::lab::segment::{FIN, SYN, Segment, hex};
 use interop_tests::lab::wire_checks::{INIT1, INIT2, assert_only_records, of_port};
 use interop_tests::lab::{Lab, Offload, PORT, Settings};
+use interop_tests::program::status_field;
 use interop_tests::wait::{self, SOON};
 
 /// Both daemons with these options, and the rules of divert mode.
@@ -81,13 +82,6 @@ fn no_packet_leaves_unasked() {
     );
 }
 
-/// One line of `/proc/PID/status`.
-fn status(pid: u32, field: &str) -> String {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix(field));
-    line.unwrap_or_default().trim().to_owned()
-}
-
 /// The daemon and its guard: an empty directory for a root, one capability, a filter for system calls,
 /// no files, no new privileges, no core dump.
 #[test]
@@ -107,14 +101,14 @@ fn every_process_is_confined() {
                 let root = std::fs::read_link(format!("/proc/{pid}/root")).expect("a root");
                 assert_eq!(root, lab.client.dir().join("jail"));
                 for (field, wanted) in [
-                    ("Seccomp:", "2"),
-                    ("NoNewPrivs:", "1"),
-                    ("CapEff:", "0000000000001000"),
-                    ("CapPrm:", "0000000000001000"),
-                    ("Uid:", "65534\t65534\t65534\t65534"),
-                    ("Threads:", "1"),
+                    ("Seccomp", "2"),
+                    ("NoNewPrivs", "1"),
+                    ("CapEff", "0000000000001000"),
+                    ("CapPrm", "0000000000001000"),
+                    ("Uid", "65534\t65534\t65534\t65534"),
+                    ("Threads", "1"),
                 ] {
-                    assert_eq!(status(pid, field), wanted, "{field} of {pid}");
+                    assert_eq!(status_field(pid, field), wanted, "{field} of {pid}");
                 }
                 let limits =
                     std::fs::read_to_string(format!("/proc/{pid}/limits")).expect("limits");

@@ -1,6 +1,7 @@
 //! tcpcryptd under the stock kernel of Debian, in a machine of its own: what our script makes of nftables, and
 //! handshakes by the program there. Kernels without a queue for nftables have the other suites, with iptables.
 
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use interop_tests::lab::applications::exchange;
@@ -11,8 +12,9 @@ use interop_tests::lab::rule_script::{self, LEGACY, NFT};
 use interop_tests::lab::rules_gone::{LEAK, assert_short_leak};
 use interop_tests::lab::scenarios::{self, assert_secret, one_talk};
 use interop_tests::lab::{PORT, Settings};
-use interop_tests::program::run;
+use interop_tests::program::{run, status_field};
 use interop_tests::{machine, scenarios};
+use kx_sys::sock_ops::{self, SockOps};
 
 fn over_ipv6() -> Settings {
     Settings {
@@ -108,6 +110,23 @@ fn iptables_nft_rules_flushed() {
     flushed(name, "RULES=iptables IPV6=no IPTABLES=iptables-nft");
 }
 
+/// What a daemon has kept of its rights, as `/proc` shows it.
+fn rights(by_program: bool) -> String {
+    let net_admin = 1_u64 << 12;
+    let all = match by_program && needs_bpf() {
+        true => net_admin | 1 << 39,
+        false => net_admin,
+    };
+    format!("{all:016x}")
+}
+
+/// Linux before 5.19 asks for `CAP_BPF` also where the program's maps are used.
+fn needs_bpf() -> bool {
+    let cgroup = sock_ops::own_cgroup().expect("a cgroup");
+    let program = SockOps::attach(cgroup.as_fd()).expect("a program");
+    !program.capabilities_to_work().expect("known").is_empty()
+}
+
 /// Two daemons as proxies with rules of nftables: secret, resumed, in both directions, ended by either end; and nothing
 /// is left of the rules.
 fn redirected(name: &str, settings: Settings, options: &[&str]) {
@@ -117,6 +136,12 @@ fn redirected(name: &str, settings: Settings, options: &[&str]) {
         let variables = format!("{NFT} MODE=redirect");
         for host in lab.hosts() {
             rule_script::run(host, &variables, "start");
+        }
+        for daemon in [&client, &server] {
+            let by_program = daemon.log().contains("ENO options by an eBPF program");
+            assert_eq!(by_program, !options.contains(&"--eno-by=queue"));
+            let kept = status_field(daemon.pid(), "CapPrm");
+            assert_eq!(kept, rights(by_program));
         }
         let tap = lab.tap();
         let first = redirect::one_talk(lab, &client, &server);

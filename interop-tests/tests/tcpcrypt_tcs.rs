@@ -7,11 +7,11 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use interop_tests::peers::on_path;
-use interop_tests::program::{Guarded, run_command};
+use interop_tests::program::{Guarded, run_command, status_field};
 use interop_tests::skip::skip;
 use interop_tests::subject::workspace;
 use interop_tests::undisturbed::is_root;
@@ -170,12 +170,6 @@ fn next_line(out: &mut impl BufRead) -> String {
     line
 }
 
-fn status_of(child: &Child, field: &str) -> String {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
-    let line = status.lines().find_map(|l| l.strip_prefix(field)).unwrap();
-    line.trim_start_matches(':').trim().to_owned()
-}
-
 fn serves(tcs: &Path, library: &Path, ours: bool) {
     let dir = tempfile::tempdir().unwrap();
     let daemon = ScriptedDaemon::start(&dir.path().join("control"), usual());
@@ -212,12 +206,12 @@ fn serves(tcs: &Path, library: &Path, ours: bool) {
         assert!(line.ends_with(&wanted), "{line}");
         assert_eq!(line.find(']'), Some(18), "{line}");
     }
-    assert_eq!(status_of(&child.0, "Uid"), ["64999"; 4].join("\t"));
+    assert_eq!(status_field(child.0.id(), "Uid"), ["64999"; 4].join("\t"));
     let root = std::fs::read_link(format!("/proc/{}/root", child.0.id())).unwrap();
     assert_eq!(root, Path::new("/run/tcpcryptd"));
     if ours {
         for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
-            assert_eq!(status_of(&child.0, set), "0".repeat(16), "{set}");
+            assert_eq!(status_field(child.0.id(), set), "0".repeat(16), "{set}");
         }
         // A daemon that is not there any more.
         drop(daemon);

@@ -292,7 +292,7 @@ fn daemon(
             },
         );
     }
-    if let Err(error) = drop_privileges(options, log) {
+    if let Err(error) = drop_privileges(options, log, CapabilitySet::empty()) {
         if let Some(tracking) = &mut tracking {
             let _ = tracking.restore();
         }
@@ -373,16 +373,24 @@ fn begin_listening(
         EnoBy::Queue => None,
         EnoBy::Auto | EnoBy::Program => Some(Program::attach(listeners)),
     };
-    drop_privileges(options, log)?;
+    let useless = |source| SockOpsError::System {
+        step: "using the program without privileges",
+        source,
+    };
     let attached = attached.map(|attached| {
         let program = attached?;
-        match program.prepare(endpoint) {
-            Ok(()) => Ok(program),
-            Err(source) => Err(SockOpsError::System {
-                step: "using the program without privileges",
-                source,
-            }),
-        }
+        let kept = program.capabilities().map_err(useless)?;
+        Ok((program, kept))
+    });
+    let kept = match &attached {
+        Some(Ok((_, kept))) => *kept,
+        _ => CapabilitySet::empty(),
+    };
+    drop_privileges(options, log, kept)?;
+    let attached = attached.map(|attached| {
+        let (program, _) = attached?;
+        program.prepare(endpoint).map_err(useless)?;
+        Ok(program)
     });
     let program = match attached {
         Some(Ok(program)) => {
@@ -582,7 +590,8 @@ fn hear_of_rules(log: &Log) -> Option<RuleChanges> {
     }
 }
 
-fn drop_privileges(options: &Options, log: &Log) -> Result<(), StartError> {
+/// All but what every daemon works with, and `more`.
+fn drop_privileges(options: &Options, log: &Log, more: CapabilitySet) -> Result<(), StartError> {
     let jail = options.jail_dir.to_string_lossy();
     let name = options.jail_user.to_string_lossy();
     log.say(
@@ -596,7 +605,7 @@ fn drop_privileges(options: &Options, log: &Log) -> Result<(), StartError> {
         })?
         .ok_or_else(|| StartError::NoUser(name.into_owned()))?;
     let jail = Path::new(&options.jail_dir);
-    privileges::drop_to(&user, jail, CapabilitySet::NET_ADMIN)?;
+    privileges::drop_to(&user, jail, CapabilitySet::NET_ADMIN | more)?;
     Ok(())
 }
 

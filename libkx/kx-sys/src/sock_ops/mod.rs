@@ -9,7 +9,8 @@
 //! of both directions octet for octet.
 //!
 //! Needs Linux 5.10 and, to begin, `CAP_BPF` and `CAP_NET_ADMIN`; what follows needs neither, but with
-//! kernels before 5.19 where `kernel.unprivileged_bpf_disabled` is set it needs `CAP_BPF`. The program is gone
+//! kernels before 5.19 where `kernel.unprivileged_bpf_disabled` is set it needs `CAP_BPF`
+//! ([`SockOps::capabilities_to_work`]). The program is gone
 //! when the descriptor of its link is closed, so also when its owner dies. What it was to write is then not
 //! written, also not in SYNs that are repeated.
 //!
@@ -26,6 +27,10 @@ mod type_info;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use rustix::thread::CapabilitySet;
+
+use crate::privileges;
 
 use program::Maps;
 use syscall::{Map, MapKind, MapShape, MapTypes};
@@ -179,6 +184,35 @@ impl SockOps {
             _link: link,
         };
         Ok(sock_ops)
+    }
+
+    /// What whoever works with the program has to keep of its capabilities: none since Linux 5.19; before it
+    /// `CAP_BPF` where `kernel.unprivileged_bpf_disabled` is set. It is tried, in a thread that gives up all of them.
+    ///
+    /// # Errors
+    /// The system's: it is of no use in either case.
+    pub fn capabilities_to_work(&self) -> io::Result<CapabilitySet> {
+        let look = || {
+            let key = 0_u32.to_ne_bytes();
+            let found = self.loaded.answers.get(&key, &mut [0; record::SLOT]);
+            found.map(drop)
+        };
+        let look_without_rights = || match privileges::keep_only(CapabilitySet::empty()) {
+            Ok(_) => look(),
+            Err(error) => Err(io::Error::other(error)),
+        };
+        let without = std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().spawn_scoped(scope, look_without_rights);
+            thread.map(std::thread::ScopedJoinHandle::join)
+        })?;
+        if let Ok(Ok(())) = without {
+            return Ok(CapabilitySet::empty());
+        }
+        let all = rustix::thread::capabilities(None)?;
+        match all.permitted.contains(CapabilitySet::BPF) {
+            true => look().map(|()| CapabilitySet::BPF),
+            false => Err(io::ErrorKind::PermissionDenied.into()),
+        }
     }
 
     /// The kernel's number of the program, as its tools show it.

@@ -10,6 +10,7 @@ use std::os::fd::AsFd;
 
 use kx_sys::sock_ops::{self, RawOption, SockOps, SockOpsError};
 use kx_sys::tcp_proxy::{Listener, ProxySocket};
+use rustix::thread::CapabilitySet;
 use tcpcrypt_proto::endpoint::Endpoint;
 use tcpcrypt_proto::eno::EnoOption;
 use tcpcrypt_proto::packet::Seq;
@@ -52,8 +53,15 @@ impl Program {
         Ok(Program(program))
     }
 
-    /// Says what is to be answered. To be called with the rights that are left for work: kernels before 5.19 may
-    /// want more.
+    /// What is to be kept of the capabilities to work with it.
+    ///
+    /// # Errors
+    /// The system's; the program is of no use then.
+    pub fn capabilities(&self) -> io::Result<CapabilitySet> {
+        self.0.capabilities_to_work()
+    }
+
+    /// Says what is to be answered. To be called with the rights that are left for work.
     ///
     /// # Errors
     /// The system's; the program is of no use then.
