@@ -7,6 +7,11 @@ use tcpcrypt_proto::stream::{Shape, first_unit};
 
 use super::buffers::Buffers;
 
+/// Octets that wait in a stream's socket before they are sent, beside those that are on their way. The kernel would take
+/// some megabytes, which are out of the processor's memory again when their turn comes, and which, let go at once, are more
+/// packets than its queue between two hosts may take; copying is most of what a stream costs.
+const UNSENT: u32 = 128 * 1024;
+
 /// A socket and where it stands. The kernel tells of changes once, so they are kept here.
 #[derive(Debug)]
 pub(super) struct End {
@@ -29,6 +34,8 @@ pub(super) struct End {
     at: usize,
     /// Octets of a record or message that was taken in part, which come first.
     begun: usize,
+    /// What waits in the socket is limited.
+    limited: bool,
 }
 
 impl End {
@@ -45,12 +52,20 @@ impl End {
             waiting: Vec::new(),
             at: 0,
             begun: 0,
+            limited: false,
         }
     }
 
     /// Whether something waits to be written.
     pub(super) fn is_busy(&self) -> bool {
         self.at < self.waiting.len()
+    }
+
+    /// It belongs to a stream: from here on not too much waits in the socket.
+    pub(super) fn limit_unsent(&mut self) {
+        if !std::mem::replace(&mut self.limited, true) {
+            self.socket.limit_unsent(UNSENT);
+        }
     }
 
     /// Octets that went through it so far.

@@ -9,6 +9,7 @@ use tcpcrypt_proto::stream::Stream;
 use super::Proxy;
 use super::carry::Trouble;
 use super::connection::Connection;
+use super::end::End;
 use super::table::{Away, Key, Side};
 use super::worker::Report;
 
@@ -22,6 +23,9 @@ impl Proxy {
     ) -> Option<Box<Connection>> {
         if !connection.is_stream() {
             return Some(connection);
+        }
+        for end in [&mut connection.near, &mut connection.far] {
+            end.iter_mut().for_each(End::limit_unsent);
         }
         let Some(worker) = self.workers.free() else {
             return Some(connection);

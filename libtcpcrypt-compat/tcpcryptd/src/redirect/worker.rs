@@ -28,9 +28,6 @@ use super::table::{Key, Side};
 const ORDERS: u64 = 0;
 /// Events taken with one call.
 const EVENTS: usize = 256;
-/// Octets that wait in a socket before they are sent, beside those that are on their way. The kernel would take some
-/// megabytes, which are out of the processor's memory again when their turn comes; copying is most of what a stream costs.
-const UNSENT: u32 = 128 * 1024;
 
 /// What it is told.
 pub(super) enum Order {
@@ -180,10 +177,8 @@ impl Worker {
         // That something is there to read, or room to write, is an event of the new epoll.
         let ends = [(Side::Near, &connection.near), (Side::Far, &connection.far)];
         let watched = ends.into_iter().all(|(side, end)| {
-            end.as_ref().is_some_and(|end| {
-                end.socket.limit_unsent(UNSENT);
-                Proxy::watch(&self.epoll, key, side, end).is_ok()
-            })
+            end.as_ref()
+                .is_some_and(|end| Proxy::watch(&self.epoll, key, side, end).is_ok())
         });
         let told = is_authenticated(&connection);
         self.connections.insert(key, Held { connection, told });
