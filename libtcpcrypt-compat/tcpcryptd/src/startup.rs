@@ -1,31 +1,28 @@
 //! From the command line to the running daemon, in the original's order and with its words
 //! (tcpcrypt spec 2.1): open everything, then give everything up.
 
+mod protocol;
+mod redirect_mode;
+
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::time::Instant;
 
-use kx_crypto::aead::{Algorithm, NonceLen, Seal};
 use kx_sys::companion::{self, Side};
 use kx_sys::conntrack::LiberalTracking;
 use kx_sys::conntrack_lookup::ConntrackLookup;
 use kx_sys::nfqueue::{self, Queue};
-use kx_sys::notify::{ConnectedNotifier, Notifier};
+use kx_sys::notify::Notifier;
 use kx_sys::privileges::{self, DropError, User};
 use kx_sys::rule_changes::RuleChanges;
 use kx_sys::sandbox::{self, PartOfCall};
 use kx_sys::signals::{Signals, number};
-use kx_sys::sock_ops::{self, SockOpsError};
+use kx_sys::sock_ops::SockOpsError;
 use kx_sys::socket_end::SocketEnder;
-use kx_sys::tcp_proxy::{Listener, raise_file_limit};
+use kx_sys::tcp_proxy::raise_file_limit;
 use rustix::thread::CapabilitySet;
 use tcpcrypt_control::{Address, AddressError};
-use tcpcrypt_proto::config::Config;
-use tcpcrypt_proto::endpoint::Endpoint;
-use tcpcrypt_proto::eno::Tep;
-use tcpcrypt_proto::entropy::{Entropy, System};
 
 use crate::control_socket::ControlSocket;
 use crate::divert::Divert;
@@ -34,11 +31,14 @@ use crate::guard::{self, Guard, Table};
 use crate::injector::Injector;
 use crate::key_log::{self, KeyLogFile};
 use crate::log::{ALWAYS, DEBUG, DEFAULT, Log, NOISY, system_text};
-use crate::options::{EnoBy, Options};
-use crate::redirect::{self, Program, ProxyDaemon};
+use crate::options::Options;
+use crate::redirect;
 use crate::rule_watch::RuleWatch;
 use crate::self_tests::{self, Dropper, TestError};
 use crate::usage;
+
+use protocol::endpoint;
+use redirect_mode::{begin_listening, bind_listeners, missing, proxy};
 
 /// Octets of additional randomness that the original reads.
 const SEED: usize = 4;
@@ -360,110 +360,6 @@ fn daemon(
     }
 }
 
-/// Attaches the program for handshakes if it can be had, gives up privileges and begins to listen. Which way
-/// handshakes go is said once.
-fn begin_listening(
-    options: &Options,
-    log: &Log,
-    listeners: &[Listener],
-    endpoint: &mut Endpoint,
-) -> Result<Option<Program>, StartError> {
-    let eno_by = options.eno_by.unwrap_or(EnoBy::Auto);
-    let attached = match eno_by {
-        EnoBy::Queue => None,
-        EnoBy::Auto | EnoBy::Program => Some(Program::attach(listeners)),
-    };
-    let useless = |source| SockOpsError::System {
-        step: "using the program without privileges",
-        source,
-    };
-    let attached = attached.map(|attached| {
-        let program = attached?;
-        let kept = program.capabilities().map_err(useless)?;
-        Ok((program, kept))
-    });
-    let kept = match &attached {
-        Some(Ok((_, kept))) => *kept,
-        _ => CapabilitySet::empty(),
-    };
-    drop_privileges(options, log, kept)?;
-    let attached = attached.map(|attached| {
-        let (program, _) = attached?;
-        program.prepare(endpoint).map_err(useless)?;
-        Ok(program)
-    });
-    let program = match attached {
-        Some(Ok(program)) => {
-            log.say(DEFAULT, "ENO options by an eBPF program");
-            Some(program)
-        }
-        Some(Err(error)) if eno_by == EnoBy::Program => {
-            return Err(StartError::Program(error));
-        }
-        Some(Err(error)) => {
-            let why = missing(&error);
-            log.say(DEFAULT, format_args!("ENO options by the queue: {why}"));
-            None
-        }
-        None => {
-            log.say(DEFAULT, "ENO options by the queue");
-            None
-        }
-    };
-    for listener in listeners {
-        let listening = listener.listen(redirect::BACKLOG);
-        listening.map_err(call("listen()"))?;
-    }
-    Ok(program)
-}
-
-/// What an error of the program is about, with the system's words.
-fn missing(error: &SockOpsError) -> String {
-    match error {
-        SockOpsError::NotPermitted { source, .. }
-        | SockOpsError::Cgroup { source, .. }
-        | SockOpsError::System { source, .. } => format!("{error}: {}", system_text(source)),
-        _ => error.to_string(),
-    }
-}
-
-/// Redirect mode. There is no guard: when this process dies, the kernel resets its connections, and the queue
-/// lets new ones pass.
-fn proxy(
-    log: &mut Log,
-    notifier: Option<&ConnectedNotifier>,
-    parts: redirect::Parts,
-) -> Result<(), StartError> {
-    let has_program = parts.program.is_some();
-    let mut daemon = ProxyDaemon::new(parts, log).map_err(call("epoll_create()"))?;
-    let calls = [
-        sandbox::BASIC_CALLS,
-        sandbox::SOCKET_CALLS,
-        sandbox::EPOLL_CALLS,
-        sandbox::PROXY_CALLS,
-    ];
-    let parts: &[_] = match has_program {
-        true => &[sock_ops::WORKING],
-        false => &[],
-    };
-    confine(log, DEBUG, &calls, parts);
-    log.say(ALWAYS, "Running");
-    if let Some(notifier) = notifier {
-        let _ = notifier.ready();
-    }
-    let result = daemon.run(log);
-    if let Some(notifier) = notifier {
-        let _ = notifier.stopping();
-    }
-    match result.map_err(call("read(divert)"))? {
-        redirect::Ended::Signal => {
-            daemon.dump(log);
-            Ok(())
-        }
-        redirect::Ended::Check => Err(StartError::Check),
-    }
-}
-
 fn open_key_log(log: &Log) -> Result<Option<KeyLogFile>, StartError> {
     let Some(path) = std::env::var_os(key_log::VARIABLE).filter(|path| !path.is_empty()) else {
         return Ok(None);
@@ -481,53 +377,6 @@ fn open_key_log(log: &Log) -> Result<Option<KeyLogFile>, StartError> {
     }
 }
 
-fn endpoint(options: &Options, seed: &[u8], key_log: bool) -> Endpoint {
-    let config = Config {
-        enabled: !options.disable,
-        session_cache: !options.no_cache,
-        timers: !options.disable_timers,
-        prefer: options.prefer.and_then(Tep::from_octet),
-        eno: options.eno,
-        standard_ciphers: standard_ciphers(options.aead),
-        debug: options.debug,
-        key_log,
-        ..Config::default()
-    };
-    let mut entropy = System::with_extra(seed);
-    warm_up(&mut entropy);
-    Endpoint::new(config, Box::new(entropy), Instant::now())
-}
-
-/// All ciphers of RFC 8548, this one first.
-fn standard_ciphers(first: Option<Algorithm>) -> [Algorithm; 3] {
-    let mut ciphers = Config::default().standard_ciphers;
-    // Stable: the others stay in their order.
-    ciphers.sort_by_key(|cipher| Some(*cipher) != first);
-    ciphers
-}
-
-/// Uses the cryptographic library once: it looks for its configuration and its modules on first use,
-/// and later there are no files. What fails here fails again when it matters.
-fn warm_up(entropy: &mut System) {
-    for tep in Tep::ALL {
-        if let Ok(key) = entropy.private_key(tep.curve()) {
-            let _ = key.agree(key.public());
-            let _ = key.agree(&key.compressed_public());
-        }
-    }
-    for algorithm in [Algorithm::Aes128Gcm, Algorithm::Aes256Gcm] {
-        let key = vec![0; algorithm.key_len()];
-        let _ = Seal::new(algorithm, &key, NonceLen::Eight)
-            .and_then(|mut seal| seal.seal(&[0; 8], &[], &mut [0; 16]));
-    }
-    for algorithm in Config::default().standard_ciphers {
-        let key = vec![0; algorithm.key_len()];
-        let _ = Seal::new(algorithm, &key, NonceLen::Twelve)
-            .and_then(|mut seal| seal.seal(&[0; 12], &[], &mut [0; 16]));
-    }
-    let _ = entropy.fill(&mut [0; 32]);
-}
-
 fn bind_control(options: &Options, log: &Log) -> Result<ControlSocket, StartError> {
     let text = &options.control;
     let address = Address::parse(text.as_bytes()).map_err(|source| StartError::Address {
@@ -537,19 +386,6 @@ fn bind_control(options: &Options, log: &Log) -> Result<ControlSocket, StartErro
     let line = format_args!("Opening control socket at {address}");
     log.say(DEFAULT, line);
     ControlSocket::bind(&address).map_err(call("bind()"))
-}
-
-/// Where redirected connections will arrive, over IPv6 if the system has it.
-fn bind_listeners(log: &Log) -> Result<Vec<Listener>, StartError> {
-    let mut listeners = vec![Listener::bind(redirect::PORT).map_err(call("bind()"))?];
-    match Listener::bind_ipv6(redirect::PORT) {
-        Ok(listener) => listeners.push(listener),
-        Err(error) => {
-            let line = format_args!("No connections over IPv6: {}", system_text(&error));
-            log.say(NOISY, line);
-        }
-    }
-    Ok(listeners)
 }
 
 /// Connection tracking sees plain sequence numbers on one side of us and others on the other; in redirect mode
