@@ -2,17 +2,17 @@
 //! goes on as if nothing had happened, and no byte is believed or let out in clear.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use interop_tests::independent_peer::keys::{self, AES128, KeyPair, P256};
 use interop_tests::independent_peer::session::{Offer, Session, eno};
 use interop_tests::independent_peer::stage::{AtServer, at_client, at_server, close, talk};
 use interop_tests::independent_peer::wire::Wire;
-use interop_tests::lab::applications::{accept, expect_reset, local, read_exactly, remote};
+use interop_tests::lab::applications::{self, accept, expect_reset, read_exactly};
 use interop_tests::lab::case::case;
 use interop_tests::lab::daemon::Daemon;
-use interop_tests::lab::scenarios::{ANSWER, QUESTION, assert_secret};
+use interop_tests::lab::scenarios::{ANSWER, QUESTION, assert_secret, open_at_once};
 use interop_tests::lab::segment::{ACK, FIN, RST, SYN, Segment};
 use interop_tests::lab::{PORT, Settings};
 use interop_tests::wait;
@@ -523,23 +523,9 @@ fn a_simultaneous_open_is_plain_and_works() {
             let client = Daemon::start(&lab.client, pair.client, &[]);
             let server = Daemon::start(&lab.server, pair.server, &[]);
             lab.divert(&PORT.to_string());
-            // The first SYNs of both are lost on the way, so that both are there when the second
-            // ones arrive.
-            lab.lose(1.0);
-            let (one, other) = (lab.client.address, lab.server.address);
-            std::thread::scope(|scope| {
-                let to = |address: Ipv4Addr| SocketAddr::new(address.into(), PORT);
-                let near = scope.spawn(move || lab.client.connect_from(PORT, to(other)));
-                let far = scope.spawn(move || lab.server.connect_from(PORT, to(one)));
-                std::thread::sleep(Duration::from_millis(500));
-                lab.client.lose_nothing();
-                lab.server.lose_nothing();
-                let near = near.join().expect("a thread").expect("connecting");
-                let far = far.join().expect("a thread").expect("connecting");
-                interop_tests::lab::applications::talk(&near, &far, QUESTION, ANSWER)
-                    .expect("talking");
-                assert_eq!((local(&near), remote(&near)), (to(one), to(other)));
-            });
+            let (near, far) = open_at_once(lab);
+            applications::talk(&near, &far, QUESTION, ANSWER).expect("talking");
+            assert_eq!((client.netstat(), server.netstat()), (vec![], vec![]));
             client.assert_well("a simultaneous open");
             server.assert_well("a simultaneous open");
         },

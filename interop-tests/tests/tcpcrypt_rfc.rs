@@ -2,16 +2,17 @@
 //! exchange and cipher over either family, in every combination of `--eno`, and as it comes with the original.
 
 use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use interop_tests::lab::applications::{accept, exchange, local, talk};
 use interop_tests::lab::case::{Pair, case, crossings};
-use interop_tests::lab::control::{CIPHER, DIALECT, KEY_EXCHANGE, ROLE};
+use interop_tests::lab::control::{CIPHER, DIALECT, KEY_EXCHANGE, PASSIVE_ROLE, ROLE};
 use interop_tests::lab::daemon::Daemon;
 use interop_tests::lab::scenarios::{
-    self, ANSWER, QUESTION, assert_secret, close_both, id_of, one_talk, one_talk_on,
+    self, ANSWER, QUESTION, assert_secret, close_both, id_of, one_talk, one_talk_on, open_at_once,
 };
 use interop_tests::lab::segment::hex;
 use interop_tests::lab::wire_checks::{assert_only_records, opening};
@@ -19,6 +20,7 @@ use interop_tests::lab::{Lab, Offload, PORT, Settings};
 use interop_tests::peers::on_path;
 use interop_tests::skip::skip;
 use interop_tests::wait::{self, SOON};
+use rustix::net::sockopt::set_socket_linger;
 
 /// Daemons on both hosts with these options, over IPv4 and, if it is there, IPv6.
 fn with(lab: &Lab, pair: Pair, options: [&[&str]; 2], body: impl FnOnce(&Daemon<'_>, &Daemon<'_>)) {
@@ -223,6 +225,41 @@ fn rfc_options_stripped_give_plain_tcp() {
                 host.lose_nothing();
             }
             one_talk(lab, client, server);
+        });
+    });
+}
+
+/// Both open the connection, and the application of one asked to be host B: anew, then resumed, with that of the other.
+#[test]
+fn rfc_simultaneous_open_with_roles() {
+    let name = "rfc_simultaneous_open_with_roles";
+    ours(name, Settings::default(), |lab, pair| {
+        with(lab, pair, [&["--eno=rfc"]; 2], |client, server| {
+            let tap = lab.tap();
+            for (host_b, beginning) in [(client, "2"), (server, "A"), (client, "A")] {
+                let any = |port| SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port);
+                let reply = host_b.client().set(PASSIVE_ROLE, any(PORT), any(0), 1);
+                assert_eq!(reply.expect("a reply").error, 0);
+                let (near, far) = open_at_once(lab);
+                talk(&near, &far, QUESTION, ANSWER).expect("talking");
+                let id = id_of(client, server, &near);
+                assert!(id.starts_with(beginning), "{id}");
+                for (daemon, stream) in [(client, &near), (server, &far)] {
+                    let role = if std::ptr::eq(daemon, host_b) {
+                        "B"
+                    } else {
+                        "A"
+                    };
+                    assert_eq!(daemon.about(stream, ROLE), role);
+                }
+                exchange(&near, &far, 300_000, 300_000).expect("the exchange");
+                // No end that waits for late segments: the next one has the same addresses.
+                for stream in [&near, &far] {
+                    set_socket_linger(stream, Some(Duration::ZERO)).expect("set");
+                }
+                drop((near, far));
+            }
+            assert_secret(&tap);
         });
     });
 }

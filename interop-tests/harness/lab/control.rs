@@ -37,6 +37,8 @@ pub const KEY_EXCHANGE: u32 = 1004;
 pub const CIPHER: u32 = 1005;
 /// Forgets the session that a connection leaves behind.
 pub const CACHE_FLUSH: u32 = 1007;
+/// Whether who opens a connection is to be host B.
+pub const PASSIVE_ROLE: u32 = 1006;
 
 /// The address of nobody: port 0 means a connection that does not exist yet.
 pub const NOBODY: SocketAddrV4 = SocketAddrV4::new(net::Ipv4Addr::UNSPECIFIED, 0);

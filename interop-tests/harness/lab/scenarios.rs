@@ -72,6 +72,26 @@ pub fn close_both(mut near: TcpStream, mut far: TcpStream) {
     assert!(rest.is_empty());
 }
 
+/// Both hosts open the same connection, from [`PORT`] to [`PORT`]: the client's end and the server's.
+pub fn open_at_once(lab: &Lab) -> (TcpStream, TcpStream) {
+    // The first SYNs of both are lost on the way, so that both are there when the second ones arrive.
+    lab.lose(1.0);
+    let [near, far] = std::thread::scope(|scope| {
+        let ends = [
+            (&lab.client, lab.server.address),
+            (&lab.server, lab.client.address),
+        ];
+        let threads =
+            ends.map(|(host, other)| scope.spawn(move || host.connect_from(PORT, (other, PORT))));
+        std::thread::sleep(Duration::from_millis(500));
+        lab.client.lose_nothing();
+        lab.server.lose_nothing();
+        threads.map(|thread| thread.join().expect("a thread").expect("connecting"))
+    });
+    assert_eq!((local(&near), remote(&near)), (remote(&far), local(&far)));
+    (near, far)
+}
+
 /// A full exchange with P-256, nothing but records afterwards, one id.
 pub fn first_exchange(lab: &Lab, client: &Daemon<'_>, server: &Daemon<'_>) {
     let tap = lab.tap();

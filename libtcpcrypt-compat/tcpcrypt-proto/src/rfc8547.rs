@@ -222,6 +222,18 @@ pub fn role(kind: Kind, opener: bool, ours: Global, theirs: Global) -> Option<Ho
     }
 }
 
+/// Which host the sender of this option in a SYN would be. `None` under kind 253, where the opener is A, and if it
+/// cannot be read.
+#[must_use]
+pub fn host(option: &EnoOption) -> Option<Host> {
+    let form = SynForm::read(option).ok()?;
+    match (option.kind(), form.global().passive_role) {
+        (Kind::Experimental, _) => None,
+        (Kind::Standard, false) => Some(Host::A),
+        (Kind::Standard, true) => Some(Host::B),
+    }
+}
+
 /// The key exchange that was agreed on, as host B wrote it: the last in its list that is valid (RFC 8547 section
 /// 4.5). One is if host A has it in its list as well and `valid` says so about what B wrote.
 pub fn negotiated<'b>(

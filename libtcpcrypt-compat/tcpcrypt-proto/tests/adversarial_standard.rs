@@ -4,6 +4,8 @@ mod model;
 
 #[path = "adversarial/closing.rs"]
 mod closing;
+#[path = "adversarial/crossed.rs"]
+mod crossed;
 #[path = "adversarial/downgrade.rs"]
 mod downgrade;
 #[path = "adversarial/forgery.rs"]

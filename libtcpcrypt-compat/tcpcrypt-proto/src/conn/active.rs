@@ -5,19 +5,22 @@
 
 use std::time::{Duration, Instant};
 
+use crate::eno::Kind;
 use crate::event::Line;
 use crate::flow::Numbers;
 use crate::legacy::init::Message;
 use crate::packet::{Direction, Flags, FourTuple, Fresh, Rewrite, Seq, View};
 use crate::records::Dialect;
+use crate::rfc8547::{Host, host};
 use crate::verdict::Verdict;
 
 use super::ask::{Ask, Reached};
+use super::crossed::{self, Crossed, Crossing};
 use super::exchange::{self, Question};
 use super::init_timers::{Due, Pace, Repeats};
 use super::reset::Ends;
 use super::segment::{self, Prefix, Syn};
-use super::{Agreed, Context, Keyed, Move, Next, Wish, establish};
+use super::{Agreed, Context, Keyed, Move, Next, Passive, Wish, establish};
 
 /// The machine.
 pub(crate) struct Active {
@@ -26,6 +29,10 @@ pub(crate) struct Active {
     started: Instant,
     syn: Syn,
     ask: Ask,
+    /// In the standard, the SYN as it was sent last: it may meet one of the peer's.
+    sent: Option<Vec<u8>>,
+    /// The peer's SYN, answered by ours, as the SYN-ACK that the local TCP would get.
+    met: Option<Vec<u8>>,
     /// From the SYN-ACK on.
     exchange: Option<Box<KeyExchange>>,
 }
@@ -68,15 +75,18 @@ impl Active {
         let (ask, rewrite) = Ask::new(cx, tuple.remote.ip(), wish, room, |config, option| {
             segment::with_option(config, view, option)
         })?;
-        let machine = Self {
+        let mut machine = Self {
             tuple,
             wish,
             started: cx.now,
             syn: Syn::of(view),
             ask,
+            sent: None,
+            met: None,
             exchange: None,
         };
-        Some((machine, segment::replace(&rewrite, &[], out)))
+        let verdict = machine.send_syn(&rewrite, out);
+        Some((machine, verdict))
     }
 
     /// The number of our SYN.
@@ -167,7 +177,7 @@ impl Active {
             return self.syn_again(cx, view, out);
         }
         if kind == Flags::SYN | Flags::ACK {
-            // Both open at once: there are no roles.
+            // It answers a SYN that we have not seen.
             return Move::plain();
         }
         Move::stay(Verdict::Accept)
@@ -181,7 +191,46 @@ impl Active {
             return Move::plain();
         };
         self.syn = Syn::of(view);
-        Move::stay(segment::replace(&rewrite, &[], out))
+        Move::stay(self.send_syn(&rewrite, out))
+    }
+
+    fn send_syn(&mut self, rewrite: &Rewrite<'_>, out: &mut Vec<u8>) -> Verdict {
+        let start = out.len();
+        let verdict = segment::replace(rewrite, &[], out);
+        let packet = out.get(start..).unwrap_or_default();
+        self.sent = (self.ask.option().kind() == Kind::Standard).then(|| packet.to_vec());
+        verdict
+    }
+
+    /// A SYN of the peer that met ours.
+    fn crossed(&mut self, cx: &mut Context<'_>, view: &View<'_>, out: &mut Vec<u8>) -> Move {
+        let theirs = segment::eno(view).filter(|_| segment::has_room_for_records(view));
+        let sent = self.sent.as_deref().map(View::parse);
+        let (Some(theirs), Some(Ok(own))) = (theirs, sent) else {
+            return Move::plain();
+        };
+        match self.ask.crossed(cx, &theirs) {
+            Crossing::Plain => Move::plain(),
+            Crossing::Opening => {
+                let answer = crossed::as_answer(&own, view);
+                let met = crossed::as_answer(view, &own);
+                cx.outbox
+                    .push(Direction::Out, self.tuple.interface(), answer);
+                self.met = Some(met);
+                // The peer's SYN-ACK is what the local TCP gets.
+                Move::stay(Verdict::Drop)
+            }
+            Crossing::Accepting(said, plan) => {
+                let crossed = Crossed::new(cx, (&own, self.started), view);
+                crossed.send_answer(cx, &self.tuple);
+                out.extend_from_slice(crossed.for_local());
+                let (tuple, wish) = (self.tuple, self.wish);
+                let began = (self.syn, self.started);
+                let machine =
+                    Passive::crossed(tuple, wish, began, view, theirs, (said, plan), crossed);
+                Move::new(Verdict::Replace, Next::Accepting(Box::new(machine)))
+            }
+        }
     }
 
     fn incoming_before_answer(
@@ -193,7 +242,7 @@ impl Active {
         let kind = view.flags().handshake();
         let is_ours = view.ack() == self.syn.isn + 1;
         if kind == Flags::SYN {
-            return Move::plain();
+            return self.crossed(cx, view, out);
         }
         if kind == Flags::SYN | Flags::ACK && is_ours {
             return self.syn_ack(cx, view, out);
@@ -201,13 +250,46 @@ impl Active {
         if kind == Flags::RST | Flags::ACK && is_ours {
             return Move::new(Verdict::Accept, Next::Over);
         }
-        Move::stay(Verdict::Accept)
+        match self.met.take() {
+            Some(met) if kind == Flags::ACK && is_ours => {
+                let moved = self.syn_ack_was_lost(cx, &met, view, out);
+                self.met = Some(met);
+                moved
+            }
+            met => {
+                self.met = met;
+                Move::stay(Verdict::Accept)
+            }
+        }
+    }
+
+    /// Our SYN-ACK has made a connection of the peer's SYN, and its own did not come: this segment does its work.
+    fn syn_ack_was_lost(
+        &mut self,
+        cx: &mut Context<'_>,
+        met: &[u8],
+        view: &View<'_>,
+        out: &mut Vec<u8>,
+    ) -> Move {
+        let syn_ack = View::parse(met).ok();
+        let Some(syn_ack) = syn_ack.filter(|syn_ack| syn_ack.seq() + 1 == view.seq()) else {
+            return Move::stay(Verdict::Accept);
+        };
+        if segment::says_eno(view, self.ask.option().kind()) {
+            return self.syn_ack(cx, &syn_ack, out);
+        }
+        out.extend_from_slice(met);
+        Move::new(Verdict::Replace, Next::Plain)
     }
 
     fn syn_ack(&mut self, cx: &mut Context<'_>, view: &View<'_>, out: &mut Vec<u8>) -> Move {
         let answer = segment::eno(view);
         if answer.is_some() && !segment::has_room_for_records(view) {
             return Move::plain();
+        }
+        // Who answers a SYN is host B: this one has sent a SYN of its own, which met ours.
+        if self.ask.is_for_host_b() && answer.is_some_and(|answer| host(&answer) == Some(Host::A)) {
+            return self.crossed(cx, view, out);
         }
         match self.ask.answered(cx, answer) {
             Reached::Plain => Move::plain(),

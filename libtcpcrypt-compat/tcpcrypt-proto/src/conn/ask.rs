@@ -10,9 +10,13 @@ use crate::config::Config;
 use crate::dialect::{Answered, Asking, answered, asking, learned_of_silence};
 use crate::eno::{Answer, EnoOption, Kind, Offer, ResumeId, Tep};
 use crate::event::Line;
+use crate::records::Dialect;
+use crate::rfc8547::{Host, host};
 use crate::rfc8548::negotiation::{self, settle};
 
+use super::crossed::Crossing;
 use super::exchange::{LegacyQuestion, Question, Terms};
+use super::plan::{Plan, Said};
 use super::resume::{self, By, Named};
 use super::{Context, Keyed, Wish};
 
@@ -132,6 +136,11 @@ impl Ask {
         self.option
     }
 
+    /// Whether we are host B if the peer is host A.
+    pub(crate) fn is_for_host_b(&self) -> bool {
+        host(&self.option) == Some(Host::B)
+    }
+
     /// The option of the segments behind the SYN.
     pub(crate) fn bare(&self) -> EnoOption {
         EnoOption::of(self.option.kind(), &[])
@@ -160,6 +169,32 @@ impl Ask {
                     cx.memory.learn(self.peer, known, cx.now);
                 }
                 Reached::Plain
+            }
+        }
+    }
+
+    /// Takes the option of a peer's SYN that met ours, or of a SYN-ACK: as it says of its sender to be host A, that one has
+    /// sent a SYN, too.
+    pub(crate) fn crossed(&mut self, cx: &mut Context<'_>, theirs: &EnoOption) -> Crossing {
+        let awaited = self.session.as_ref().and_then(Named::awaited);
+        // The original's dialect has no roles.
+        let settled = match self.asking {
+            Asking::Standard => settle(true, &self.option, theirs, awaited),
+            _ => None,
+        };
+        let settled = settled.filter(|settled| self.wish.takes(settled.peer_app_aware));
+        match settled {
+            None => Crossing::Plain,
+            Some(settled) if settled.host == Host::A => Crossing::Opening,
+            Some(settled) => {
+                let plan = match settled.resumed {
+                    Some(_) => Plan::Resume(self.session.take()),
+                    None => {
+                        self.declined(cx);
+                        Plan::Exchange(Dialect::Standard, settled.tep)
+                    }
+                };
+                Crossing::Accepting(Said::crossed(self.option, settled), plan)
             }
         }
     }
@@ -193,7 +228,9 @@ impl Ask {
 
     fn standard_answer(&mut self, cx: &mut Context<'_>, answer: &EnoOption) -> Reached {
         let awaited = self.session.as_ref().and_then(Named::awaited);
-        let Some(settled) = settle(true, &self.option, answer, awaited) else {
+        // Who answers a SYN is host B.
+        let settled = settle(true, &self.option, answer, awaited);
+        let Some(settled) = settled.filter(|settled| settled.host == Host::A) else {
             cx.events.line(Line::NoCipher);
             return Reached::Plain;
         };

@@ -9,6 +9,7 @@
 
 mod active;
 pub(crate) mod ask;
+mod crossed;
 pub(crate) mod exchange;
 mod init_timers;
 mod outbox;
@@ -86,6 +87,8 @@ pub(crate) enum Next {
     Stay,
     /// As it is, and keys are to be agreed on while nothing else is to be done.
     Agreeing,
+    /// As if the peer had begun.
+    Accepting(Box<Passive>),
     /// Unencrypted from here on: nothing was agreed. The machine is to give up.
     Plain,
     /// It is over before anything was agreed or by a reset. The machine is to give up.

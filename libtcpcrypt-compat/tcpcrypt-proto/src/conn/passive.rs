@@ -16,6 +16,7 @@ use crate::rfc8548::init;
 use crate::verdict::Verdict;
 
 use super::active::incoming_reset;
+use super::crossed::Crossed;
 use super::exchange::{self, LEGACY_LENS, Reply};
 use super::init_timers::{Due, Pace, Repeats};
 use super::plan::{Plan, Said};
@@ -38,6 +39,8 @@ pub(crate) struct Passive {
     answer: Option<Answer>,
     /// The SYN came again without the option, so our SYN-ACK has none any more.
     withdrawn: bool,
+    /// Both have opened it, and we are host B.
+    crossed: Option<Box<Crossed>>,
     stage: Stage,
 }
 
@@ -123,9 +126,46 @@ impl Passive {
             plan,
             answer: None,
             withdrawn: false,
+            crossed: None,
             stage: Stage::Offered,
         };
         Some((machine, syn_for_local(cx, view, out)))
+    }
+
+    /// The peer's SYN met ours, which is our answer to it. `began`: our SYN, and when the handshake began; `view`: the
+    /// peer's SYN or SYN-ACK, with `offer` in it.
+    pub(super) fn crossed(
+        tuple: FourTuple,
+        wish: Wish,
+        (own, started): (Syn, Instant),
+        view: &View<'_>,
+        offer: EnoOption,
+        (said, plan): (Said, Plan),
+        crossed: Crossed,
+    ) -> Self {
+        let answer = Answer {
+            syn: own,
+            said,
+            sent: started,
+            stale: false,
+        };
+        Self {
+            tuple,
+            wish,
+            started,
+            syn: Syn::of(view),
+            offer,
+            plan,
+            answer: Some(answer),
+            withdrawn: false,
+            crossed: Some(Box::new(crossed)),
+            stage: Stage::Offered,
+        }
+    }
+
+    /// Whether this is the number of a SYN of ours that met the peer's.
+    pub(crate) fn has_crossed(&self, isn: Seq) -> bool {
+        self.crossed.as_ref().is_some_and(|it| it.isn() == isn)
     }
 
     /// The number of the peer's SYN.
@@ -143,9 +183,9 @@ impl Passive {
         self.answer.is_some()
     }
 
-    /// Whether the client has shown that it has our answer.
+    /// Whether the client has shown that it has our answer, or the local TCP believes to be connected.
     pub(crate) fn is_agreed(&self) -> bool {
-        !matches!(self.stage, Stage::Offered)
+        !matches!(self.stage, Stage::Offered) || self.crossed.is_some()
     }
 
     /// Where both ends stand.
@@ -171,12 +211,16 @@ impl Passive {
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match &self.stage {
             Stage::Answered(answered) => Some(answered.repeats.as_ref()?.next()),
-            Stage::Offered | Stage::Agreed(_) => None,
+            Stage::Offered => self.crossed.as_ref()?.deadline(),
+            Stage::Agreed(_) => None,
         }
     }
 
-    /// Sends INIT2 again.
+    /// Sends INIT2 again, or the SYN-ACK.
     pub(crate) fn timeout(&mut self, cx: &mut Context<'_>) -> Next {
+        if let (Stage::Offered, Some(crossed)) = (&self.stage, &mut self.crossed) {
+            return crossed.timeout(cx, &self.tuple);
+        }
         let Stage::Answered(answered) = &mut self.stage else {
             return Next::Stay;
         };
@@ -229,6 +273,13 @@ impl Passive {
         let flags = view.flags();
         if flags.has(Flags::RST) {
             return self.outgoing_reset(cx, view, out);
+        }
+        if let Some(crossed) = &self.crossed {
+            if flags.handshake() == Flags::SYN {
+                crossed.send_to_local(cx, &self.tuple);
+            }
+            // The SYN-ACK went out, and there are no keys.
+            return Move::stay(Verdict::Drop);
         }
         match flags.handshake() {
             kind if kind == Flags::SYN | Flags::ACK && view.ack() == self.syn.isn + 1 => {
@@ -309,6 +360,9 @@ impl Passive {
             };
             return incoming_reset(view, first, ours.unwrap_or_default(), &lens, out);
         }
+        if flags.has(Flags::SYN) && self.crossed.is_some() {
+            return self.syn_of_crossing_peer(cx, view);
+        }
         if flags.has(Flags::SYN) {
             return match flags.has(Flags::ACK) {
                 true => Move::stay(Verdict::Accept),
@@ -326,6 +380,23 @@ impl Passive {
             (Stage::Agreed(_), _) if view.ack() != ours => Move::stay(Verdict::Drop),
             (Stage::Agreed(_), _) => self.init1(cx, view, ours, out),
             (Stage::Answered(_), _) => self.acknowledgement(cx, view, ours, out),
+        }
+    }
+
+    /// The peer that has opened the connection as well repeats its SYN, or answers ours.
+    fn syn_of_crossing_peer(&mut self, cx: &mut Context<'_>, view: &View<'_>) -> Move {
+        let is_answer = view.flags().has(Flags::ACK);
+        let is_its_own = view.seq() == self.syn.isn;
+        match (&self.crossed, &self.stage) {
+            (Some(crossed), _) if is_its_own && !is_answer => {
+                crossed.send_answer(cx, &self.tuple);
+                Move::stay(Verdict::Drop)
+            }
+            // It has not seen our option.
+            (_, Stage::Offered) if is_its_own && !segment::says_eno(view, self.offer.kind()) => {
+                Move::plain()
+            }
+            _ => Move::stay(Verdict::Drop),
         }
     }
 
@@ -387,6 +458,12 @@ impl Passive {
         self.establish(cx, keyed, numbers)
     }
 
+    /// What segments of an opener carry: also ours, if we were one.
+    fn bare(&self) -> Option<EnoOption> {
+        let bare = || EnoOption::of(self.offer.kind(), &[]);
+        self.crossed.is_some().then(bare)
+    }
+
     /// Whether a segment has the option that those of an opener have, in our kind.
     fn has_option(&self, view: &View<'_>) -> bool {
         segment::says_eno(view, self.offer.kind())
@@ -412,7 +489,7 @@ impl Passive {
             no_cache: self.wish.no_cache,
             opener: false,
             kind: self.offer.kind(),
-            eno: None,
+            eno: self.bare(),
         };
         match establish(cx, keyed, &agreed) {
             Ok(established) => Move::new(Verdict::Drop, Next::EncryptedFromHere(established)),
@@ -488,6 +565,10 @@ impl Passive {
         fresh.window = answer.syn.bounded_window(&self.syn, view.window());
         if dialect == Dialect::Standard {
             fresh.flags |= Flags::PSH;
+        }
+        let bare = self.bare();
+        if bare.is_some_and(|bare| !fresh.options.append(bare.as_bytes())) {
+            return Move::failed(Line::NoSpaceForEno);
         }
         let mut packet = Vec::new();
         fresh.write(&[init2], &mut packet);

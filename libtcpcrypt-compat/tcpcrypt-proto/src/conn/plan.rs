@@ -23,6 +23,14 @@ pub(crate) struct Said {
 }
 
 impl Said {
+    /// The option of a SYN of ours that met one of the peer's.
+    pub(super) fn crossed(option: EnoOption, settled: Settled) -> Self {
+        Self {
+            option,
+            settled: Some(settled),
+        }
+    }
+
     /// Whether the application of the peer that sent this SYN knows of encryption.
     pub(crate) fn is_peer_aware(&self, offer: &EnoOption) -> bool {
         match &self.settled {

@@ -212,7 +212,11 @@ impl Endpoint {
             }
             Next::Over | Next::Plain => self.forget(tuple),
             // No machine gets there without a packet.
-            Next::Stay | Next::Agreeing | Next::Encrypted(_) | Next::EncryptedFromHere(_) => {}
+            Next::Stay
+            | Next::Agreeing
+            | Next::Accepting(_)
+            | Next::Encrypted(_)
+            | Next::EncryptedFromHere(_) => {}
         }
     }
 }

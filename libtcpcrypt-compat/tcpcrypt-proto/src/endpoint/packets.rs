@@ -130,7 +130,9 @@ impl Endpoint {
     fn outgoing_syn(&mut self, tuple: FourTuple, view: &View<'_>, out: &mut Vec<u8>) -> Verdict {
         let same = match self.table.get(&tuple).map(|connection| &connection.state) {
             Some(State::Active(machine)) => machine.isn() == view.seq() && machine.is_unanswered(),
-            Some(State::Passive(machine)) => !machine.has_answered(),
+            Some(State::Passive(machine)) => {
+                !machine.has_answered() || machine.has_crossed(view.seq())
+            }
             Some(State::Unwanted(it)) => it.isn == view.seq(),
             _ => false,
         };
@@ -262,6 +264,10 @@ impl Endpoint {
             Next::Agreeing => {
                 self.agreeing(tuple);
                 self.table.schedule(&tuple, &self.services.config.limits);
+            }
+            Next::Accepting(machine) => {
+                let limits = &self.services.config.limits;
+                self.table.change(&tuple, State::Passive(machine), limits);
             }
             Next::Plain => {
                 self.stats.plain = self.stats.plain.saturating_add(1);

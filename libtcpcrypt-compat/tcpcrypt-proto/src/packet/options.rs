@@ -257,8 +257,17 @@ impl OptionBuf {
 
     /// Changes the value of the timestamps option, if there is one.
     pub fn set_timestamp(&mut self, value: u32) {
+        self.set_in_timestamps(2, value);
+    }
+
+    /// Changes the value that the timestamps option repeats of the other end, if there is one.
+    pub fn set_timestamp_reply(&mut self, value: u32) {
+        self.set_in_timestamps(6, value);
+    }
+
+    fn set_in_timestamps(&mut self, offset: usize, value: u32) {
         if let Some((at, 10)) = self.place(TIMESTAMPS) {
-            let begin = at.saturating_add(2);
+            let begin = at.saturating_add(offset);
             if let Some(place) = self.octets.get_mut(begin..begin.saturating_add(4)) {
                 place.copy_from_slice(&value.to_be_bytes());
             }

@@ -2,6 +2,7 @@
 
 mod active;
 mod bounds;
+mod crossed;
 mod fallback;
 mod host;
 mod passive;

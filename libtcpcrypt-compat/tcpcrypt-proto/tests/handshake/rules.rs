@@ -208,7 +208,7 @@ fn global_suboptions() {
 }
 
 /// Sets an option of the host's own port, before there is a connection.
-fn ask(host: &mut Host, name: OptionName) {
+pub(crate) fn ask(host: &mut Host, name: OptionName) {
     let peer = host.peer;
     host.peer.set_port(0);
     host.control(true, name, &[1, 0, 0, 0]).expect("an answer");

@@ -35,7 +35,7 @@ fn text(pair: &mut Pair, name: OptionName) -> [String; 2] {
     })
 }
 
-fn assert_bare(segment: &Segment, kind: Kind) {
+pub(crate) fn assert_bare(segment: &Segment, kind: Kind) {
     let eno = segment.eno().expect("an option");
     assert_eq!((eno.kind(), eno.is_bare()), (kind, true));
 }
