@@ -2,7 +2,8 @@
 //! connection or nothing, in one of the dialects.
 //!
 //! In the standard an application may ask to be host B. Then nobody answers with the option who was connected to, as that
-//! is host B as well: so it is the opener who sends INIT1.
+//! is host B as well: so who sent a SYN and gets a SYN-ACK with an option that will do is host A, and sends INIT1. Only where two
+//! SYNs meet an opener is host B ([`Ask::crossed`]).
 
 use std::net::IpAddr;
 
