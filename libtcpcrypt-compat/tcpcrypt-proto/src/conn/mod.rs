@@ -5,7 +5,7 @@
 //!
 //! Both speak both dialects (tcpcrypt spec 4 and 7), since the segments are the same: options in the SYNs, an option in
 //! the third segment, INIT1, INIT2, or none of the two in a resumed session. [`dialect`](crate::dialect) decides which
-//! one; `exchange` and `resume` know what it says.
+//! one; `exchange` and `resume` know what it says. Where both ends open the connection, `crossed` has what that takes.
 
 mod active;
 pub(crate) mod ask;
