@@ -10,11 +10,12 @@ use std::time::Instant;
 
 use crate::event::Line;
 use crate::packet::{Direction, Flags, FourTuple, Rewrite, Seq, View, options};
+use crate::verdict::Verdict;
 
 use super::init_timers::{Due, Pace, Repeats};
 use super::plan::{Plan, Said};
 use super::segment;
-use super::{Context, Next};
+use super::{Context, Move, Next};
 
 /// What the options of two SYNs that crossed agree on.
 pub(crate) enum Crossing {
@@ -110,9 +111,18 @@ impl Crossed {
         &self.for_local
     }
 
-    /// The local TCP has not got it.
-    pub(super) fn send_to_local(&self, cx: &mut Context<'_>, tuple: &FourTuple) {
-        let packet = self.for_local.clone();
-        cx.outbox.push(Direction::In, tuple.interface(), packet);
+    /// What the local TCP sends before there are keys, and is no reset. It goes nowhere: the SYN-ACK has gone out. A SYN shows
+    /// that the local TCP has not got its own.
+    pub(super) fn outgoing(
+        &self,
+        cx: &mut Context<'_>,
+        tuple: &FourTuple,
+        view: &View<'_>,
+    ) -> Move {
+        if view.flags().handshake() == Flags::SYN {
+            let packet = self.for_local.clone();
+            cx.outbox.push(Direction::In, tuple.interface(), packet);
+        }
+        Move::stay(Verdict::Drop)
     }
 }

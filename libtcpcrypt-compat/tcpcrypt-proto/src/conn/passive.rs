@@ -4,6 +4,8 @@
 //! has seen it, and brings INIT1; INIT2 is ours to send, and its acknowledgement turns encryption on. A resumed
 //! session is on with the third segment.
 
+mod crossing;
+
 use std::time::Instant;
 
 use crate::eno::EnoOption;
@@ -132,42 +134,6 @@ impl Passive {
         Some((machine, syn_for_local(cx, view, out)))
     }
 
-    /// The peer's SYN met ours, which is our answer to it. `began`: our SYN, and when the handshake began; `view`: the
-    /// peer's SYN or SYN-ACK, with `offer` in it.
-    pub(super) fn crossed(
-        tuple: FourTuple,
-        wish: Wish,
-        (own, started): (Syn, Instant),
-        view: &View<'_>,
-        offer: EnoOption,
-        (said, plan): (Said, Plan),
-        crossed: Crossed,
-    ) -> Self {
-        let answer = Answer {
-            syn: own,
-            said,
-            sent: started,
-            stale: false,
-        };
-        Self {
-            tuple,
-            wish,
-            started,
-            syn: Syn::of(view),
-            offer,
-            plan,
-            answer: Some(answer),
-            withdrawn: false,
-            crossed: Some(Box::new(crossed)),
-            stage: Stage::Offered,
-        }
-    }
-
-    /// Whether this is the number of a SYN of ours that met the peer's.
-    pub(crate) fn has_crossed(&self, isn: Seq) -> bool {
-        self.crossed.as_ref().is_some_and(|it| it.isn() == isn)
-    }
-
     /// The number of the peer's SYN.
     pub(crate) fn isn(&self) -> Seq {
         self.syn.isn
@@ -275,11 +241,7 @@ impl Passive {
             return self.outgoing_reset(cx, view, out);
         }
         if let Some(crossed) = &self.crossed {
-            if flags.handshake() == Flags::SYN {
-                crossed.send_to_local(cx, &self.tuple);
-            }
-            // The SYN-ACK went out, and there are no keys.
-            return Move::stay(Verdict::Drop);
+            return crossed.outgoing(cx, &self.tuple, view);
         }
         match flags.handshake() {
             kind if kind == Flags::SYN | Flags::ACK && view.ack() == self.syn.isn + 1 => {
@@ -383,23 +345,6 @@ impl Passive {
         }
     }
 
-    /// The peer that has opened the connection as well repeats its SYN, or answers ours.
-    fn syn_of_crossing_peer(&mut self, cx: &mut Context<'_>, view: &View<'_>) -> Move {
-        let is_answer = view.flags().has(Flags::ACK);
-        let is_its_own = view.seq() == self.syn.isn;
-        match (&self.crossed, &self.stage) {
-            (Some(crossed), _) if is_its_own && !is_answer => {
-                crossed.send_answer(cx, &self.tuple);
-                Move::stay(Verdict::Drop)
-            }
-            // It has not seen our option.
-            (_, Stage::Offered) if is_its_own && !segment::says_eno(view, self.offer.kind()) => {
-                Move::plain()
-            }
-            _ => Move::stay(Verdict::Drop),
-        }
-    }
-
     /// The peer has not seen our SYN-ACK. Its last SYN counts.
     fn syn_again(&mut self, cx: &mut Context<'_>, view: &View<'_>, out: &mut Vec<u8>) -> Move {
         let syn_ack_was_seen = !matches!(self.stage, Stage::Offered);
@@ -456,12 +401,6 @@ impl Passive {
             in_wire: first,
         };
         self.establish(cx, keyed, numbers)
-    }
-
-    /// What segments of an opener carry: also ours, if we were one.
-    fn bare(&self) -> Option<EnoOption> {
-        let bare = || EnoOption::of(self.offer.kind(), &[]);
-        self.crossed.is_some().then(bare)
     }
 
     /// Whether a segment has the option that those of an opener have, in our kind.
