@@ -13,6 +13,7 @@ pub mod control;
 pub mod daemon;
 pub mod host;
 pub mod implementation;
+pub mod later;
 pub mod redirect;
 pub mod routers;
 pub mod rule_script;
