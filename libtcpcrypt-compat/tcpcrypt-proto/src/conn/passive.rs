@@ -428,7 +428,7 @@ impl Passive {
             no_cache: self.wish.no_cache,
             opener: false,
             kind: self.offer.kind(),
-            eno: self.bare(),
+            eno: None,
         };
         match establish(cx, keyed, &agreed) {
             Ok(established) => Move::new(Verdict::Drop, Next::EncryptedFromHere(established)),

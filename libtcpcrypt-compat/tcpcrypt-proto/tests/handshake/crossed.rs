@@ -2,13 +2,14 @@
 //! by segment. What networks do to it is in `adversarial/crossed.rs`.
 
 use tcpcrypt_control::OptionName;
+use tcpcrypt_proto::config::Config;
 use tcpcrypt_proto::dialect::Policy;
 use tcpcrypt_proto::eno::Kind;
 use tcpcrypt_proto::verdict::Direction;
 
 use crate::host::{ACK, CLIENT_ISN, Pair, RST, SERVER_ISN, SYN, Segment, resets};
-use crate::rules::ask;
-use crate::standard::{assert_bare, both};
+use crate::rules::{ask, set};
+use crate::standard::{assert_bare, both, policy};
 
 /// The server's application asked to be host B; both SYNs are on their way.
 fn syns(eno: Policy) -> (Pair, Segment, Segment) {
@@ -131,6 +132,41 @@ fn host_b_goes_on_in_plain() {
     pair.assert_plain();
 }
 
+/// The same of a host B whose segments have the option: it has seen A's.
+#[test]
+fn the_answer_of_host_b_was_lost() {
+    let (mut pair, _, from_b) = syns(Policy::Standard);
+    assert_eq!(pair.client.get(&from_b), None);
+    pair.client.sent_one();
+    let third = third_of_b(&pair).with(|segment| segment.options.extend([69, 2, 0, 0]));
+    let syn_ack = pair.client.get(&third).expect("a SYN-ACK");
+    assert_eq!((syn_ack.flags, syn_ack.window), (SYN | ACK, 0));
+    let init1 = pair.client.out(&pair.third()).expect("INIT1");
+    assert_bare(&init1, Kind::Standard);
+    assert!(!init1.payload.is_empty());
+}
+
+/// An application that wants nobody but those who know of encryption.
+#[test]
+fn an_application_that_insists() {
+    for insists in [0, 1] {
+        let mut pair = both(Policy::Standard);
+        ask(&mut pair.server, OptionName::PassiveRole);
+        let host = match insists {
+            0 => &mut pair.client,
+            _ => &mut pair.server,
+        };
+        set(host, OptionName::AppSupport, 3);
+        let from_a = pair.client.out(&pair.client.syn()).expect("a SYN");
+        let own = pair.server.syn().with(|syn| syn.seq = SERVER_ISN);
+        let from_b = pair.server.out(&own).expect("a SYN");
+        match insists {
+            0 => assert_eq!(pair.client.get(&from_b), Some(from_b.clone())),
+            _ => assert_eq!(pair.server.get(&from_a), Some(from_a.clone())),
+        }
+    }
+}
+
 /// Host B's TCP believes to be connected: without a word of A it is told that it is not.
 #[test]
 fn host_a_never_says_more() {
@@ -150,4 +186,22 @@ fn host_a_never_says_more() {
         }
     }
     panic!("it waits for ever");
+}
+
+/// Without timers of the handshake, too.
+#[test]
+fn host_a_never_says_more_and_nothing_is_repeated() {
+    let config = Config {
+        timers: false,
+        ..policy(Policy::Standard)
+    };
+    let mut pair = Pair::new(config, config);
+    ask(&mut pair.server, OptionName::PassiveRole);
+    let from_a = pair.client.out(&pair.client.syn()).expect("a SYN");
+    let own = pair.server.syn().with(|syn| syn.seq = SERVER_ISN);
+    pair.server.out(&own).expect("a SYN");
+    pair.server.get(&from_a).expect("a SYN-ACK");
+    pair.server.sent_one();
+    pair.server.pass(config.limits.handshake);
+    assert_eq!(resets(&pair.server.sent()), (1, 1));
 }

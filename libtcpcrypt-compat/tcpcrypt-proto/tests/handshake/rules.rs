@@ -209,9 +209,15 @@ fn global_suboptions() {
 
 /// Sets an option of the host's own port, before there is a connection.
 pub(crate) fn ask(host: &mut Host, name: OptionName) {
+    set(host, name, 1);
+}
+
+/// Gives it this value.
+pub(crate) fn set(host: &mut Host, name: OptionName, value: u8) {
     let peer = host.peer;
     host.peer.set_port(0);
-    host.control(true, name, &[1, 0, 0, 0]).expect("an answer");
+    let value = [value, 0, 0, 0];
+    host.control(true, name, &value).expect("an answer");
     host.peer = peer;
 }
 

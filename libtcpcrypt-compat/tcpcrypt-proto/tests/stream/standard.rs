@@ -1,8 +1,11 @@
 //! What only the standard has (RFC 8548): an end that is said, new keys, an option that shows that the answer was seen.
 
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Instant;
 
+use tcpcrypt_control::{Datagram, Header, OptionName, SET};
 use tcpcrypt_proto::dialect::Policy;
+use tcpcrypt_proto::endpoint::ClientId;
 use tcpcrypt_proto::eno::{EnoOption, Kind};
 use tcpcrypt_proto::event::Line;
 use tcpcrypt_proto::records::Dialect;
@@ -178,6 +181,29 @@ fn the_third_segment_counts() {
             _ => assert!(stream.is_plain() && got == input),
         }
     }
+}
+
+/// An opener whose application asked to be host B, and somebody who answers as if he were host A: a kernel's TCP, which
+/// carries the stream, meets no SYN with a SYN of its own.
+#[test]
+fn an_opener_that_would_be_host_b() {
+    let now = Instant::now();
+    let [mut near, _] = speaking(Policy::Standard);
+    let own = SocketAddrV4::new(Ipv4Addr::new(10, 77, 0, 1), PORT);
+    let any = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
+    let mut header = Header::request(1, own, any, OptionName::PassiveRole.number());
+    header.flags = SET;
+    let mut request = Vec::new();
+    Datagram::write(&header, &1_u32.to_ne_bytes(), &mut request);
+    near.handle_control(now, ClientId(1), &request);
+    let mut client = Client::new(&mut near, now, PORT, peer(2)).expect("wanted");
+    let offer = client.offer(&mut near, now, ROOM).expect("room");
+    assert_eq!(offer.as_bytes()[..3], [69, 7, 1]);
+    let answer = EnoOption::of(Kind::Standard, &[0x23]);
+    assert_eq!(
+        client.answered(&mut near, now, Some(answer)),
+        Settled::Plain
+    );
 }
 
 /// In a session that goes on there is no message that could tell.
