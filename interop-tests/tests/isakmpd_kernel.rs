@@ -253,15 +253,14 @@ fn living(tunnels: [Tunnel; 2], life: &str) -> [Tunnel; 2] {
 
 fn rekeying_loses_no_packet() {
     let gateways = Gateways::new(Network::cable());
-    // New keys are made a second or more before the old ones end, on a machine that may be slow.
-    let seconds = "LIFE_TYPE= SECONDS\nLIFE_DURATION= 20,5:86400";
+    let seconds = "LIFE_TYPE= SECONDS\nLIFE_DURATION= 12,5:86400";
     let tunnels = living(tunnels(""), seconds);
     let left = Daemon::start(&gateways.network.left, ours(), &setup(&tunnels[0]));
     let right = Daemon::start(&gateways.network.right, ours(), &setup(&tunnels[1]));
     left.command("c conn-x");
     left.wait_for("isakmpd: quick mode done: ");
     agree(&right, &gateways.network.right);
-    let line = "ping -n -i 0.05 -w 42 -q 192.168.102.2";
+    let line = "ping -n -i 0.05 -w 25 -q 192.168.102.2";
     let sent = gateways.left.output(line);
     let times = left.count_since(0, "quick mode done: ");
     assert!(times >= 3, "negotiated {times} times: {:#?}", left.lines());

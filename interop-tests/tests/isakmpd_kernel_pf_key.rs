@@ -182,8 +182,7 @@ fn living(seconds: u32) -> [Tunnel; 2] {
 
 fn rekeying_loses_no_packet() {
     let gateways = Gateways::new(Network::cable());
-    // New keys are made a second or more before the old ones end, on a machine that may be slow.
-    let [left, right] = living(20);
+    let [left, right] = living(12);
     let right = Daemon::start(&gateways.network.right, ours(), &by_pf_key(setup(&right)));
     let left = Daemon::start(&gateways.network.left, ours(), &by_pf_key(setup(&left)));
     left.command("c conn-x");
@@ -191,7 +190,7 @@ fn rekeying_loses_no_packet() {
     agree(&right, &gateways.network.right);
     let sent = gateways
         .left
-        .output("ping -n -i 0.05 -w 42 -q 192.168.102.2");
+        .output("ping -n -i 0.05 -w 25 -q 192.168.102.2");
     assert!(
         left.count_since(0, "quick mode done: ") >= 3,
         "{:#?}",

@@ -5,14 +5,16 @@ use std::process::ExitCode;
 use kx_sys::nfqueue::{Batch, Message, Messages, Queue, Settings, Verdict};
 use rustix::event::{PollFd, PollFlags, poll};
 
+/// A queue of the host that this runs on; says why there is none.
+pub(crate) fn open(number: u16) -> Option<Queue> {
+    let queue = Queue::open(Settings::new(number));
+    queue.map_err(|error| eprintln!("{error}")).ok()
+}
+
 /// Accepts what comes through queue 666 of the host it runs on, until it is killed.
 pub(crate) fn run() -> ExitCode {
-    let queue = match Queue::open(Settings::new(666)) {
-        Ok(queue) => queue,
-        Err(error) => {
-            eprintln!("{error}");
-            return ExitCode::FAILURE;
-        }
+    let Some(queue) = open(666) else {
+        return ExitCode::FAILURE;
     };
     let mut batch = Batch::new(64);
     let mut verdicts = queue.verdicts();

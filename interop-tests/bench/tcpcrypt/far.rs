@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use interop_tests::lab::Lab;
 use interop_tests::program::Guarded;
-use kx_sys::nfqueue::{Batch, Message, Messages, Queue, Settings, Verdict};
+use kx_sys::nfqueue::{Batch, Message, Messages, Verdict};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::accept_all;
 use crate::way;
 
 /// How long a packet takes from one host to the other, beside what the hosts themselves need.
@@ -31,12 +32,8 @@ pub(crate) fn move_apart(lab: &Lab) -> Vec<Guarded> {
 
 /// Lets packets go [`AWAY`] after they have come, until it is killed.
 pub(crate) fn run() -> ExitCode {
-    let queue = match Queue::open(Settings::new(QUEUE)) {
-        Ok(queue) => queue,
-        Err(error) => {
-            eprintln!("{error}");
-            return ExitCode::FAILURE;
-        }
+    let Some(queue) = accept_all::open(QUEUE) else {
+        return ExitCode::FAILURE;
     };
     let mut batch = Batch::new(64);
     let mut verdicts = queue.verdicts();

@@ -9,8 +9,8 @@ use tcpcrypt_proto::endpoint::ClientId;
 
 use crate::model::{Conn, Lab, Loopback, Network, SIDES, Side, Which, eno_kind};
 use crate::promises::{
-    MARKER, assert_encrypted, assert_nothing_shown, assert_prefix, exchange, is_over, ours, pair,
-    seconds, tep, text,
+    MARKER, assert_encrypted, assert_nothing_shown, assert_prefix, exchange, is_over, pair,
+    seconds, tep, text, with_a_plain_host,
 };
 
 /// The port of both ends.
@@ -173,11 +173,7 @@ fn options_are_taken_out() {
 fn with_hosts_that_do_not_speak_it() {
     for seed in 0..10 {
         for side in SIDES {
-            let lab = Lab::new(seed).network(Network::lossy(0.05));
-            let mut lab = match side {
-                Side::Client => lab.client(ours()),
-                Side::Server => lab.server(ours()),
-            };
+            let mut lab = with_a_plain_host(seed, side);
             let conn = open(&mut lab, &[side]);
             established(&mut lab, conn);
             exchange(&mut lab, conn, &text(1, 5000), &text(2, 5000), seconds(120));

@@ -5,7 +5,7 @@ use tcpcrypt_proto::config::Config;
 use crate::model::{Host, Lab, Network, SIDES, Side, Which, eno_kind};
 use crate::promises::{
     MARKER, assert_encrypted, assert_nothing_shown, assert_prefix, exchange, is_over, ours, pair,
-    seconds, text,
+    seconds, text, with_a_plain_host,
 };
 
 fn works_plain(mut lab: Lab) {
@@ -151,11 +151,7 @@ fn simultaneous_open_is_plain_and_works() {
 fn simultaneous_open_with_a_plain_host() {
     for seed in 0..10 {
         for side in SIDES {
-            let lab = Lab::new(seed).network(Network::lossy(0.05));
-            let mut lab = match side {
-                Side::Client => lab.client(ours()),
-                Side::Server => lab.server(ours()),
-            };
+            let mut lab = with_a_plain_host(seed, side);
             let conn = lab.open_simultaneously();
             assert!(
                 lab.run_until(seconds(120), |lab| lab.is_established(conn)),

@@ -36,6 +36,15 @@ pub(crate) fn pair(seed: u64) -> Lab {
     Lab::new(seed).client(ours()).server(ours())
 }
 
+/// One host with tcpcrypt and one without, on a network that loses a little.
+pub(crate) fn with_a_plain_host(seed: u64, ours_at: Side) -> Lab {
+    let lab = Lab::new(seed).network(Network::lossy(0.05));
+    match ours_at {
+        Side::Client => lab.client(ours()),
+        Side::Server => lab.server(ours()),
+    }
+}
+
 /// The first octet of a session id; in the standard, where each host has another preference, as if it were that of P-256.
 pub(crate) fn tep(id: &[u8]) -> u8 {
     if is_standard() {

@@ -26,6 +26,14 @@ fn syns(eno: Policy) -> (Pair, Segment, Segment) {
     (pair, from_a, from_b)
 }
 
+/// Host A has answered host B's SYN, and waits until it hears that B has seen its option.
+fn waiting() -> Pair {
+    let (mut pair, _, from_b) = syns(Policy::Standard);
+    assert_eq!(pair.client.get(&from_b), None);
+    pair.client.sent_one();
+    pair
+}
+
 fn assert_answers(segment: &Segment, own: &Segment, other: &Segment) {
     assert_eq!(segment.flags, SYN | ACK);
     assert_eq!((segment.seq, segment.ack), (own.seq, other.seq + 1));
@@ -110,9 +118,7 @@ fn host_b_was_not_heard() {
     pair.assert_plain();
 
     // The other way round: without the option in B's answer A says nothing.
-    let (mut pair, _, from_b) = syns(Policy::Standard);
-    assert_eq!(pair.client.get(&from_b), None);
-    pair.client.sent_one();
+    let mut pair = waiting();
     let syn_ack = pair.server.syn_ack();
     assert_eq!(pair.client.get(&syn_ack), Some(syn_ack.clone()));
     pair.assert_plain();
@@ -121,9 +127,7 @@ fn host_b_was_not_heard() {
 /// The SYN-ACK of host B was lost, and what comes next shows that it is connected.
 #[test]
 fn host_b_goes_on_in_plain() {
-    let (mut pair, _, from_b) = syns(Policy::Standard);
-    assert_eq!(pair.client.get(&from_b), None);
-    pair.client.sent_one();
+    let mut pair = waiting();
     let data = third_of_b(&pair).with(|segment| segment.payload = b"hello".to_vec());
     let syn_ack = pair.client.get(&data).expect("a SYN-ACK");
     assert_eq!(syn_ack.flags, SYN | ACK);
@@ -135,9 +139,7 @@ fn host_b_goes_on_in_plain() {
 /// The same of a host B whose segments have the option: it has seen A's.
 #[test]
 fn the_answer_of_host_b_was_lost() {
-    let (mut pair, _, from_b) = syns(Policy::Standard);
-    assert_eq!(pair.client.get(&from_b), None);
-    pair.client.sent_one();
+    let mut pair = waiting();
     let third = third_of_b(&pair).with(|segment| segment.options.extend([69, 2, 0, 0]));
     let syn_ack = pair.client.get(&third).expect("a SYN-ACK");
     assert_eq!((syn_ack.flags, syn_ack.window), (SYN | ACK, 0));
